@@ -1,0 +1,19 @@
+//! Compiles `proto/` without a system `protoc`: protox parses, the same descriptors feed the code and reflection.
+
+use std::{env, error::Error, path::PathBuf};
+
+use prost::Message as _;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+    let services = ["quota", "organization", "team", "member", "key", "price", "wallet", "ledger", "token"];
+    let files: Vec<_> = services.iter().map(|name| format!("proto/quotad/v1/{name}.proto")).collect();
+    let descriptors = protox::compile(&files, ["proto"])?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    std::fs::write(out.join("quotad_descriptor.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc.Status", "::tonic_types::Status")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

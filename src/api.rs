@@ -1,0 +1,10 @@
+//! gRPC: converts in, makes one service call, converts out; maps errors to statuses. The only code that knows protobuf.
+
+/// What `proto/quotad/v1` defines.
+#[allow(clippy::all, clippy::pedantic, unreachable_pub)]
+pub mod proto {
+    tonic::include_proto!("quotad.v1");
+
+    /// The compiled descriptors, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quotad_descriptor.bin"));
+}

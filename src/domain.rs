@@ -1,0 +1,16 @@
+//! What things are: ids, money, usage, prices, periods, policies, entities, decisions and events.
+//!
+//! Pure values. This module must never do I/O, read a clock, draw randomness or know of async, SQL or protobuf.
+
+pub mod decision;
+pub mod entity;
+pub mod error;
+pub mod event;
+pub mod id;
+pub mod money;
+pub mod period;
+pub mod policy;
+pub mod price;
+pub mod reservation_id;
+pub mod time;
+pub mod usage;

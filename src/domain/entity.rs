@@ -1,0 +1,112 @@
+//! The things that requests are charged to, as they are set. Their policies stand beside them, per [`Place`].
+//!
+//! [`Place`]: super::policy::Place
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    id::{KeyId, MemberId, Model, OrganizationId, SecretHash, TeamId, TokenId},
+    money::Factor,
+    policy::Models,
+    price::Price,
+    time::Timestamp,
+};
+
+/// Whether the organization's balance binds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum WalletMode {
+    /// Usage is paid from the balance and refused without it.
+    #[default]
+    Enforced,
+    /// The wallet takes no part: usage is booked, the balance isn't touched.
+    Off,
+}
+
+/// What an expired reservation pays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum ExpiryPolicy {
+    /// The progress that Extend reported.
+    #[default]
+    Release,
+    /// All that was held, or the reported progress where that is more.
+    ChargeHeld,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Organization {
+    pub id: OrganizationId,
+    pub name: String,
+    pub credit_factor: Factor,
+    pub wallet_mode: WalletMode,
+    pub expiry_policy: ExpiryPolicy,
+    pub disabled: bool,
+    pub deleted: bool,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Team {
+    pub id: TeamId,
+    pub name: String,
+    pub disabled: bool,
+    pub deleted: bool,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub id: MemberId,
+    pub name: String,
+    pub email: String,
+    pub disabled: bool,
+    pub deleted: bool,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+}
+
+/// This member in this team.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Membership {
+    pub team: TeamId,
+    pub member: MemberId,
+    pub deleted: bool,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    pub id: KeyId,
+    pub member: MemberId,
+    pub team: TeamId,
+    pub name: String,
+    pub secret_prefix: String,
+    pub disabled: bool,
+    pub deleted: bool,
+    /// Refused from this instant on.
+    pub expire_time: Option<Timestamp>,
+    pub models: Models,
+    pub create_time: Timestamp,
+    pub update_time: Timestamp,
+}
+
+/// A price in the price book.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PriceEntry {
+    pub model: Model,
+    pub price: Price,
+    pub update_time: Timestamp,
+}
+
+/// What a caller of the data plane authenticates with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceToken {
+    pub id: TokenId,
+    pub name: String,
+    pub hash: SecretHash,
+    pub create_time: Timestamp,
+    /// Refused from this instant on.
+    pub expire_time: Option<Timestamp>,
+}

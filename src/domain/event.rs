@@ -1,0 +1,279 @@
+//! Every change, as it is journalled. Applying events is the only way that state changes, live and in replay.
+//!
+//! An event carries all that applying it needs: its time, the resulting amounts, the price applied and the windows touched.
+//! Nothing here may depend on settings, zone data or a clock at the time of replay. The variants' order is part of the
+//! journal's format: append, never reorder or remove.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::{
+    decision::RevocationCause,
+    entity::{Key, Member, Membership, Organization, PriceEntry, ServiceToken, Team},
+    id::{Actor, Holder, KeyId, MemberId, Model, OrganizationId, RequestId, SecretHash, TeamId, TokenId},
+    money::{Factor, Nanos},
+    policy::{Limit, Place, Unit},
+    price::Price,
+    reservation_id::{ReservationNo, SealKey},
+    time::Timestamp,
+    usage::{Amounts, Usage},
+};
+
+/// Whose history an event belongs to. Each stream counts its own `sequence`, from 1, without gaps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Stream {
+    /// Price book, service tokens, key directory.
+    System,
+    Organization(OrganizationId),
+}
+
+/// An event with what orders and attributes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Place in the whole journal, from 1, without gaps.
+    pub position: u64,
+    pub stream: Stream,
+    pub sequence: u64,
+    /// Which start of the server made it, from 1.
+    pub epoch: u32,
+    pub time: Timestamp,
+    pub actor: Actor,
+    pub event: Event,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    OrganizationSet(Box<Organization>),
+    TeamSet(Box<Team>),
+    MemberSet(Box<Member>),
+    MembershipSet(Box<Membership>),
+    KeySet(Box<Key>),
+    /// Replaces the limits of a place. A limit that keeps its number keeps its usage.
+    PolicySet {
+        place: Place,
+        limits: Vec<NumberedLimit>,
+    },
+    /// A control-plane creation took this request id.
+    RequestTaken {
+        request: RequestId,
+        fingerprint: u64,
+        created: SmolStr,
+    },
+    Reserved(Box<Reserved>),
+    Extended(Box<Extended>),
+    Released {
+        reservation: ReservationNo,
+        reason: SmolStr,
+    },
+    Settled(Box<Settled>),
+    /// The hold ran out and nothing was owed. What is owed comes as [`Event::Settled`] instead.
+    Expired {
+        reservation: ReservationNo,
+    },
+    Revoked {
+        reservation: ReservationNo,
+        cause: Box<RevocationCause>,
+    },
+    ToppedUp(Box<TopUp>),
+
+    /// First event of the system stream.
+    Initialized {
+        seal: SealKey,
+    },
+    PriceSet(Box<PriceEntry>),
+    PriceDeleted(Model),
+    TokenSet(Box<ServiceToken>),
+    TokenDeleted(TokenId),
+    /// The key directory: which organization a key belongs to.
+    KeyRegistered {
+        key: KeyId,
+        organization: OrganizationId,
+        hash: SecretHash,
+    },
+    KeyUnregistered {
+        key: KeyId,
+    },
+}
+
+/// Numbers a limit within its organization; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LimitNo(pub u32);
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NumberedLimit {
+    pub no: LimitNo,
+    pub limit: Limit,
+}
+
+/// One limit that a request counts on, and the window it counts in. The amount follows from the unit and the event's
+/// [`Amounts`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Touch {
+    pub limit: LimitNo,
+    pub unit: Unit,
+    /// Start of a budget's window; the instant of admission for quotas.
+    pub window: Timestamp,
+}
+
+/// Free key–value pairs of the caller, sorted by key.
+pub type Labels = Option<Arc<[(SmolStr, SmolStr)]>>;
+
+/// A hold was granted. Its number is the record's epoch and sequence, its admission the record's time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reserved {
+    pub request: RequestId,
+    /// Hash of the request's content, to tell a repeat from a conflict.
+    pub fingerprint: u64,
+    pub key: KeyId,
+    pub model: Model,
+    /// `None` where the caller gave the cost.
+    pub price: Option<Price>,
+    pub factor: Factor,
+    /// The estimate as granted.
+    pub usage: Usage,
+    pub held: Amounts,
+    /// Whether the hold stands on the wallet too.
+    pub wallet: bool,
+    pub touches: Arc<[Touch]>,
+    pub expire_time: Timestamp,
+    pub holder: Option<Holder>,
+    pub labels: Labels,
+}
+
+/// A hold was renewed. Values are absolute, so that nothing is held twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extended {
+    pub reservation: ReservationNo,
+    pub expire_time: Timestamp,
+    pub usage: Usage,
+    pub held: Amounts,
+    /// What was used so far, and what it comes to.
+    pub progress: Option<(Usage, Amounts)>,
+}
+
+/// Usage was charged: by Commit, by Charge or by expiry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settled {
+    /// Number of the ledger entry; `None` where a late commit changed nothing.
+    pub entry: Option<u64>,
+    pub kind: EntryKind,
+    /// The reservation that this closes; `None` for a Charge.
+    pub reservation: Option<ReservationNo>,
+    pub request: Option<RequestId>,
+    pub fingerprint: u64,
+    /// When the usage was admitted: its windows are charged.
+    pub occurred_at: Timestamp,
+    pub key: KeyId,
+    pub member: MemberId,
+    pub team: TeamId,
+    pub model: Model,
+    /// The model of the reservation, where another ran.
+    pub reserved_model: Option<Model>,
+    pub price: Option<Price>,
+    /// What was used in all, as the caller said (or the hold, where expiry charges it).
+    pub usage: Usage,
+    /// What was used in all, in every unit.
+    pub total: Amounts,
+    /// What this entry books: the total, or for a late commit the difference to what expiry charged.
+    pub booked: Booked,
+    /// What of it was not held and put a limit above its cap.
+    pub overage: Amounts,
+    pub wallet: Nanos,
+    /// Of the wallet, after this entry.
+    pub balance: Nanos,
+    pub touches: Arc<[Touch]>,
+    pub labels: Labels,
+}
+
+/// The signed amounts of a ledger entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Booked {
+    pub cost: Nanos,
+    pub credits: Nanos,
+    pub input_tokens: i64,
+    pub cached_input_tokens: i64,
+    pub cache_write_tokens: i64,
+    pub output_tokens: i64,
+    pub requests: i64,
+}
+
+impl Booked {
+    pub fn new(usage: &Usage, amounts: Amounts) -> Self {
+        let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        Self {
+            cost: amounts.usd,
+            credits: amounts.credits,
+            input_tokens: signed(usage.input_tokens),
+            cached_input_tokens: signed(usage.cached_input_tokens),
+            cache_write_tokens: signed(usage.cache_write_tokens),
+            output_tokens: signed(usage.output_tokens),
+            requests: signed(usage.requests),
+        }
+    }
+
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            cost: self.cost - other.cost,
+            credits: self.credits - other.credits,
+            input_tokens: self.input_tokens - other.input_tokens,
+            cached_input_tokens: self.cached_input_tokens - other.cached_input_tokens,
+            cache_write_tokens: self.cache_write_tokens - other.cache_write_tokens,
+            output_tokens: self.output_tokens - other.output_tokens,
+            requests: self.requests - other.requests,
+        }
+    }
+
+    /// In the units of limits.
+    pub fn amounts(&self) -> Amounts {
+        Amounts {
+            usd: self.cost,
+            credits: self.credits,
+            tokens: self.input_tokens + self.output_tokens,
+            requests: self.requests,
+        }
+    }
+
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a ledger entry is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EntryKind {
+    TopUp,
+    Commit,
+    Charge,
+    Expiry,
+    LateCommit,
+}
+
+impl EntryKind {
+    pub const ALL: [Self; 5] = [Self::TopUp, Self::Commit, Self::Charge, Self::Expiry, Self::LateCommit];
+
+    /// As in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TopUp => "top_up",
+            Self::Commit => "commit",
+            Self::Charge => "charge",
+            Self::Expiry => "expiry",
+            Self::LateCommit => "late_commit",
+        }
+    }
+}
+
+/// Money was added to the wallet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopUp {
+    pub entry: u64,
+    pub request: RequestId,
+    pub fingerprint: u64,
+    pub amount: Nanos,
+    /// Of the wallet, after this entry.
+    pub balance: Nanos,
+    pub reason: String,
+}

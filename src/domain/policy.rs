@@ -1,0 +1,245 @@
+//! Limits as they are set: budgets, quotas, and the policy that holds both.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    error::Invalid,
+    id::{KeyId, LimitId, MemberId, Model, TeamId},
+    money::Nanos,
+    period::Period,
+};
+
+/// Most limits in one policy, and most models that one limit names.
+const MAX_LIMITS: usize = 32;
+const MAX_MODELS: usize = 64;
+
+/// One place of the path that carries a policy.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Place {
+    Key(KeyId),
+    Membership(TeamId, MemberId),
+    Member(MemberId),
+    Team(TeamId),
+    Organization,
+}
+
+/// The kinds of places at which something can refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Scope {
+    Key,
+    Membership,
+    Member,
+    Team,
+    Organization,
+    Wallet,
+}
+
+impl Scope {
+    /// As in SQL and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Membership => "membership",
+            Self::Member => "member",
+            Self::Team => "team",
+            Self::Organization => "organization",
+            Self::Wallet => "wallet",
+        }
+    }
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Unit {
+    Usd,
+    Credits,
+    RequestsPerMinute,
+    TokensPerMinute,
+    InFlight,
+}
+
+impl Unit {
+    /// As in SQL and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Usd => "usd",
+            Self::Credits => "credits",
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::InFlight => "in_flight",
+        }
+    }
+
+    pub fn is_budget(self) -> bool {
+        matches!(self, Self::Usd | Self::Credits)
+    }
+}
+
+/// The models that a limit or a key is narrowed to; empty means all.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Models(Box<[Model]>);
+
+impl Models {
+    /// # Errors
+    /// [`Invalid`] for `field` when there are too many or one stands twice.
+    pub fn checked(field: &str, models: Vec<Model>) -> Result<Self, Invalid> {
+        if models.len() > MAX_MODELS {
+            return Err(Invalid::new(field, format!("{} models; at most {MAX_MODELS} can be named", models.len())));
+        }
+        for (i, model) in models.iter().enumerate() {
+            if models[..i].contains(model) {
+                return Err(Invalid::new(field, format!("{model} stands twice")));
+            }
+        }
+        Ok(Self(models.into()))
+    }
+
+    pub fn include(&self, model: &Model) -> bool {
+        self.0.is_empty() || self.0.contains(model)
+    }
+
+    pub fn names(&self) -> &[Model] {
+        &self.0
+    }
+}
+
+/// A cap on USD or credits over a period.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    pub id: LimitId,
+    pub unit: BudgetUnit,
+    /// Hard: nothing is admitted beyond it.
+    pub max: Option<Nanos>,
+    /// Warns, never refuses.
+    pub soft: Option<Nanos>,
+    pub period: Period,
+    pub models: Models,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BudgetUnit {
+    Usd,
+    Credits,
+}
+
+/// A cap on the rate of requests or tokens, or on requests in flight.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quota {
+    pub id: LimitId,
+    pub unit: QuotaUnit,
+    pub max: u64,
+    pub models: Models,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuotaUnit {
+    RequestsPerMinute,
+    TokensPerMinute,
+    InFlight,
+}
+
+impl From<BudgetUnit> for Unit {
+    fn from(unit: BudgetUnit) -> Self {
+        match unit {
+            BudgetUnit::Usd => Self::Usd,
+            BudgetUnit::Credits => Self::Credits,
+        }
+    }
+}
+
+impl From<QuotaUnit> for Unit {
+    fn from(unit: QuotaUnit) -> Self {
+        match unit {
+            QuotaUnit::RequestsPerMinute => Self::RequestsPerMinute,
+            QuotaUnit::TokensPerMinute => Self::TokensPerMinute,
+            QuotaUnit::InFlight => Self::InFlight,
+        }
+    }
+}
+
+/// A budget or a quota, as the engine keeps them in one list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Limit {
+    Budget(Budget),
+    Quota(Quota),
+}
+
+impl Limit {
+    pub fn id(&self) -> &LimitId {
+        match self {
+            Self::Budget(budget) => &budget.id,
+            Self::Quota(quota) => &quota.id,
+        }
+    }
+
+    pub fn unit(&self) -> Unit {
+        match self {
+            Self::Budget(budget) => budget.unit.into(),
+            Self::Quota(quota) => quota.unit.into(),
+        }
+    }
+
+    pub fn models(&self) -> &Models {
+        match self {
+            Self::Budget(budget) => &budget.models,
+            Self::Quota(quota) => &quota.models,
+        }
+    }
+
+    /// The hard cap in the unit's own smallest step: nano-units, requests or tokens.
+    pub fn max(&self) -> Option<i64> {
+        match self {
+            Self::Budget(budget) => budget.max.map(Nanos::get),
+            Self::Quota(quota) => Some(i64::try_from(quota.max).unwrap_or(i64::MAX)),
+        }
+    }
+
+    pub fn soft(&self) -> Option<i64> {
+        match self {
+            Self::Budget(budget) => budget.soft.map(Nanos::get),
+            Self::Quota(_) => None,
+        }
+    }
+
+    pub fn period(&self) -> Option<Period> {
+        match self {
+            Self::Budget(budget) => Some(budget.period),
+            Self::Quota(_) => None,
+        }
+    }
+
+    /// True where `edited` goes on counting what `self` counted: same id, unit and period (zone and week start included).
+    /// Changing `max`, `soft` or the models keeps the usage.
+    pub fn is_continued_by(&self, edited: &Self) -> bool {
+        self.id() == edited.id() && self.unit() == edited.unit() && self.period() == edited.period()
+    }
+}
+
+/// The limits of one place of the path: budgets, then quotas, as they were given.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Policy {
+    pub limits: Vec<Limit>,
+}
+
+impl Policy {
+    /// # Errors
+    /// [`Invalid`] when there are too many limits, an id stands twice, or a soft cap is above its hard one.
+    pub fn checked(limits: Vec<Limit>) -> Result<Self, Invalid> {
+        if limits.len() > MAX_LIMITS {
+            let problem = format!("{} limits; a policy has at most {MAX_LIMITS}", limits.len());
+            return Err(Invalid::new("policy", problem));
+        }
+        for (i, limit) in limits.iter().enumerate() {
+            if limits[..i].iter().any(|other| other.id() == limit.id()) {
+                return Err(Invalid::new("policy", format!("the id {} stands twice", limit.id())));
+            }
+            let (Some(soft), Some(max)) = (limit.soft(), limit.max()) else { continue };
+            if soft > max {
+                let (soft, max) = (Nanos::new(soft), Nanos::new(max));
+                let problem = format!("the soft cap {soft} of {} is above its hard cap {max}", limit.id());
+                return Err(Invalid::new("policy", problem));
+            }
+        }
+        Ok(Self { limits })
+    }
+}

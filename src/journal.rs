@@ -1,0 +1,61 @@
+//! Durable, ordered events, and snapshots beside them. The journal is the truth; everything else can be built from it.
+//!
+//! The journal knows records and bytes, never what they mean to an organization.
+
+use async_trait::async_trait;
+
+use crate::domain::event::{Record, Stream};
+
+/// Where batches of records are kept. One writer appends; readers may read meanwhile.
+#[async_trait]
+pub trait Journal: Send + Sync + 'static {
+    /// Makes a batch durable, as a whole or not at all. Positions continue the last batch's without gap.
+    async fn append(&self, batch: &[Record]) -> Result<(), AppendError>;
+
+    /// Records from position `from` on, in order: whole batches, until at least `at_least` records are read or none is left.
+    async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError>;
+
+    /// Forgets batches that lie wholly at or before `position`.
+    async fn trim(&self, position: u64) -> Result<(), JournalError>;
+}
+
+/// Why a batch isn't durable.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// Nothing was written; the same batch may be tried again (a full or read-only disk).
+    #[error("the journal can't be written: {0}")]
+    Retry(String),
+    /// Whether the batch is on disk is unknown, or the journal is damaged: the process must stop and recover from disk.
+    #[error("the journal failed: {0}")]
+    Fatal(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    #[error("journal: {0}")]
+    Io(String),
+    /// Says what is damaged and where.
+    #[error("the journal is damaged: {0}")]
+    Damaged(String),
+}
+
+/// The state of one stream as of one of its events. The bytes are the engine's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub stream: Stream,
+    /// The stream's last sequence in this state.
+    pub sequence: u64,
+    /// The journal position up to which this stream's events are in this state.
+    pub position: u64,
+    pub state: Vec<u8>,
+}
+
+/// Where snapshots are kept: the latest of each stream.
+#[async_trait]
+pub trait Snapshots: Send + Sync + 'static {
+    /// Replaces the stream's snapshot, durably and atomically.
+    async fn save(&self, snapshots: &[Snapshot]) -> Result<(), JournalError>;
+
+    /// Every snapshot, in pages of whole snapshots: those whose stream sorts after `after`.
+    async fn load(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, JournalError>;
+}

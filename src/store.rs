@@ -1,0 +1,163 @@
+//! The books: events projected into SQL, and the queries on them.
+//!
+//! The store never decides anything: it writes down what the events say, exactly once, in one transaction with the journal
+//! position that it has reached.
+
+use async_trait::async_trait;
+
+use crate::domain::{
+    event::{EntryKind, LimitNo, Record, Reserved, Settled},
+    id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
+    money::Nanos,
+    reservation_id::ReservationNo,
+    time::Timestamp,
+    usage::Amounts,
+};
+
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The journal position up to which the books are written; 0 when empty.
+    async fn position(&self) -> Result<u64, StoreError>;
+
+    /// Writes consecutive records, the first at [`Self::position`] + 1, and the new position in one transaction.
+    async fn project(&self, records: &[Record]) -> Result<(), StoreError>;
+
+    /// How an older reservation ended, for those that memory has forgotten.
+    async fn find_reservation(
+        &self,
+        organization: &OrganizationId,
+        by: ReservationKey<'_>,
+    ) -> Result<Option<StoredReservation>, StoreError>;
+
+    /// A Charge or TopUp with this request id: their ids are unique for ever.
+    async fn find_entry(
+        &self,
+        organization: &OrganizationId,
+        request: &RequestId,
+    ) -> Result<Option<StoredEntry>, StoreError>;
+
+    /// The organization's last entry in the books; 0 when there is none.
+    async fn last_entry(&self, organization: &OrganizationId) -> Result<u64, StoreError>;
+
+    /// Entries that match, newest first, before entry number `before` if given.
+    async fn list_entries(&self, query: &EntryQuery, before: Option<u64>, limit: u32)
+    -> Result<Vec<Entry>, StoreError>;
+
+    /// Sums over all entries that match.
+    async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError>;
+
+    /// What the entries of an organization add up to, up to and including `entry`, recomputed from the entries alone.
+    async fn audit(&self, organization: &OrganizationId, entry: u64) -> Result<Audit, StoreError>;
+}
+
+/// Names a reservation: by its number, or by the key and request id that it was made with (the latest such one).
+#[derive(Debug, Clone, Copy)]
+pub enum ReservationKey<'a> {
+    No(ReservationNo),
+    Request(&'a KeyId, &'a RequestId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReservation {
+    pub no: ReservationNo,
+    pub admit_time: Timestamp,
+    pub end: StoredEnd,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredEnd {
+    Open,
+    Released {
+        reason: String,
+    },
+    /// Expired; `charged` is what expiry booked, if anything. A late Commit may still come.
+    Expired {
+        reserved: Box<Reserved>,
+        charged: Option<Box<Settled>>,
+    },
+    /// Committed, also late: the settlement as journalled.
+    Committed(Box<Settled>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEntry {
+    pub kind: EntryKind,
+    pub fingerprint: u64,
+    pub entry: u64,
+    pub amounts: Amounts,
+    pub overage: Amounts,
+    pub balance: Nanos,
+    pub time: Timestamp,
+}
+
+/// A row of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub time: Timestamp,
+    pub actor: String,
+    pub detail: EntryDetail,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EntryDetail {
+    Settled(Box<Settled>),
+    ToppedUp(Box<crate::domain::event::TopUp>),
+}
+
+/// Which entries; unset fields match all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryQuery {
+    pub organization: OrganizationId,
+    pub key: Option<KeyId>,
+    pub member: Option<MemberId>,
+    pub team: Option<TeamId>,
+    pub model: Option<Model>,
+    /// Empty matches all.
+    pub kinds: Vec<EntryKind>,
+    /// At or after.
+    pub start: Option<Timestamp>,
+    /// Before.
+    pub end: Option<Timestamp>,
+    /// Entries up to and including this number only.
+    pub as_of: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    pub entries: u64,
+    pub cost: Nanos,
+    pub credits: Nanos,
+    pub input_tokens: i64,
+    pub output_tokens: i64,
+    pub requests: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Audit {
+    pub entries: u64,
+    /// First number that is missing between 1 and the last.
+    pub gap: Option<u64>,
+    /// Sum of what the entries did to the balance.
+    pub balance: Nanos,
+    /// First entry whose stored balance isn't the running sum: its number, the sum, what stands there.
+    pub wrong_balance: Option<(u64, Nanos, Nanos)>,
+    /// Per limit and window: the sum of the entries' charges, and what the books' own row for the window says.
+    pub windows: Vec<WindowAudit>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowAudit {
+    pub limit: LimitNo,
+    pub window: Timestamp,
+    pub from_entries: Nanos,
+    pub from_row: Nanos,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Out of reach or out of space for now; may be tried again.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    #[error("the store is damaged or doesn't fit: {0}")]
+    Damaged(String),
+}
