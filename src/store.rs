@@ -3,6 +3,8 @@
 //! The store never decides anything: it writes down what the events say, exactly once, in one transaction with the journal
 //! position that it has reached.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::domain::{
@@ -72,11 +74,11 @@ pub enum StoredEnd {
     },
     /// Expired; `charged` is what expiry booked, if anything. A late Commit may still come.
     Expired {
-        reserved: Box<Reserved>,
-        charged: Option<Box<Settled>>,
+        reserved: Arc<Reserved>,
+        charged: Option<Arc<Settled>>,
     },
     /// Committed, also late: the settlement as journalled.
-    Committed(Box<Settled>),
+    Committed(Arc<Settled>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +102,7 @@ pub struct Entry {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryDetail {
-    Settled(Box<Settled>),
+    Settled(Arc<Settled>),
     ToppedUp(Box<crate::domain::event::TopUp>),
 }
 
