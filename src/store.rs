@@ -31,7 +31,7 @@ pub trait Store: Send + Sync + 'static {
         by: ReservationKey<'_>,
     ) -> Result<Option<StoredReservation>, StoreError>;
 
-    /// A Charge or TopUp with this request id: their ids are unique for ever.
+    /// A Charge or `TopUp` with this request id: their ids are unique for ever.
     async fn find_entry(
         &self,
         organization: &OrganizationId,

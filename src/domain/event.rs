@@ -101,6 +101,8 @@ pub enum Event {
         admit_time: Timestamp,
         reserved: Arc<Reserved>,
     },
+    /// The server started: its epoch is durable before anything is granted in it.
+    Started,
 }
 
 /// Numbers a limit within its organization; never used twice.
@@ -192,6 +194,13 @@ pub struct Settled {
     pub balance: Nanos,
     pub touches: Arc<[Touch]>,
     pub labels: Labels,
+}
+
+impl Settled {
+    /// True where expiry charged it: a Commit may still come.
+    pub fn is_expiry(&self) -> bool {
+        self.kind == EntryKind::Expiry
+    }
 }
 
 /// The signed amounts of a ledger entry.
