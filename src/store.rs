@@ -32,11 +32,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Option<StoredReservation>, StoreError>;
 
     /// A Charge or `TopUp` with this request id: their ids are unique for ever.
-    async fn find_entry(
-        &self,
-        organization: &OrganizationId,
-        request: &RequestId,
-    ) -> Result<Option<StoredEntry>, StoreError>;
+    async fn find_entry(&self, organization: &OrganizationId, request: &RequestId)
+    -> Result<Option<Entry>, StoreError>;
 
     /// The organization's last entry in the books; 0 when there is none.
     async fn last_entry(&self, organization: &OrganizationId) -> Result<u64, StoreError>;
@@ -70,6 +67,7 @@ pub struct StoredReservation {
 pub enum StoredEnd {
     Open,
     Released {
+        reserved: Arc<Reserved>,
         reason: String,
     },
     /// Expired; `charged` is what expiry booked, if anything. A late Commit may still come.
@@ -77,19 +75,8 @@ pub enum StoredEnd {
         reserved: Arc<Reserved>,
         charged: Option<Arc<Settled>>,
     },
-    /// Committed, also late: the settlement as journalled.
+    /// Committed, also late: the settlement as journalled, its `touches` included.
     Committed(Arc<Settled>),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEntry {
-    pub kind: EntryKind,
-    pub fingerprint: u64,
-    pub entry: u64,
-    pub amounts: Amounts,
-    pub overage: Amounts,
-    pub balance: Nanos,
-    pub time: Timestamp,
 }
 
 /// A row of the ledger.
