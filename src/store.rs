@@ -13,7 +13,6 @@ use crate::domain::{
     money::Nanos,
     reservation_id::ReservationNo,
     time::Timestamp,
-    usage::Amounts,
 };
 
 #[async_trait]
@@ -85,6 +84,16 @@ pub struct Entry {
     pub time: Timestamp,
     pub actor: String,
     pub detail: EntryDetail,
+}
+
+impl Entry {
+    /// Its number in the organization.
+    pub fn number(&self) -> u64 {
+        match &self.detail {
+            EntryDetail::Settled(settled) => settled.entry.unwrap_or(0),
+            EntryDetail::ToppedUp(top_up) => top_up.entry,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

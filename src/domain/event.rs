@@ -92,9 +92,6 @@ pub enum Event {
         organization: OrganizationId,
         hash: SecretHash,
     },
-    KeyUnregistered {
-        key: KeyId,
-    },
     /// A hold that a crash forgot was named by its caller: it stands again, holding nothing, so that it can be settled.
     Restored {
         reservation: ReservationNo,

@@ -72,10 +72,10 @@ pub fn check_ttl(ttl: Span) -> Result<Span, Invalid> {
 }
 
 impl Reserve {
-    /// Of the content, for the key that pays.
-    pub fn fingerprint(&self, key: &KeyId) -> u64 {
+    /// Of the content, for the key at this place of its organization, which never changes.
+    pub fn fingerprint(&self, key: u32) -> u64 {
         let mut print = Fingerprint::new("reserve");
-        print.text(key.as_str()).text(self.model.as_str()).usage(&self.usage);
+        print.number(u64::from(key)).text(self.model.as_str()).usage(&self.usage);
         print.optional(self.min_output_tokens).number(self.ttl.as_micros().unsigned_abs());
         print.text(self.holder.as_ref().map_or("", Holder::as_str)).labels(&self.labels);
         print.finish()
@@ -91,10 +91,10 @@ impl Commit {
 }
 
 impl Charge {
-    /// Of the content, for the key that pays.
-    pub fn fingerprint(&self, key: &KeyId) -> u64 {
+    /// Of the content, for the key at this place of its organization, which never changes.
+    pub fn fingerprint(&self, key: u32) -> u64 {
         let mut print = Fingerprint::new("charge");
-        print.text(key.as_str()).text(self.model.as_str()).usage(&self.usage);
+        print.number(u64::from(key)).text(self.model.as_str()).usage(&self.usage);
         print.number(u64::from(self.already_used)).optional(self.occurred_at.map(|at| at.micros().unsigned_abs()));
         print.labels(&self.labels);
         print.finish()

@@ -30,12 +30,16 @@ pub struct Inner {
     pub position: u64,
     /// When the expiry timer next looks here; [`Timestamp::NEVER`] when it doesn't.
     pub timer: Timestamp,
+    /// Sequence of the organization's last snapshot.
+    pub saved: u64,
+    /// Last sequence in the books: what came after must not be forgotten.
+    pub stored: u64,
 }
 
 impl Cell {
     pub fn new(state: OrganizationState, position: u64) -> Self {
         let id = state.organization.id.clone();
-        Self { id, inner: Mutex::new(Inner { state, position, timer: Timestamp::NEVER }) }
+        Self { id, inner: Mutex::new(Inner { state, position, timer: Timestamp::NEVER, saved: 0, stored: 0 }) }
     }
 
     /// Held for well under a microsecond on the hot path: decide and enqueue, never wait, log or encode.
@@ -84,16 +88,10 @@ impl Directory {
         }
     }
 
-    /// Lets a key be found, by its secret too if it has one.
-    pub fn add_key(&self, id: KeyId, secret: Option<SecretHash>, route: Route) {
-        if let Some(secret) = secret {
-            self.secrets.insert(secret, route.clone());
-        }
+    /// Lets a key be found, by its id and by its secret.
+    pub fn add_key(&self, id: KeyId, secret: SecretHash, route: Route) {
+        self.secrets.insert(secret, route.clone());
         self.keys.insert(id, route);
-    }
-
-    pub fn remove_secret(&self, secret: &SecretHash) {
-        self.secrets.remove(secret);
     }
 
     /// Every organization, deleted ones included, sorted by id.

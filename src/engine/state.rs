@@ -153,6 +153,11 @@ impl OrganizationState {
         self.entries.get(no.0 as usize)?.as_deref()
     }
 
+    /// Every limit that is set, by number.
+    pub fn all_limits(&self) -> impl Iterator<Item = (LimitNo, &LimitEntry)> {
+        (0..).zip(&self.entries).filter_map(|(no, entry)| Some((LimitNo(no), entry.as_deref()?)))
+    }
+
     /// The limits of one place, in the order they were set.
     pub fn limits_of(&self, place: &Place) -> &[LimitNo] {
         match place {

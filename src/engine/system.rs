@@ -31,12 +31,12 @@ pub struct SystemState {
     pub keys: HashMap<KeyId, Registration, RandomState>,
 }
 
-/// Which organization a key belongs to. Stays when the key is deleted: ids are unique for ever.
+/// Which organization a key belongs to. It stays when the key is deleted: ids are unique for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     pub organization: OrganizationId,
-    /// `None` once the key is deleted.
-    pub hash: Option<SecretHash>,
+    /// A deleted key's too: its secret is known to be spent.
+    pub hash: SecretHash,
 }
 
 impl SystemState {
@@ -64,13 +64,8 @@ impl SystemState {
                 self.tokens.remove(id);
             }
             Event::KeyRegistered { key, organization, hash } => {
-                let registration = Registration { organization: organization.clone(), hash: Some(*hash) };
+                let registration = Registration { organization: organization.clone(), hash: *hash };
                 self.keys.insert(key.clone(), registration);
-            }
-            Event::KeyUnregistered { key } => {
-                if let Some(registration) = self.keys.get_mut(key) {
-                    registration.hash = None;
-                }
             }
             // A start is told by the epoch alone; the others are no events of this stream.
             _ => {}

@@ -96,8 +96,7 @@ impl OrganizationState {
             | Event::PriceDeleted(_)
             | Event::TokenSet(_)
             | Event::TokenDeleted(_)
-            | Event::KeyRegistered { .. }
-            | Event::KeyUnregistered { .. } => {}
+            | Event::KeyRegistered { .. } => {}
         }
         Ok(())
     }

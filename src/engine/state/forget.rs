@@ -2,7 +2,7 @@
 
 use super::{ClosedWhat, OrganizationState, Taken};
 use crate::{
-    domain::{reservation_id::ReservationNo, time::Timestamp},
+    domain::{id::RequestId, reservation_id::ReservationNo, time::Timestamp},
     engine::reservation::{End, Reservation},
 };
 
@@ -56,5 +56,15 @@ impl OrganizationState {
         let what = ClosedWhat::Reservation(reservation.no);
         self.closed.push_back(super::Closed { time: now, sequence: reservation.sequence, what });
         self.reservations.insert(reservation.no, Box::new(reservation));
+    }
+
+    /// Takes back from the books what a request id was used for, unless memory knows it.
+    pub fn recall_request(&mut self, request: &RequestId, taken: Taken, now: Timestamp) {
+        if self.requests.contains_key(request) {
+            return;
+        }
+        self.requests.insert(request.clone(), taken);
+        let what = ClosedWhat::Request(request.clone());
+        self.closed.push_back(super::Closed { time: now, sequence: 0, what });
     }
 }

@@ -312,9 +312,11 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Whether [`Self::create_key`] would make this key.
+    ///
     /// # Errors
     /// [`Conflict`] when the id is or was in use, the member isn't in the team, or the policy doesn't fit.
-    pub fn create_key(&mut self, key: Key, policy: &Policy) -> Outcome<()> {
+    pub fn check_key(&self, key: &Key, policy: &Policy) -> Outcome<()> {
         self.check_organization()?;
         free(&self.state.keys, &key.id, key.id.as_str())?;
         live(&self.state.members, &key.member, key.member.as_str())?;
@@ -325,8 +327,14 @@ impl Turn<'_> {
                 format!("member {} isn't in team {}; add it with CreateMembership first", key.member, key.team);
             return Err(Conflict::Precondition(problem));
         }
+        self.check_credits(&Place::Key(key.id.clone()), policy, self.state.organization.credit_factor)
+    }
+
+    /// # Errors
+    /// As [`Self::check_key`].
+    pub fn create_key(&mut self, key: Key, policy: &Policy) -> Outcome<()> {
+        self.check_key(&key, policy)?;
         let place = Place::Key(key.id.clone());
-        self.check_credits(&place, policy, self.state.organization.credit_factor)?;
         self.emit(Event::KeySet(Box::new(key)));
         self.set_policy(place, policy);
         Ok(())
