@@ -12,6 +12,9 @@ use crate::{
     domain::decision::DenialCode,
 };
 
+#[cfg(test)]
+mod tests;
+
 /// Counts since the server started.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -112,33 +115,54 @@ impl Metrics {
     }
 }
 
-/// Every code at its own number, with the name that the API gives it.
-const CODES: [(DenialCode, &str); 15] = [
-    (DenialCode::KeyUnknown, "KEY_UNKNOWN"),
-    (DenialCode::KeyDisabled, "KEY_DISABLED"),
-    (DenialCode::KeyExpired, "KEY_EXPIRED"),
-    (DenialCode::MemberInactive, "MEMBER_INACTIVE"),
-    (DenialCode::TeamInactive, "TEAM_INACTIVE"),
-    (DenialCode::OrganizationInactive, "ORGANIZATION_INACTIVE"),
-    (DenialCode::ModelNotAllowed, "MODEL_NOT_ALLOWED"),
-    (DenialCode::ModelUnpriced, "MODEL_UNPRICED"),
-    (DenialCode::OutsideTimeWindow, "OUTSIDE_TIME_WINDOW"),
-    (DenialCode::ConcurrencyExceeded, "CONCURRENCY_EXCEEDED"),
-    (DenialCode::RateLimitExceeded, "RATE_LIMIT_EXCEEDED"),
-    (DenialCode::BudgetExceeded, "BUDGET_EXCEEDED"),
-    (DenialCode::WalletInsufficient, "WALLET_INSUFFICIENT"),
-    (DenialCode::Revoked, "REVOKED"),
-    (DenialCode::ReservationExpired, "RESERVATION_EXPIRED"),
+/// Every code, each at its own number.
+const CODES: [DenialCode; 15] = [
+    DenialCode::KeyUnknown,
+    DenialCode::KeyDisabled,
+    DenialCode::KeyExpired,
+    DenialCode::MemberInactive,
+    DenialCode::TeamInactive,
+    DenialCode::OrganizationInactive,
+    DenialCode::ModelNotAllowed,
+    DenialCode::ModelUnpriced,
+    DenialCode::OutsideTimeWindow,
+    DenialCode::ConcurrencyExceeded,
+    DenialCode::RateLimitExceeded,
+    DenialCode::BudgetExceeded,
+    DenialCode::WalletInsufficient,
+    DenialCode::Revoked,
+    DenialCode::ReservationExpired,
 ];
 
-// Checked when compiled, so that `denied` can't be out of bounds: a code that isn't above would be.
+// `Metrics::denied` indexes by number: a list out of order doesn't compile.
 const _: () = {
     let mut no = 0;
     while no < CODES.len() {
-        assert!(CODES[no].0 as usize == no, "CODES must list every DenialCode in order");
+        assert!(CODES[no] as usize == no, "CODES must list every DenialCode in its order");
         no += 1;
     }
 };
+
+/// As the API names it. A code that is added here must be added to [`CODES`] too.
+fn name(code: DenialCode) -> &'static str {
+    match code {
+        DenialCode::KeyUnknown => "KEY_UNKNOWN",
+        DenialCode::KeyDisabled => "KEY_DISABLED",
+        DenialCode::KeyExpired => "KEY_EXPIRED",
+        DenialCode::MemberInactive => "MEMBER_INACTIVE",
+        DenialCode::TeamInactive => "TEAM_INACTIVE",
+        DenialCode::OrganizationInactive => "ORGANIZATION_INACTIVE",
+        DenialCode::ModelNotAllowed => "MODEL_NOT_ALLOWED",
+        DenialCode::ModelUnpriced => "MODEL_UNPRICED",
+        DenialCode::OutsideTimeWindow => "OUTSIDE_TIME_WINDOW",
+        DenialCode::ConcurrencyExceeded => "CONCURRENCY_EXCEEDED",
+        DenialCode::RateLimitExceeded => "RATE_LIMIT_EXCEEDED",
+        DenialCode::BudgetExceeded => "BUDGET_EXCEEDED",
+        DenialCode::WalletInsufficient => "WALLET_INSUFFICIENT",
+        DenialCode::Revoked => "REVOKED",
+        DenialCode::ReservationExpired => "RESERVATION_EXPIRED",
+    }
+}
 
 /// Lets the meter's exporter read the metrics from now on.
 pub(super) fn export(metrics: &Arc<Metrics>, meter: &Meter) {
@@ -148,8 +172,8 @@ pub(super) fn export(metrics: &Arc<Metrics>, meter: &Meter) {
         .with_description("Reserve, Charge and Extend by what was decided")
         .with_callback(move |observer| {
             observer.observe(read.granted.get(), &[KeyValue::new("code", "GRANTED")]);
-            for (code, name) in CODES {
-                observer.observe(read.denied(code).get(), &[KeyValue::new("code", name)]);
+            for code in CODES {
+                observer.observe(read.denied(code).get(), &[KeyValue::new("code", name(code))]);
             }
         })
         .build();
@@ -169,41 +193,64 @@ pub(super) fn export(metrics: &Arc<Metrics>, meter: &Meter) {
             }
         })
         .build();
-    let read = metrics.clone();
-    meter
-        .f64_observable_counter("quotad.journal.write.time")
-        .with_unit("s")
-        .with_description("Time that the journal's writes took")
-        .with_callback(move |observer| {
-            let micros = u32::try_from(read.journal_write_micros.get() / 1000).unwrap_or(u32::MAX);
-            observer.observe(f64::from(micros) / 1000.0, &[]);
-        })
-        .build();
     export_counters(metrics, meter);
     export_gauges(metrics, meter);
 }
 
+/// A metric's name, unit, description and value.
+type Described<T> = (&'static str, &'static str, &'static str, fn(&Metrics) -> T);
+
 fn export_counters(metrics: &Arc<Metrics>, meter: &Meter) {
-    let counters: [(&'static str, &'static str, fn(&Metrics) -> &Counter); 5] = [
-        ("quotad.replays", "Answers repeated for a known request id", |metrics| &metrics.replayed),
-        ("quotad.charges", "Usage charged without a reservation", |metrics| &metrics.charged),
-        ("quotad.revocations", "Reservations revoked while they ran", |metrics| &metrics.revoked),
-        ("quotad.overloads", "Requests refused because the journal's queue was full", |metrics| &metrics.overloaded),
-        ("quotad.journal.batches", "Batches written to the journal", |metrics| &metrics.journal_batches),
+    let counters: [Described<u64>; 6] = [
+        ("quotad.replays", "{answer}", "Answers repeated for a known request id", |read| read.replayed.get()),
+        ("quotad.charges", "{charge}", "Usage charged without a reservation", |read| read.charged.get()),
+        ("quotad.revocations", "{reservation}", "Reservations revoked while they ran", |read| read.revoked.get()),
+        ("quotad.overloads", "{request}", "Refused because the journal's queue was full", |read| read.overloaded.get()),
+        ("quotad.journal.batches", "{batch}", "Batches written to the journal", |read| read.journal_batches.get()),
+        ("quotad.journal.write.time", "us", "Time that these writes took", |read| read.journal_write_micros.get()),
     ];
-    for (name, description, counter) in counters {
+    for (name, unit, description, value) in counters {
         let read = metrics.clone();
-        let counter = meter.u64_observable_counter(name).with_description(description);
-        counter.with_callback(move |observer| observer.observe(0, &[])).build();
+        let instrument = meter.u64_observable_counter(name).with_unit(unit).with_description(description);
+        instrument.with_callback(move |observer| observer.observe(value(&read), &[])).build();
     }
 }
 
 fn export_gauges(metrics: &Arc<Metrics>, meter: &Meter) {
-    let whole = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let _ = (metrics, meter, whole);
+    let gauges: [Described<i64>; 6] = [
+        ("quotad.reservations.open", "{reservation}", "Reservations that are open", |read| {
+            read.open_reservations.get()
+        }),
+        ("quotad.sessions.open", "{session}", "Session streams that are open", |read| read.open_sessions.get()),
+        ("quotad.journal.queue", "{record}", "Records not yet on disk", |read| whole(read.journal_queue())),
+        ("quotad.journal.failing", "1", "1 while the journal can't be written", |read| read.journal_failing.get()),
+        ("quotad.store.lag", "{record}", "Records not yet in the books", |read| whole(read.projector_lag())),
+        ("quotad.store.up", "1", "1 while the store takes records", |read| read.store_up.get()),
+    ];
+    for (name, unit, description, value) in gauges {
+        let read = metrics.clone();
+        let instrument = meter.i64_observable_gauge(name).with_unit(unit).with_description(description);
+        instrument.with_callback(move |observer| observer.observe(value(&read), &[])).build();
+    }
+}
+
+fn whole(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// Lets the meter's exporter read how far the wall clock is ahead.
 pub(super) fn export_clock<R: Readings>(clock: &Arc<SystemClock<R>>, meter: &Meter) {
-    let _ = (clock, meter);
+    let read = clock.clone();
+    meter
+        .i64_observable_gauge("quotad.clock.drift")
+        .with_unit("us")
+        .with_description("How far the wall clock is ahead of the server's time")
+        .with_callback(move |observer| observer.observe(read.drift().as_micros(), &[]))
+        .build();
+    let read = clock.clone();
+    meter
+        .i64_observable_gauge("quotad.clock.diverged")
+        .with_description("1 while the two are more than five minutes apart")
+        .with_callback(move |observer| observer.observe(i64::from(read.diverged()), &[]))
+        .build();
 }
