@@ -1,1 +1,232 @@
-//! To come.
+//! The server's settings: flags over environment over a TOML file over defaults.
+//!
+//! A setting that can't be honoured is an error at start; nothing is ever adjusted silently.
+
+use std::{fmt::Display, fs, io, net::SocketAddr, ops::RangeInclusive, path::Path, path::PathBuf, time::Duration};
+
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::domain::time::Span;
+
+#[cfg(test)]
+mod tests;
+
+/// What a server runs with, complete and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    /// How long the journal's writer waits for more records when nobody waits for the disk.
+    pub journal_window: Duration,
+    /// Records that may wait to be written; beyond, Reserve is refused as unavailable.
+    pub queue_capacity: usize,
+    /// How long a closed reservation's request id is remembered.
+    pub remembered: Span,
+    /// How many closed reservations an organization remembers, whatever their age.
+    pub remembered_max: usize,
+    pub snapshot_interval: Duration,
+    /// Bytes of one gRPC message, received or sent.
+    pub max_message_size: usize,
+    /// Where traces and metrics are sent; `None` sends none.
+    pub otlp_endpoint: Option<String>,
+    /// Directives of `tracing_subscriber::EnvFilter`.
+    pub log: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50_051)),
+            data_dir: PathBuf::from("quotad-data"),
+            journal_window: Duration::from_millis(3),
+            queue_capacity: 100_000,
+            remembered: Span::seconds(600),
+            remembered_max: 1_000_000,
+            snapshot_interval: Duration::from_mins(5),
+            max_message_size: 1 << 20,
+            otlp_endpoint: None,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+/// The flags of `quotad serve`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
+pub struct ServeArgs {
+    /// Settings file in TOML; its keys are these flags' names with underscores
+    #[arg(long, value_name = "FILE", env = "QUOTAD_CONFIG")]
+    pub config: Option<PathBuf>,
+    #[command(flatten)]
+    pub given: Given,
+}
+
+/// Settings as far as one source gives them: the command line with the environment, or the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Given {
+    /// Address to serve gRPC on; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS:PORT", env = "QUOTAD_LISTEN")]
+    pub listen: Option<SocketAddr>,
+    /// Directory of the journal, the books and the operator's token [default: ./quotad-data]
+    #[arg(long, value_name = "DIRECTORY", env = "QUOTAD_DATA_DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Longest wait for more records before the journal is written, in milliseconds, 0 to 1000 [default: 3]
+    #[arg(long, value_name = "MILLISECONDS", env = "QUOTAD_JOURNAL_WINDOW_MS")]
+    pub journal_window_ms: Option<u64>,
+    /// Records that may wait for the journal before Reserve is refused [default: 100000]
+    #[arg(long, value_name = "RECORDS", env = "QUOTAD_QUEUE_CAPACITY")]
+    pub queue_capacity: Option<u64>,
+    /// How long request ids of closed reservations are remembered, in seconds [default: 600]
+    #[arg(long, value_name = "SECONDS", env = "QUOTAD_REMEMBERED_SECONDS")]
+    pub remembered_seconds: Option<u64>,
+    /// Request ids of closed reservations remembered per organization at most [default: 1000000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_REMEMBERED_MAX")]
+    pub remembered_max: Option<u64>,
+    /// Time between snapshots, in seconds; longer means a slower restart [default: 300]
+    #[arg(long, value_name = "SECONDS", env = "QUOTAD_SNAPSHOT_INTERVAL_SECONDS")]
+    pub snapshot_interval_seconds: Option<u64>,
+    /// Largest gRPC message, in bytes [default: 1048576]
+    #[arg(long, value_name = "BYTES", env = "QUOTAD_MAX_MESSAGE_SIZE")]
+    pub max_message_size: Option<u64>,
+    /// OpenTelemetry collector for traces and metrics, such as `http://127.0.0.1:4317`; empty sends none [default: none]
+    #[arg(long, value_name = "URL", env = "QUOTAD_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
+    /// What is logged to standard error, such as `info` or `warn,quotad::journal=debug` [default: info]
+    #[arg(long, value_name = "FILTER", env = "QUOTAD_LOG")]
+    pub log: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the settings file {} can't be read: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// `line` counts from 1.
+    #[error("{}:{line}: {problem}", path.display())]
+    Parse { path: PathBuf, line: usize, problem: String },
+    /// `setting` as the file names it; the flag has dashes.
+    #[error("{setting}: {problem}")]
+    Invalid { setting: &'static str, problem: String },
+}
+
+impl Settings {
+    /// Fails if the file can't be read or parsed, names a key that doesn't exist, or any value is out of range.
+    pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
+        Self::from_given(args.given.clone().or(file))
+    }
+
+    fn from_given(given: Given) -> Result<Self, ConfigError> {
+        let default = Self::default();
+        let millis = |setting, given: Option<u64>, range| {
+            let checked = within(setting, given, range, "milliseconds")?;
+            Ok::<_, ConfigError>(checked.map(Duration::from_millis))
+        };
+        let seconds = |setting, given, range| {
+            Ok::<_, ConfigError>(within(setting, given, range, "seconds")?.map(Duration::from_secs))
+        };
+        let count = |setting, given, range, unit| {
+            // The ranges end far below what a 32-bit `usize` holds.
+            Ok::<_, ConfigError>(within(setting, given, range, unit)?.and_then(|given| usize::try_from(given).ok()))
+        };
+        let Given {
+            listen,
+            data_dir,
+            journal_window_ms,
+            queue_capacity,
+            remembered_seconds,
+            remembered_max,
+            snapshot_interval_seconds,
+            max_message_size,
+            otlp_endpoint,
+            log,
+        } = given;
+        let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
+        let queue_capacity = count("queue_capacity", queue_capacity, 1000..=10_000_000, "records")?;
+        let remembered = within("remembered_seconds", remembered_seconds, 60..=86_400, "seconds")?;
+        let remembered_max = count("remembered_max", remembered_max, 1000..=100_000_000, "request ids")?;
+        let snapshot_interval = seconds("snapshot_interval_seconds", snapshot_interval_seconds, 1..=86_400)?;
+        let max_message_size = count("max_message_size", max_message_size, 4096..=67_108_864, "bytes")?;
+        Ok(Self {
+            listen: listen.unwrap_or(default.listen),
+            data_dir: data_dir.map(check_data_dir).transpose()?.unwrap_or(default.data_dir),
+            journal_window: journal_window.unwrap_or(default.journal_window),
+            queue_capacity: queue_capacity.unwrap_or(default.queue_capacity),
+            remembered: remembered
+                .and_then(|given| i64::try_from(given).ok())
+                .map_or(default.remembered, Span::seconds),
+            remembered_max: remembered_max.unwrap_or(default.remembered_max),
+            snapshot_interval: snapshot_interval.unwrap_or(default.snapshot_interval),
+            max_message_size: max_message_size.unwrap_or(default.max_message_size),
+            otlp_endpoint: otlp_endpoint.filter(|given| !given.is_empty()).map(check_endpoint).transpose()?,
+            log: log.map(check_log).transpose()?.unwrap_or(default.log),
+        })
+    }
+}
+
+impl Given {
+    fn or(self, lower: Self) -> Self {
+        Self {
+            listen: self.listen.or(lower.listen),
+            data_dir: self.data_dir.or(lower.data_dir),
+            journal_window_ms: self.journal_window_ms.or(lower.journal_window_ms),
+            queue_capacity: self.queue_capacity.or(lower.queue_capacity),
+            remembered_seconds: self.remembered_seconds.or(lower.remembered_seconds),
+            remembered_max: self.remembered_max.or(lower.remembered_max),
+            snapshot_interval_seconds: self.snapshot_interval_seconds.or(lower.snapshot_interval_seconds),
+            max_message_size: self.max_message_size.or(lower.max_message_size),
+            otlp_endpoint: self.otlp_endpoint.or(lower.otlp_endpoint),
+            log: self.log.or(lower.log),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Given, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error: toml::de::Error| {
+        let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
+        let line = before.matches('\n').count() + 1;
+        ConfigError::Parse { path: path.to_owned(), line, problem: error.message().trim_end().replace('\n', ", ") }
+    })
+}
+
+fn invalid(setting: &'static str, problem: String) -> ConfigError {
+    ConfigError::Invalid { setting, problem }
+}
+
+fn within<T: PartialOrd + Display>(
+    setting: &'static str,
+    given: Option<T>,
+    range: RangeInclusive<T>,
+    unit: &str,
+) -> Result<Option<T>, ConfigError> {
+    match given {
+        Some(value) if !range.contains(&value) => {
+            Err(invalid(setting, format!("{value} is out of range: give {} to {} {unit}", range.start(), range.end())))
+        }
+        given => Ok(given),
+    }
+}
+
+fn check_data_dir(path: PathBuf) -> Result<PathBuf, ConfigError> {
+    if path.as_os_str().is_empty() {
+        return Err(invalid("data_dir", "is empty: name a directory, or leave it out".to_owned()));
+    }
+    Ok(path)
+}
+
+fn check_endpoint(url: String) -> Result<String, ConfigError> {
+    let plain = |uri: &http::Uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
+    if url.parse().is_ok_and(|uri| plain(&uri)) {
+        return Ok(url);
+    }
+    let problem = format!("`{url}` isn't the http:// address of a collector: give one such as http://127.0.0.1:4317");
+    Err(invalid("otlp_endpoint", problem))
+}
+
+fn check_log(filter: String) -> Result<String, ConfigError> {
+    match EnvFilter::try_new(&filter) {
+        Ok(_) => Ok(filter),
+        Err(error) => Err(invalid("log", format!("`{filter}` isn't a log filter ({error}): give one such as `info`"))),
+    }
+}

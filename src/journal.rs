@@ -2,6 +2,8 @@
 //!
 //! The journal knows records and bytes, never what they mean to an organization.
 
+pub mod writer;
+
 use async_trait::async_trait;
 
 use crate::domain::event::{Record, Stream};

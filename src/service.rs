@@ -1,1 +1,132 @@
-//! To come.
+//! The use cases: authorize → engine → journal → answer. The only place that knows all of them.
+//!
+//! A change is decided and put into effect under its organization's lock, its records are enqueued under the same lock, so
+//! that the journal's order is the state's order, and the answer waits for the disk where it is a promise.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{
+    clock::Clock,
+    domain::{
+        id::{SecretHash, TokenId},
+        price::PriceBook,
+        reservation_id::SealKey,
+        time::{Span, Timestamp},
+    },
+    engine::{directory::Directory, system::SystemState},
+    journal::{Journal, Snapshots, writer::Writer},
+    store::Store,
+    telemetry::Metrics,
+};
+
+mod authorize;
+mod control;
+mod error;
+mod expiry;
+mod ledger;
+mod lookup;
+mod projector;
+mod quota;
+mod recover;
+mod revocations;
+pub mod secret;
+mod snapshots;
+mod system;
+mod turn;
+
+pub use authorize::Caller;
+pub use control::{
+    KeyFilter, KeyView, Listed, MembershipFilter, MembershipView, NewKey, NewMember, NewOrganization, NewTeam,
+    Repeatable, View,
+};
+pub use error::Error;
+pub use ledger::{Balance, Difference, Transactions, Verification};
+pub use quota::{Grant, Question, Released, Reply, ReservationRef};
+pub use revocations::{Subscription, WatchedRevocation};
+pub use system::{NewToken, PriceChange};
+
+/// What a running service may remember and how often it saves.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// How long ended reservations and request ids stay in memory.
+    pub remember: Span,
+    /// How many of them an organization may have in memory.
+    pub remember_at_most: usize,
+    /// Between two rounds of snapshots.
+    pub snapshot_every: std::time::Duration,
+}
+
+/// What the service works with.
+pub struct Parts {
+    pub journal: Arc<dyn Journal>,
+    pub snapshots: Arc<dyn Snapshots>,
+    pub store: Arc<dyn Store>,
+    pub writer: Writer,
+    pub clock: Arc<dyn Clock>,
+    pub metrics: Arc<Metrics>,
+    pub operator: SecretHash,
+    pub tuning: Tuning,
+}
+
+pub use recover::{Recovered, recover};
+
+/// Tokens by the hash of their secret, with their expiry: read at every call, so swapped whole at every change.
+type Tokens = HashMap<SecretHash, (TokenId, Option<Timestamp>)>;
+
+pub struct Service {
+    directory: Directory,
+    system: Mutex<SystemState>,
+    /// What decisions need of the system's state, without its lock.
+    prices: ArcSwap<PriceBook>,
+    tokens: ArcSwap<Tokens>,
+    operator: SecretHash,
+    seal: SealKey,
+    epoch: u32,
+    journal: Arc<dyn Journal>,
+    snapshots: Arc<dyn Snapshots>,
+    store: Arc<dyn Store>,
+    writer: Writer,
+    clock: Arc<dyn Clock>,
+    timer: expiry::Timer,
+    revocations: revocations::Hub,
+    /// Journal position up to which the books are written.
+    stored: watch::Sender<u64>,
+    metrics: Arc<Metrics>,
+    tuning: Tuning,
+}
+
+impl Service {
+    /// Refuses what would only wait: for those who must be answered at once.
+    fn check_room(&self) -> Result<(), Error> {
+        if self.writer.is_failed() {
+            return Err(Error::JournalFailed);
+        }
+        if self.writer.has_room() { Ok(()) } else { Err(Error::Overloaded) }
+    }
+
+    /// Waits while the queue is full: for those whose work is done already.
+    async fn wait_for_room(&self) -> Result<(), Error> {
+        if self.writer.is_failed() {
+            return Err(Error::JournalFailed);
+        }
+        self.writer.wait_for_room().await;
+        Ok(())
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Whether answers can be given: the journal takes writes.
+    pub fn is_ready(&self) -> bool {
+        !self.writer.is_failed()
+    }
+}

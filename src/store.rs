@@ -3,6 +3,8 @@
 //! The store never decides anything: it writes down what the events say, exactly once, in one transaction with the journal
 //! position that it has reached.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::domain::{
@@ -11,7 +13,6 @@ use crate::domain::{
     money::Nanos,
     reservation_id::ReservationNo,
     time::Timestamp,
-    usage::Amounts,
 };
 
 #[async_trait]
@@ -29,12 +30,9 @@ pub trait Store: Send + Sync + 'static {
         by: ReservationKey<'_>,
     ) -> Result<Option<StoredReservation>, StoreError>;
 
-    /// A Charge or TopUp with this request id: their ids are unique for ever.
-    async fn find_entry(
-        &self,
-        organization: &OrganizationId,
-        request: &RequestId,
-    ) -> Result<Option<StoredEntry>, StoreError>;
+    /// A Charge or `TopUp` with this request id: their ids are unique for ever.
+    async fn find_entry(&self, organization: &OrganizationId, request: &RequestId)
+    -> Result<Option<Entry>, StoreError>;
 
     /// The organization's last entry in the books; 0 when there is none.
     async fn last_entry(&self, organization: &OrganizationId) -> Result<u64, StoreError>;
@@ -68,26 +66,16 @@ pub struct StoredReservation {
 pub enum StoredEnd {
     Open,
     Released {
+        reserved: Arc<Reserved>,
         reason: String,
     },
     /// Expired; `charged` is what expiry booked, if anything. A late Commit may still come.
     Expired {
-        reserved: Box<Reserved>,
-        charged: Option<Box<Settled>>,
+        reserved: Arc<Reserved>,
+        charged: Option<Arc<Settled>>,
     },
-    /// Committed, also late: the settlement as journalled.
-    Committed(Box<Settled>),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredEntry {
-    pub kind: EntryKind,
-    pub fingerprint: u64,
-    pub entry: u64,
-    pub amounts: Amounts,
-    pub overage: Amounts,
-    pub balance: Nanos,
-    pub time: Timestamp,
+    /// Committed, also late: the settlement as journalled, its `touches` included.
+    Committed(Arc<Settled>),
 }
 
 /// A row of the ledger.
@@ -98,9 +86,19 @@ pub struct Entry {
     pub detail: EntryDetail,
 }
 
+impl Entry {
+    /// Its number in the organization.
+    pub fn number(&self) -> u64 {
+        match &self.detail {
+            EntryDetail::Settled(settled) => settled.entry.unwrap_or(0),
+            EntryDetail::ToppedUp(top_up) => top_up.entry,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryDetail {
-    Settled(Box<Settled>),
+    Settled(Arc<Settled>),
     ToppedUp(Box<crate::domain::event::TopUp>),
 }
 

@@ -190,7 +190,8 @@ pub struct RevocationCause {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
     pub reservation: ReservationNo,
-    pub request: RequestId,
+    /// `None` where a crash forgot it.
+    pub request: Option<RequestId>,
     pub key: KeyId,
     pub model: Model,
     pub admit_time: Timestamp,

@@ -61,13 +61,13 @@ pub enum Event {
         fingerprint: u64,
         created: SmolStr,
     },
-    Reserved(Box<Reserved>),
+    Reserved(Arc<Reserved>),
     Extended(Box<Extended>),
     Released {
         reservation: ReservationNo,
         reason: SmolStr,
     },
-    Settled(Box<Settled>),
+    Settled(Arc<Settled>),
     /// The hold ran out and nothing was owed. What is owed comes as [`Event::Settled`] instead.
     Expired {
         reservation: ReservationNo,
@@ -92,9 +92,14 @@ pub enum Event {
         organization: OrganizationId,
         hash: SecretHash,
     },
-    KeyUnregistered {
-        key: KeyId,
+    /// A hold that a crash forgot was named by its caller: it stands again, holding nothing, so that it can be settled.
+    Restored {
+        reservation: ReservationNo,
+        admit_time: Timestamp,
+        reserved: Arc<Reserved>,
     },
+    /// The server started: its epoch is durable before anything is granted in it.
+    Started,
 }
 
 /// Numbers a limit within its organization; never used twice.
@@ -123,7 +128,8 @@ pub type Labels = Option<Arc<[(SmolStr, SmolStr)]>>;
 /// A hold was granted. Its number is the record's epoch and sequence, its admission the record's time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reserved {
-    pub request: RequestId,
+    /// `None` where a crash forgot it.
+    pub request: Option<RequestId>,
     /// Hash of the request's content, to tell a repeat from a conflict.
     pub fingerprint: u64,
     pub key: KeyId,
@@ -185,6 +191,13 @@ pub struct Settled {
     pub balance: Nanos,
     pub touches: Arc<[Touch]>,
     pub labels: Labels,
+}
+
+impl Settled {
+    /// True where expiry charged it: a Commit may still come.
+    pub fn is_expiry(&self) -> bool {
+        self.kind == EntryKind::Expiry
+    }
 }
 
 /// The signed amounts of a ledger entry.

@@ -71,6 +71,19 @@ impl Usage {
             && self.requests >= earlier.requests
             && self.cost.unwrap_or_default() >= earlier.cost.unwrap_or_default()
     }
+
+    /// The larger of each count; what it costs follows from elsewhere.
+    #[must_use]
+    pub fn at_least(&self, other: &Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.max(other.input_tokens),
+            cached_input_tokens: self.cached_input_tokens.max(other.cached_input_tokens),
+            cache_write_tokens: self.cache_write_tokens.max(other.cache_write_tokens),
+            output_tokens: self.output_tokens.max(other.output_tokens),
+            requests: self.requests.max(other.requests),
+            cost: self.cost.max(other.cost),
+        }
+    }
 }
 
 /// A usage in every unit that limits are kept in. Signed, because a late commit may give back.

@@ -1,0 +1,199 @@
+use std::{env, io::Write as _, process::Command};
+
+use clap::{Args as _, Parser};
+
+use super::*;
+
+#[derive(Parser)]
+struct Program {
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+fn args(line: &[&str]) -> ServeArgs {
+    Program::try_parse_from([&["serve"], line].concat()).unwrap().serve
+}
+
+/// Loads settings from flags and a file with this text.
+fn load(line: &[&str], file: &str) -> Result<Settings, ConfigError> {
+    let mut on_disk = tempfile::NamedTempFile::new().unwrap();
+    on_disk.write_all(file.as_bytes()).unwrap();
+    Settings::load(&ServeArgs { config: Some(on_disk.path().to_owned()), ..args(line) })
+}
+
+fn problem(line: &[&str], file: &str) -> String {
+    load(line, file).unwrap_err().to_string()
+}
+
+#[test]
+fn nothing_given_means_the_defaults() {
+    assert_eq!(Settings::load(&ServeArgs::default()).unwrap(), Settings::default());
+    assert_eq!(load(&[], "").unwrap(), Settings::default());
+}
+
+#[test]
+fn defaults_pass_their_own_checks_and_stand_in_the_help() {
+    let default = Settings::default();
+    let given = Given {
+        listen: Some(default.listen),
+        data_dir: Some(default.data_dir.clone()),
+        journal_window_ms: u64::try_from(default.journal_window.as_millis()).ok(),
+        queue_capacity: u64::try_from(default.queue_capacity).ok(),
+        remembered_seconds: u64::try_from(default.remembered.as_micros() / 1_000_000).ok(),
+        remembered_max: u64::try_from(default.remembered_max).ok(),
+        snapshot_interval_seconds: Some(default.snapshot_interval.as_secs()),
+        max_message_size: u64::try_from(default.max_message_size).ok(),
+        otlp_endpoint: Some(String::new()),
+        log: Some(default.log.clone()),
+    };
+    assert_eq!(Settings::from_given(given).unwrap(), default);
+
+    let help = |id: &str| {
+        let command = ServeArgs::augment_args(clap::Command::new("serve"));
+        command.get_arguments().find(|arg| arg.get_id() == id).unwrap().get_help().unwrap().to_string()
+    };
+    for (id, value) in [
+        ("listen", default.listen.to_string()),
+        ("data_dir", format!("./{}", default.data_dir.display())),
+        ("journal_window_ms", default.journal_window.as_millis().to_string()),
+        ("queue_capacity", default.queue_capacity.to_string()),
+        ("remembered_seconds", (default.remembered.as_micros() / 1_000_000).to_string()),
+        ("remembered_max", default.remembered_max.to_string()),
+        ("snapshot_interval_seconds", default.snapshot_interval.as_secs().to_string()),
+        ("max_message_size", default.max_message_size.to_string()),
+        ("log", default.log),
+    ] {
+        assert!(help(id).ends_with(&format!("[default: {value}]")), "{id}: {}", help(id));
+    }
+}
+
+#[test]
+fn every_flag_has_its_environment_variable() {
+    let command = ServeArgs::augment_args(clap::Command::new("serve"));
+    for arg in command.get_arguments() {
+        let expected = format!("QUOTAD_{}", arg.get_id().as_str().to_uppercase());
+        assert_eq!(arg.get_env().unwrap().to_str().unwrap(), expected);
+        assert_eq!(arg.get_long().unwrap(), arg.get_id().as_str().replace('_', "-"));
+    }
+}
+
+#[test]
+fn every_key_of_the_file_is_taken() {
+    let file = "listen = '[::1]:0'\ndata_dir = 'd'\njournal_window_ms = 0\nqueue_capacity = 5000\n\
+        remembered_seconds = 3600\nremembered_max = 2000\nsnapshot_interval_seconds = 7\nmax_message_size = 8192\n\
+        otlp_endpoint = 'http://collector:4317'\nlog = 'warn,quotad::journal=debug'\n";
+    let expected = Settings {
+        listen: "[::1]:0".parse().unwrap(),
+        data_dir: "d".into(),
+        journal_window: Duration::ZERO,
+        queue_capacity: 5000,
+        remembered: Span::HOUR,
+        remembered_max: 2000,
+        snapshot_interval: Duration::from_secs(7),
+        max_message_size: 8192,
+        otlp_endpoint: Some("http://collector:4317".to_owned()),
+        log: "warn,quotad::journal=debug".to_owned(),
+    };
+    assert_eq!(load(&[], file).unwrap(), expected);
+}
+
+#[test]
+fn every_flag_beats_the_file() {
+    let file = "listen = '[::1]:0'\ndata_dir = 'd'\njournal_window_ms = 0\nqueue_capacity = 5000\n\
+        remembered_seconds = 3600\nremembered_max = 2000\nsnapshot_interval_seconds = 7\nmax_message_size = 8192\n\
+        otlp_endpoint = 'http://collector:4317'\nlog = 'warn'\n";
+    let flags = "--listen 0.0.0.0:1 --data-dir e --journal-window-ms 1 --queue-capacity 5001 --remembered-seconds 3601 \
+        --remembered-max 2001 --snapshot-interval-seconds 8 --max-message-size 8193 --otlp-endpoint= --log error";
+    let flags: Vec<_> = flags.split_whitespace().collect();
+    let expected = Settings {
+        listen: "0.0.0.0:1".parse().unwrap(),
+        data_dir: "e".into(),
+        journal_window: Duration::from_millis(1),
+        queue_capacity: 5001,
+        remembered: Span::seconds(3601),
+        remembered_max: 2001,
+        snapshot_interval: Duration::from_secs(8),
+        max_message_size: 8193,
+        otlp_endpoint: None,
+        log: "error".to_owned(),
+    };
+    assert_eq!(load(&flags, file).unwrap(), expected);
+}
+
+const CHILD: &str = "CONFIG_TEST_CHILD";
+
+/// Environment variables can't be set safely within a process: a child, told by [`CHILD`], looks at its own.
+#[test]
+fn flags_beat_the_environment_which_beats_the_file() {
+    if env::var_os(CHILD).is_some() {
+        let settings = load(&["--queue-capacity", "3000"], "queue_capacity = 1000\nlog = 'warn'\ndata_dir = 'file'");
+        let settings = settings.unwrap();
+        assert_eq!((settings.queue_capacity, settings.log.as_str()), (3000, "error"));
+        assert_eq!(settings.data_dir, Path::new("file"));
+        return;
+    }
+    let this = "config::tests::flags_beat_the_environment_which_beats_the_file";
+    let child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", this])
+        .envs([(CHILD, "1"), ("QUOTAD_QUEUE_CAPACITY", "2000"), ("QUOTAD_LOG", "error")])
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
+}
+
+#[test]
+fn an_unknown_key_is_an_error_that_names_it_with_file_and_line() {
+    let problem = problem(&[], "# Settings\nlog = 'info'\nqueue_capacty = 5000\n");
+    assert!(problem.contains(":3: unknown field `queue_capacty`"), "{problem}");
+    assert!(problem.contains("`queue_capacity`"), "names what is known: {problem}");
+}
+
+#[test]
+fn a_value_of_the_wrong_kind_is_an_error_with_file_and_line() {
+    for (file, expected) in [
+        ("\nlisten = 'nowhere'", ":2: invalid socket address"),
+        ("\n\nqueue_capacity = 'many'", ":3: invalid type: string \"many\""),
+        ("log = 'info'\nqueue_capacity = -1", ":2: invalid value: integer `-1`"),
+        ("log = 'info'\nlog = 'warn'", ":2: duplicate key"),
+        ("log = ", ":1: "),
+    ] {
+        let problem = problem(&[], file);
+        assert!(problem.contains(expected), "{problem}");
+        assert!(!problem.contains('\n'), "one line: {problem}");
+    }
+}
+
+#[test]
+fn a_missing_file_is_an_error_that_names_it() {
+    let args = ServeArgs { config: Some("no/such.toml".into()), ..ServeArgs::default() };
+    let problem = Settings::load(&args).unwrap_err().to_string();
+    assert!(problem.starts_with("the settings file no/such.toml can't be read: No such file"), "{problem}");
+}
+
+#[test]
+fn values_out_of_range_name_the_setting_the_value_and_the_range() {
+    for (setting, value, range) in [
+        ("journal_window_ms", "1001", "0 to 1000 milliseconds"),
+        ("queue_capacity", "999", "1000 to 10000000 records"),
+        ("remembered_seconds", "59", "60 to 86400 seconds"),
+        ("remembered_max", "0", "1000 to 100000000 request ids"),
+        ("snapshot_interval_seconds", "0", "1 to 86400 seconds"),
+        ("max_message_size", "67108865", "4096 to 67108864 bytes"),
+    ] {
+        let expected = format!("{setting}: {value} is out of range: give {range}");
+        assert_eq!(problem(&[], &format!("{setting} = {value}")), expected);
+        assert_eq!(problem(&[&format!("--{}={value}", setting.replace('_', "-"))], ""), expected);
+    }
+}
+
+#[test]
+fn texts_that_mean_nothing_are_errors() {
+    for url in ["collector", "https://collector:4317", "http://", "ftp://collector", "http:// x"] {
+        let problem = problem(&[&format!("--otlp-endpoint={url}")], "");
+        assert!(problem.starts_with(&format!("otlp_endpoint: `{url}` isn't the http:// address")), "{problem}");
+    }
+    let problem = problem(&["--log", "quotad=loud"], "");
+    assert!(problem.starts_with("log: `quotad=loud` isn't a log filter ("), "{problem}");
+    assert!(load(&[], "data_dir = ''").unwrap_err().to_string().starts_with("data_dir: is empty"));
+}

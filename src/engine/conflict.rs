@@ -1,0 +1,37 @@
+//! Why an operation can't be carried out, where the answer isn't a denial.
+
+use crate::domain::{error::Invalid, id::RequestId};
+
+/// Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    #[error("request_id {0} was used before, for something else; use a new one for a new request")]
+    RequestReused(RequestId),
+    /// Memory doesn't know it; the books may.
+    #[error("no such reservation; it may never have been granted, or belongs to somebody else")]
+    ReservationUnknown,
+    #[error("the reservation was settled before, with other content; a settlement can't be changed")]
+    SettledOtherwise,
+    #[error("the reservation was committed; it can't be released or extended any more")]
+    ReservationCommitted,
+    #[error("the reservation was released; it can't be committed or extended any more")]
+    ReservationReleased,
+    #[error(
+        "the reservation expired and its hold was charged; commit what was really used, which books the difference"
+    )]
+    ReservationExpired,
+    #[error("the reservation was admitted more than 24 hours ago; book what is left as a Charge")]
+    ReservationTooOld,
+    /// An entity with this id exists or existed.
+    #[error("{kind} {id} exists already; choose another id")]
+    Exists { kind: &'static str, id: String },
+    #[error("{kind} {id} was deleted; its id stays in the ledger, choose another")]
+    Deleted { kind: &'static str, id: String },
+    #[error("no {kind} {id}")]
+    NotFound { kind: &'static str, id: String },
+    /// The entity can't be changed while something else is as it is.
+    #[error("{0}")]
+    Precondition(String),
+}

@@ -1,0 +1,170 @@
+//! May this request run, and who pays? A pure function of the state, the request, the prices and the time.
+//!
+//! Decides only: what it finds becomes an event in a turn.
+
+use smallvec::SmallVec;
+
+use super::{
+    limit::{LimitEntry, Standing, amount_in},
+    state::{OrganizationState, Path},
+};
+use crate::domain::{
+    decision::{Denial, DenialCode, Violated, Violation},
+    error::Invalid,
+    event::{LimitNo, Touch},
+    id::Model,
+    money::{Factor, Nanos},
+    policy::{Scope, Unit},
+    price::{Price, PriceBook},
+    time::Timestamp,
+    usage::{Amounts, Usage},
+};
+
+mod refuse;
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask<'a> {
+    /// Place of the key in the organization's table.
+    pub key: u32,
+    pub model: &'a Model,
+    pub usage: &'a Usage,
+    /// With it, an estimate that doesn't fit is granted in part.
+    pub min_output_tokens: Option<u64>,
+}
+
+/// What a grant holds, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// The estimate as granted.
+    pub usage: Usage,
+    pub held: Amounts,
+    /// `None` where the caller gave the cost.
+    pub price: Option<Price>,
+    pub factor: Factor,
+    pub wallet: bool,
+    pub touches: Touches,
+    /// Budgets whose soft cap is reached.
+    pub soft: SmallVec<[LimitNo; 2]>,
+}
+
+pub type Touches = SmallVec<[Touch; 12]>;
+
+/// Why not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    Denied(Box<Denial>),
+    Invalid(Invalid),
+}
+
+impl From<Invalid> for Refusal {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// What `usage` costs: as the caller said, else by `price`; `None` without either.
+///
+/// # Errors
+/// [`Invalid`] when the cost is beyond what one usage may cost.
+pub fn cost_of(usage: &Usage, price: Option<&Price>) -> Result<Option<Nanos>, Invalid> {
+    match (usage.cost, price) {
+        (Some(cost), _) => Ok(Some(cost)),
+        (None, None) => Ok(None),
+        (None, Some(price)) => {
+            let absurd = || Invalid::new("usage", format!("costs more than one usage may, {} USD", Nanos::MAX_COST));
+            price.cost(usage).map(Some).ok_or_else(absurd)
+        }
+    }
+}
+
+/// # Errors
+/// [`Refusal`]: a denial that lists everything that fails, or a usage whose cost is absurd.
+pub fn decide(state: &OrganizationState, ask: &Ask<'_>, prices: &PriceBook, now: Timestamp) -> Result<Plan, Refusal> {
+    let path = state
+        .path(ask.key)
+        .filter(|path| !path.key.entity.key.deleted)
+        .ok_or_else(|| Refusal::Denied(Box::new(Denial::state(DenialCode::KeyUnknown, Scope::Key, ""))))?;
+    let price = prices.price(ask.model).filter(|_| ask.usage.cost.is_none());
+    let cost = cost_of(ask.usage, price.as_ref())?;
+    let factor = state.organization.credit_factor;
+    if let Some(cost) = cost
+        && is_active(state, &path, ask.model, now)
+    {
+        let plan = plan(state, &path, ask, Amounts::new(ask.usage, cost, factor), now);
+        if let Some((touches, soft)) = plan {
+            let held = Amounts::new(ask.usage, cost, factor);
+            let wallet = state.wallet_binds();
+            return Ok(Plan { usage: *ask.usage, held, price, factor, wallet, touches, soft });
+        }
+        if let Some(smaller) = refuse::largest_that_fits(state, &path, ask, price.as_ref(), now) {
+            let whole = Ask { usage: &smaller, min_output_tokens: None, ..*ask };
+            return decide(state, &whole, prices, now);
+        }
+    }
+    Err(Refusal::Denied(Box::new(refuse::denial(state, &path, ask, price.as_ref(), now)?)))
+}
+
+/// Every check before the limits, in one go: nearly always nothing fails, and then nothing needs to be listed.
+fn is_active(state: &OrganizationState, path: &Path<'_>, model: &Model, now: Timestamp) -> bool {
+    refuse::failing_state(state, path, model, now).next().is_none()
+}
+
+type Fits = (Touches, SmallVec<[LimitNo; 2]>);
+
+/// The limits that `need` is held on, if it fits on all of them.
+fn plan(state: &OrganizationState, path: &Path<'_>, ask: &Ask<'_>, need: Amounts, now: Timestamp) -> Option<Fits> {
+    let (mut touches, mut soft) = (Touches::new(), SmallVec::new());
+    for (no, entry) in binding(state, path, ask.model) {
+        let standing = entry.standing(now);
+        let unit = entry.limit.unit();
+        let asked = amount_in(unit, need);
+        if !entry.admits(&standing, asked) {
+            return None;
+        }
+        if entry.limit.soft().is_some_and(|soft| standing.spent + standing.held + asked >= soft) {
+            soft.push(no);
+        }
+        touches.push(Touch { limit: no, unit, window: standing.window });
+    }
+    (!state.wallet_binds() || wallet_admits(state, need.usd)).then_some((touches, soft))
+}
+
+/// The limits of the path that count this model now.
+fn binding<'a>(
+    state: &'a OrganizationState,
+    path: &'a Path<'_>,
+    model: &'a Model,
+) -> impl Iterator<Item = (LimitNo, &'a LimitEntry)> {
+    path.limits().filter_map(move |no| {
+        let entry = state.limit(no)?;
+        (entry.limit.models().include(model) && state.binds(entry.limit.unit())).then_some((no, entry))
+    })
+}
+
+/// Used up means refused, even for a free request.
+pub(super) fn wallet_admits(state: &OrganizationState, need: Nanos) -> bool {
+    let wallet = &state.wallet;
+    wallet.balance.is_positive() && wallet.held + need <= wallet.balance
+}
+
+/// The limits that usage counts on whatever they say: for work that has been done already, at `at`.
+pub(super) fn touches_at(state: &OrganizationState, key: u32, model: &Model, at: Timestamp) -> Touches {
+    let Some(path) = state.path(key) else { return Touches::new() };
+    let touch = |(no, entry): (LimitNo, &LimitEntry)| {
+        let Standing { window, .. } = entry.standing(at);
+        Touch { limit: no, unit: entry.limit.unit(), window }
+    };
+    binding(state, &path, model).map(touch).collect()
+}
+
+/// The wallet as a limit that refuses.
+pub(super) fn wallet_violation(state: &OrganizationState, need: Nanos) -> Violation {
+    let at = Violated::Limit { state: state.wallet_state(), asked: need.get() };
+    Violation { code: DenialCode::WalletInsufficient, at, wait: None }
+}
+
+/// Whether the unit's need grows with the output.
+fn depends_on_output(unit: Unit) -> bool {
+    matches!(unit, Unit::Usd | Unit::Credits | Unit::TokensPerMinute)
+}

@@ -1,0 +1,129 @@
+//! The slow half of a decision: granting in part, and saying everything that fails.
+
+use smol_str::SmolStr;
+
+use super::{Ask, OrganizationState, Path, binding, cost_of, depends_on_output, wallet_admits, wallet_violation};
+use crate::{
+    domain::{
+        decision::{Denial, DenialCode, Violated, Violation},
+        error::Invalid,
+        id::Model,
+        money::Nanos,
+        policy::{Scope, Unit},
+        price::Price,
+        time::Timestamp,
+        usage::{Amounts, Usage},
+    },
+    engine::limit::amount_in,
+};
+
+/// The checks of who asks and for what, in their order.
+pub(super) fn failing_state<'a>(
+    state: &'a OrganizationState,
+    path: &'a Path<'_>,
+    model: &'a Model,
+    now: Timestamp,
+) -> impl Iterator<Item = (DenialCode, Scope)> + 'a {
+    let key = &path.key.entity.key;
+    let gone = |disabled: bool, deleted: bool| disabled || deleted;
+    let checks = [
+        (key.disabled, DenialCode::KeyDisabled, Scope::Key),
+        (key.expire_time.is_some_and(|end| now >= end), DenialCode::KeyExpired, Scope::Key),
+        (gone(path.member.entity.disabled, path.member.entity.deleted), DenialCode::MemberInactive, Scope::Member),
+        (gone(path.team.entity.disabled, path.team.entity.deleted), DenialCode::TeamInactive, Scope::Team),
+        (
+            gone(state.organization.disabled, state.organization.deleted),
+            DenialCode::OrganizationInactive,
+            Scope::Organization,
+        ),
+        (!key.models.include(model), DenialCode::ModelNotAllowed, Scope::Key),
+    ];
+    checks.into_iter().filter(|(fails, ..)| *fails).map(|(_, code, scope)| (code, scope))
+}
+
+fn state_violation(state: &OrganizationState, path: &Path<'_>, (code, scope): (DenialCode, Scope)) -> Violation {
+    let id: SmolStr = match scope {
+        Scope::Member => path.member.entity.id.as_str().into(),
+        Scope::Team => path.team.entity.id.as_str().into(),
+        Scope::Organization => state.organization.id.as_str().into(),
+        Scope::Key | Scope::Membership | Scope::Wallet => path.key.entity.key.id.as_str().into(),
+    };
+    Violation { code, at: Violated::State(scope, id), wait: None }
+}
+
+/// Everything that fails, in the order of the checks.
+///
+/// # Errors
+/// [`Invalid`] when the cost is absurd.
+pub(super) fn denial(
+    state: &OrganizationState,
+    path: &Path<'_>,
+    ask: &Ask<'_>,
+    price: Option<&Price>,
+    now: Timestamp,
+) -> Result<Denial, Invalid> {
+    let least = Usage { output_tokens: ask.min_output_tokens.unwrap_or(ask.usage.output_tokens), ..*ask.usage };
+    let usage = if price.is_some() { &least } else { ask.usage };
+    let cost = cost_of(usage, price)?;
+    let need = Amounts::new(usage, cost.unwrap_or_default(), state.organization.credit_factor);
+    let mut violations: Vec<_> =
+        failing_state(state, path, ask.model, now).map(|failing| state_violation(state, path, failing)).collect();
+    if cost.is_none() {
+        violations.push(Violation {
+            code: DenialCode::ModelUnpriced,
+            at: Violated::State(Scope::Key, path.key.entity.key.id.as_str().into()),
+            wait: None,
+        });
+    }
+    let checks = violations.len();
+    for (_, entry) in binding(state, path, ask.model) {
+        let unit = entry.limit.unit();
+        let standing = entry.standing(now);
+        let asked = amount_in(unit, need);
+        if (cost.is_some() || !unit.is_budget()) && !entry.admits(&standing, asked) {
+            violations.push(entry.violation(&standing, asked, now, state.organization.id.as_str()));
+        }
+    }
+    // Stable: within a code the path's order stays.
+    violations[checks..].sort_by_key(|violation| violation.code);
+    if cost.is_some() && state.wallet_binds() && !wallet_admits(state, need.usd) {
+        violations.push(wallet_violation(state, need.usd));
+    }
+    Ok(Denial::of(violations))
+}
+
+/// The usage with the largest output that fits on every limit, if it is at least what is asked for and less than the whole.
+pub(super) fn largest_that_fits(
+    state: &OrganizationState,
+    path: &Path<'_>,
+    ask: &Ask<'_>,
+    price: Option<&Price>,
+    now: Timestamp,
+) -> Option<Usage> {
+    let (least, price) = (ask.min_output_tokens?, price?);
+    let mut output = ask.usage.output_tokens;
+    for (_, entry) in binding(state, path, ask.model) {
+        let unit = entry.limit.unit();
+        let Some(room) = entry.room(&entry.standing(now)).filter(|_| depends_on_output(unit)) else { continue };
+        output = output.min(output_within(state, ask.usage, price, unit, room)?);
+    }
+    if state.wallet_binds() {
+        let room = state.wallet.balance - state.wallet.held;
+        output = output.min(price.output_within(ask.usage, room)?);
+    }
+    let smaller = least <= output && output < ask.usage.output_tokens;
+    smaller.then_some(Usage { output_tokens: output, ..*ask.usage })
+}
+
+/// The most output tokens that `room` in `unit` leaves; `None` if not even 0 do.
+fn output_within(state: &OrganizationState, usage: &Usage, price: &Price, unit: Unit, room: i64) -> Option<u64> {
+    match unit {
+        Unit::Usd => price.output_within(usage, Nanos::new(room)),
+        Unit::Credits => {
+            let usd = state.organization.credit_factor.usd_within(Nanos::new(room.max(-1)));
+            price.output_within(usage, usd)
+        }
+        Unit::TokensPerMinute => u64::try_from(room).ok()?.checked_sub(usage.input_tokens),
+        Unit::RequestsPerMinute | Unit::InFlight => Some(u64::MAX),
+    }
+}

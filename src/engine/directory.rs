@@ -1,0 +1,103 @@
+//! Where organizations are found: by id, by key, by secret. One short lock an organization, none over all.
+//!
+//! A guard of these maps must never be held across an `.await` or another call on the same map; so everything answers clones.
+
+use std::sync::Arc;
+
+use dashmap::{DashMap, mapref::entry::Entry};
+use foldhash::fast::RandomState;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::state::OrganizationState;
+use crate::domain::{
+    id::{KeyId, OrganizationId, SecretHash},
+    operation::Payer,
+    time::Timestamp,
+};
+
+/// One organization behind its lock.
+#[derive(Debug)]
+pub struct Cell {
+    pub id: OrganizationId,
+    inner: Mutex<Inner>,
+}
+
+/// What the lock protects.
+#[derive(Debug)]
+pub struct Inner {
+    pub state: OrganizationState,
+    /// Journal position of the organization's last record.
+    pub position: u64,
+    /// When the expiry timer next looks here; [`Timestamp::NEVER`] when it doesn't.
+    pub timer: Timestamp,
+    /// Sequence of the organization's last snapshot.
+    pub saved: u64,
+    /// Last sequence in the books: what came after must not be forgotten.
+    pub stored: u64,
+}
+
+impl Cell {
+    pub fn new(state: OrganizationState, position: u64) -> Self {
+        let id = state.organization.id.clone();
+        Self { id, inner: Mutex::new(Inner { state, position, timer: Timestamp::NEVER, saved: 0, stored: 0 }) }
+    }
+
+    /// Held for well under a microsecond on the hot path: decide and enqueue, never wait, log or encode.
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+}
+
+/// A key: its organization and its place there, which never changes.
+#[derive(Debug, Clone)]
+pub struct Route {
+    pub cell: Arc<Cell>,
+    pub key: u32,
+}
+
+#[derive(Debug, Default)]
+pub struct Directory {
+    organizations: DashMap<OrganizationId, Arc<Cell>, RandomState>,
+    keys: DashMap<KeyId, Route, RandomState>,
+    secrets: DashMap<SecretHash, Route, RandomState>,
+}
+
+impl Directory {
+    pub fn find(&self, id: &OrganizationId) -> Option<Arc<Cell>> {
+        self.organizations.get(id).map(|cell| Arc::clone(&cell))
+    }
+
+    /// Adds an organization unless one with its id is there, which is answered instead.
+    ///
+    /// # Errors
+    /// The one that is there.
+    pub fn insert(&self, cell: Arc<Cell>) -> Result<(), Arc<Cell>> {
+        match self.organizations.entry(cell.id.clone()) {
+            Entry::Occupied(taken) => Err(Arc::clone(taken.get())),
+            Entry::Vacant(free) => {
+                free.insert(cell);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn route(&self, payer: &Payer) -> Option<Route> {
+        match payer {
+            Payer::Secret(hash) => self.secrets.get(hash).map(|route| route.clone()),
+            Payer::Key(id) => self.keys.get(id).map(|route| route.clone()),
+        }
+    }
+
+    /// Lets a key be found, by its id and by its secret.
+    pub fn add_key(&self, id: KeyId, secret: SecretHash, route: Route) {
+        self.secrets.insert(secret, route.clone());
+        self.keys.insert(id, route);
+    }
+
+    /// Every organization, deleted ones included, sorted by id.
+    pub fn all(&self) -> Vec<Arc<Cell>> {
+        let mut cells: Vec<_> = self.organizations.iter().map(|cell| Arc::clone(&cell)).collect();
+        cells.sort_by(|a, b| a.id.cmp(&b.id));
+        cells
+    }
+}

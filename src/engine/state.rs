@@ -1,0 +1,306 @@
+//! All of one organization, and the one function that changes it.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
+
+use super::{
+    limit::LimitEntry,
+    reservation::Reservation,
+    table::{KeyRow, Row, Table},
+};
+use crate::domain::{
+    decision::LimitState,
+    entity::{Member, Membership, Organization, Team, WalletMode},
+    event::{LimitNo, Record, Settled, TopUp, Touch},
+    id::{Model, RequestId},
+    money::Nanos,
+    policy::{Place, Scope, Unit},
+    reservation_id::ReservationNo,
+    time::Timestamp,
+    usage::Amounts,
+};
+
+mod apply;
+mod forget;
+
+pub use apply::Inconsistent;
+
+/// Epochs to remember: one a start. Reservations of older ones are looked up in the books.
+const MAX_EPOCHS: usize = 4096;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrganizationState {
+    pub organization: Organization,
+    /// The limits of the organization's own policy.
+    pub limits: Box<[LimitNo]>,
+    pub teams: Table<Team>,
+    pub members: Table<Member>,
+    pub memberships: Table<Membership>,
+    pub keys: Table<KeyRow>,
+    /// By number; a removed limit leaves its place empty for ever, so that a number means one limit only.
+    pub(super) entries: Vec<Option<Box<LimitEntry>>>,
+    pub wallet: Wallet,
+    pub(super) reservations: HashMap<ReservationNo, Box<Reservation>, RandomState>,
+    /// The open ones.
+    pub(super) expiries: BTreeSet<(Timestamp, ReservationNo)>,
+    pub(super) requests: HashMap<RequestId, Taken, RandomState>,
+    /// What may be forgotten, the oldest first.
+    pub(super) closed: VecDeque<Closed>,
+    /// Whether a Charge or `TopUp` was ever forgotten: only then must the books be asked for an unknown request id.
+    pub has_forgotten: bool,
+    /// Of the last event.
+    pub sequence: u64,
+    /// Of the last ledger entry.
+    pub entry: u64,
+    /// Of the last event: time never runs backwards in a stream.
+    pub time: Timestamp,
+    /// Each start with the last sequence known of it.
+    epochs: Vec<(u32, u64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Wallet {
+    pub balance: Nanos,
+    pub held: Nanos,
+}
+
+/// What a request id was used for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Taken {
+    Reservation(ReservationNo),
+    Charge(Arc<Settled>),
+    TopUp(Box<TopUp>, Timestamp),
+    /// A creation in the control plane: of what content, and the id that came of it.
+    Created {
+        fingerprint: u64,
+        id: SmolStr,
+    },
+}
+
+/// Something that is over, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    pub time: Timestamp,
+    pub sequence: u64,
+    pub what: ClosedWhat,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClosedWhat {
+    Reservation(ReservationNo),
+    Request(RequestId),
+}
+
+/// The places of a key's path.
+pub struct Path<'a> {
+    pub key: &'a Row<KeyRow>,
+    pub membership: &'a Row<Membership>,
+    pub member: &'a Row<Member>,
+    pub team: &'a Row<Team>,
+    organization: &'a [LimitNo],
+}
+
+impl Path<'_> {
+    /// Every limit of the path, from the key up.
+    pub fn limits(&self) -> impl Iterator<Item = LimitNo> + '_ {
+        let below = [&self.key.limits, &self.membership.limits, &self.member.limits, &self.team.limits];
+        below.into_iter().flat_map(|limits| limits.iter()).chain(self.organization).copied()
+    }
+}
+
+impl OrganizationState {
+    /// Before its first event, which sets the organization.
+    pub fn new(organization: Organization) -> Self {
+        Self {
+            organization,
+            limits: Box::default(),
+            teams: Table::default(),
+            members: Table::default(),
+            memberships: Table::default(),
+            keys: Table::default(),
+            entries: Vec::new(),
+            wallet: Wallet::default(),
+            reservations: HashMap::default(),
+            expiries: BTreeSet::new(),
+            requests: HashMap::default(),
+            closed: VecDeque::new(),
+            has_forgotten: false,
+            sequence: 0,
+            entry: 0,
+            time: Timestamp::EPOCH,
+            epochs: Vec::new(),
+        }
+    }
+
+    pub fn path(&self, key: u32) -> Option<Path<'_>> {
+        let key = self.keys.row(key)?;
+        Some(Path {
+            key,
+            membership: self.memberships.row(key.entity.membership)?,
+            member: self.members.row(key.entity.member)?,
+            team: self.teams.row(key.entity.team)?,
+            organization: &self.limits,
+        })
+    }
+
+    pub fn limit(&self, no: LimitNo) -> Option<&LimitEntry> {
+        self.entries.get(no.0 as usize)?.as_deref()
+    }
+
+    /// Every limit that is set, by number.
+    pub fn all_limits(&self) -> impl Iterator<Item = (LimitNo, &LimitEntry)> {
+        (0..).zip(&self.entries).filter_map(|(no, entry)| Some((LimitNo(no), entry.as_deref()?)))
+    }
+
+    /// The limits of one place, in the order they were set.
+    pub fn limits_of(&self, place: &Place) -> &[LimitNo] {
+        match place {
+            Place::Key(key) => self.keys.find(key).map(|row| &row.limits),
+            Place::Membership(team, member) => {
+                self.memberships.find(&(team.clone(), member.clone())).map(|row| &row.limits)
+            }
+            Place::Member(member) => self.members.find(member).map(|row| &row.limits),
+            Place::Team(team) => self.teams.find(team).map(|row| &row.limits),
+            Place::Organization => Some(&self.limits),
+        }
+        .map_or(&[], |limits| limits)
+    }
+
+    fn limits_of_mut(&mut self, place: &Place) -> Option<&mut Box<[LimitNo]>> {
+        match place {
+            Place::Key(key) => {
+                let at = self.keys.place(key)?;
+                self.keys.row_mut(at).map(|row| &mut row.limits)
+            }
+            Place::Membership(team, member) => {
+                let at = self.memberships.place(&(team.clone(), member.clone()))?;
+                self.memberships.row_mut(at).map(|row| &mut row.limits)
+            }
+            Place::Member(member) => {
+                let at = self.members.place(member)?;
+                self.members.row_mut(at).map(|row| &mut row.limits)
+            }
+            Place::Team(team) => {
+                let at = self.teams.place(team)?;
+                self.teams.row_mut(at).map(|row| &mut row.limits)
+            }
+            Place::Organization => Some(&mut self.limits),
+        }
+    }
+
+    /// The first number that no limit ever had.
+    pub fn next_limit_no(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a limit in this unit binds now: credits don't while they aren't tracked.
+    pub fn binds(&self, unit: Unit) -> bool {
+        unit != Unit::Credits || self.organization.credit_factor.is_on()
+    }
+
+    pub fn wallet_binds(&self) -> bool {
+        self.organization.wallet_mode == WalletMode::Enforced
+    }
+
+    pub fn reservation(&self, no: ReservationNo) -> Option<&Reservation> {
+        self.reservations.get(&no).map(|reservation| &**reservation)
+    }
+
+    /// What a request id was used for, as far as memory knows.
+    pub fn taken(&self, request: &RequestId) -> Option<&Taken> {
+        self.requests.get(request)
+    }
+
+    /// The open reservations, those that expire first before the others.
+    pub fn open(&self) -> impl Iterator<Item = &Reservation> {
+        self.expiries.iter().filter_map(|(_, no)| self.reservation(*no))
+    }
+
+    pub fn open_count(&self) -> usize {
+        self.expiries.len()
+    }
+
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.expiries.first().map(|(time, _)| *time)
+    }
+
+    /// Whether a reservation of this number, which its seal proves was granted, was lost in a crash: the epoch is over and
+    /// nothing from this sequence on was recovered of it.
+    pub fn was_forgotten(&self, no: ReservationNo, current_epoch: u32) -> bool {
+        if no.epoch >= current_epoch {
+            return false;
+        }
+        self.epochs.iter().rev().find(|(epoch, _)| *epoch <= no.epoch).is_some_and(|(_, last)| no.sequence > *last)
+    }
+
+    /// As it stands now, with or without a model that narrows it.
+    pub fn limit_states<'a>(
+        &'a self,
+        limits: impl Iterator<Item = LimitNo> + 'a,
+        model: Option<&'a Model>,
+        now: Timestamp,
+    ) -> impl Iterator<Item = LimitState> + 'a {
+        limits
+            .filter_map(|no| self.limit(no))
+            .filter(move |entry| model.is_none_or(|model| entry.limit.models().include(model)))
+            .map(move |entry| {
+                let binding = self.binds(entry.limit.unit());
+                entry.state(&entry.standing(now), self.organization.id.as_str(), binding)
+            })
+    }
+
+    /// Every limit that a request of this key for this model meets, the wallet last.
+    pub fn path_states(&self, key: u32, model: &Model, now: Timestamp) -> Vec<LimitState> {
+        let Some(path) = self.path(key) else { return Vec::new() };
+        let mut states: Vec<_> = self.limit_states(path.limits(), Some(model), now).collect();
+        states.push(self.wallet_state());
+        states
+    }
+
+    /// The wallet in the shape of a limit: nothing is spent of a balance that already went down.
+    pub fn wallet_state(&self) -> LimitState {
+        LimitState {
+            scope: Scope::Wallet,
+            scope_id: self.organization.id.as_str().into(),
+            limit: None,
+            unit: Unit::Usd,
+            period: None,
+            max: Some(self.wallet.balance.get()),
+            soft: None,
+            spent: 0,
+            held: self.wallet.held.get(),
+            reset_time: None,
+            binding: self.wallet_binds(),
+        }
+    }
+
+    fn note_record(&mut self, record: &Record) {
+        self.sequence = record.sequence;
+        self.time = self.time.max(record.time);
+        match self.epochs.last_mut() {
+            Some((epoch, last)) if *epoch == record.epoch => *last = record.sequence,
+            _ => {
+                if self.epochs.len() == MAX_EPOCHS {
+                    self.epochs.remove(0);
+                }
+                self.epochs.push((record.epoch, record.sequence));
+            }
+        }
+    }
+
+    /// Changes what limits count of one request.
+    fn touch(&mut self, touches: &[Touch], spent: Amounts, held: Amounts, slots: i64, now: Timestamp) {
+        for touch in touches {
+            let entry = self.entries.get_mut(touch.limit.0 as usize).and_then(Option::as_mut);
+            if let Some(entry) = entry {
+                entry.add(touch, spent, held, slots, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Puts events into effect: the only code that changes an organization's state, live and in replay.
+//!
+//! Never consults prices, settings, zone data or a clock: all that is needed stands in the record.
+
+use std::sync::Arc;
+
+use super::{Closed, ClosedWhat, OrganizationState, Taken};
+use crate::{
+    domain::{
+        entity::Key,
+        event::{Event, Extended, NumberedLimit, Record, Reserved, Settled},
+        id::RequestId,
+        policy::Place,
+        reservation_id::ReservationNo,
+        time::Timestamp,
+        usage::Amounts,
+    },
+    engine::{
+        limit::LimitEntry,
+        reservation::{End, Reservation},
+        table::KeyRow,
+    },
+};
+
+/// A record that doesn't continue the state: the journal and the snapshot don't belong together, or one is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event {sequence} of {organization}: {problem}")]
+pub struct Inconsistent {
+    pub organization: String,
+    pub sequence: u64,
+    pub problem: String,
+}
+
+impl OrganizationState {
+    /// # Errors
+    /// [`Inconsistent`] when the record doesn't continue the state. Live records always do.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Inconsistent> {
+        let inconsistent = |problem: String| Inconsistent {
+            organization: self.organization.id.to_string(),
+            sequence: record.sequence,
+            problem,
+        };
+        if record.sequence != self.sequence + 1 {
+            return Err(inconsistent(format!("event {} was expected", self.sequence + 1)));
+        }
+        if let Some(unknown) = self.unknown_reservation(&record.event) {
+            return Err(inconsistent(format!("reservation {unknown:?} isn't open")));
+        }
+        self.note_record(record);
+        match &record.event {
+            Event::OrganizationSet(organization) => self.organization = (**organization).clone(),
+            Event::TeamSet(team) => {
+                self.teams.set((**team).clone());
+            }
+            Event::MemberSet(member) => {
+                self.members.set((**member).clone());
+            }
+            Event::MembershipSet(membership) => {
+                self.memberships.set((**membership).clone());
+            }
+            Event::KeySet(key) => self.apply_key(key),
+            Event::PolicySet { place, limits } => self.apply_policy(place, limits),
+            Event::RequestTaken { request, fingerprint, created } => {
+                let taken = Taken::Created { fingerprint: *fingerprint, id: created.clone() };
+                self.take(request, taken, record.time);
+            }
+            Event::Reserved(reserved) => {
+                let no = ReservationNo { epoch: record.epoch, sequence: record.sequence };
+                self.apply_reserved(no, record.time, reserved, record.time);
+            }
+            Event::Restored { reservation, admit_time, reserved } => {
+                self.apply_reserved(*reservation, *admit_time, reserved, record.time);
+            }
+            Event::Extended(extended) => self.apply_extended(extended, record.time),
+            Event::Released { reservation, reason } => {
+                self.close(*reservation, Amounts::ZERO, End::Released { reason: reason.clone() }, record.time);
+            }
+            Event::Expired { reservation } => {
+                self.close(*reservation, Amounts::ZERO, End::Expired { charged: None }, record.time);
+            }
+            Event::Settled(settled) => self.apply_settled(settled, record.time),
+            Event::Revoked { reservation, cause } => {
+                if let Some(reservation) = self.reservations.get_mut(reservation) {
+                    reservation.revoked = Some(Box::new(((**cause).clone(), record.time)));
+                    reservation.sequence = record.sequence;
+                }
+            }
+            Event::ToppedUp(top_up) => {
+                self.wallet.balance = top_up.balance;
+                self.entry = top_up.entry;
+                self.take(&top_up.request, Taken::TopUp(top_up.clone(), record.time), record.time);
+            }
+            Event::Initialized { .. }
+            | Event::Started
+            | Event::PriceSet(_)
+            | Event::PriceDeleted(_)
+            | Event::TokenSet(_)
+            | Event::TokenDeleted(_)
+            | Event::KeyRegistered { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The reservation that an event presumes open and that isn't.
+    fn unknown_reservation(&self, event: &Event) -> Option<ReservationNo> {
+        let no = match event {
+            Event::Extended(extended) => extended.reservation,
+            Event::Released { reservation, .. }
+            | Event::Expired { reservation }
+            | Event::Revoked { reservation, .. } => *reservation,
+            _ => return None,
+        };
+        let open = self.reservation(no).is_some_and(|reservation| reservation.end.is_none());
+        (!open).then_some(no)
+    }
+
+    fn apply_key(&mut self, key: &Key) {
+        let places = (
+            self.members.place(&key.member),
+            self.teams.place(&key.team),
+            self.memberships.place(&(key.team.clone(), key.member.clone())),
+        );
+        if let (Some(member), Some(team), Some(membership)) = places {
+            self.keys.set(KeyRow { key: key.clone(), member, team, membership });
+        }
+    }
+
+    fn apply_policy(&mut self, place: &Place, limits: &[NumberedLimit]) {
+        let old = self.limits_of(place).to_vec();
+        for gone in old.iter().filter(|no| !limits.iter().any(|limit| limit.no == **no)) {
+            if let Some(entry) = self.entries.get_mut(gone.0 as usize) {
+                *entry = None;
+            }
+        }
+        for NumberedLimit { no, limit } in limits {
+            let at = no.0 as usize;
+            if self.entries.len() <= at {
+                self.entries.resize_with(at + 1, || None);
+            }
+            match &mut self.entries[at] {
+                Some(entry) => entry.limit = limit.clone(),
+                free => *free = Some(Box::new(LimitEntry::new(place.clone(), limit.clone()))),
+            }
+        }
+        if let Some(numbers) = self.limits_of_mut(place) {
+            *numbers = limits.iter().map(|limit| limit.no).collect();
+        }
+    }
+
+    fn apply_reserved(&mut self, no: ReservationNo, admitted: Timestamp, reserved: &Arc<Reserved>, now: Timestamp) {
+        self.touch(&reserved.touches, Amounts::ZERO, reserved.held, 1, now);
+        if reserved.wallet {
+            self.wallet.held += reserved.held.usd;
+        }
+        self.expiries.insert((reserved.expire_time, no));
+        if let Some(request) = &reserved.request {
+            self.requests.insert(request.clone(), Taken::Reservation(no));
+        }
+        let reservation = Reservation::open(no, admitted, Arc::clone(reserved), self.sequence);
+        self.reservations.insert(no, Box::new(reservation));
+    }
+
+    fn apply_extended(&mut self, extended: &Extended, now: Timestamp) {
+        let Some(reservation) = self.reservations.get_mut(&extended.reservation) else { return };
+        let reserved = Arc::clone(&reservation.reserved);
+        let more = extended.held.minus(reservation.held);
+        self.expiries.remove(&(reservation.expire_time, reservation.no));
+        self.expiries.insert((extended.expire_time, reservation.no));
+        reservation.expire_time = extended.expire_time;
+        reservation.usage = extended.usage;
+        reservation.held = extended.held;
+        reservation.progress = extended.progress.or(reservation.progress);
+        reservation.sequence = self.sequence;
+        if reserved.wallet {
+            self.wallet.held += more.usd;
+        }
+        self.touch(&reserved.touches, Amounts::ZERO, more, 0, now);
+    }
+
+    fn apply_settled(&mut self, settled: &Arc<Settled>, now: Timestamp) {
+        if let Some(entry) = settled.entry {
+            self.entry = entry;
+            self.wallet.balance = settled.balance;
+        }
+        let booked = settled.booked.amounts();
+        match settled.reservation {
+            Some(no) if self.reservation(no).is_some_and(|reservation| reservation.end.is_none()) => {
+                let end = if settled.is_expiry() {
+                    End::Expired { charged: Some(Arc::clone(settled)) }
+                } else {
+                    End::Committed(Arc::clone(settled))
+                };
+                self.close(no, booked, end, now);
+            }
+            Some(no) => {
+                self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
+                if let Some(reservation) = self.reservations.get_mut(&no) {
+                    reservation.end = Some(End::Committed(Arc::clone(settled)));
+                    reservation.sequence = self.sequence;
+                }
+            }
+            None => {
+                self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
+                if let Some(request) = &settled.request {
+                    self.take(request, Taken::Charge(Arc::clone(settled)), now);
+                }
+            }
+        }
+    }
+
+    /// Ends an open reservation: its hold goes, what was charged stays.
+    fn close(&mut self, no: ReservationNo, charged: Amounts, end: End, now: Timestamp) {
+        let Some(reservation) = self.reservations.get_mut(&no) else { return };
+        let reserved = Arc::clone(&reservation.reserved);
+        let held = reservation.held;
+        reservation.end = Some(end);
+        reservation.sequence = self.sequence;
+        self.expiries.remove(&(reservation.expire_time, no));
+        if reserved.wallet {
+            self.wallet.held -= held.usd;
+        }
+        self.touch(&reserved.touches, charged, Amounts::ZERO.minus(held), -1, now);
+        self.closed.push_back(Closed { time: now, sequence: self.sequence, what: ClosedWhat::Reservation(no) });
+    }
+
+    fn take(&mut self, request: &RequestId, taken: Taken, now: Timestamp) {
+        self.requests.insert(request.clone(), taken);
+        let what = ClosedWhat::Request(request.clone());
+        self.closed.push_back(Closed { time: now, sequence: self.sequence, what });
+    }
+}

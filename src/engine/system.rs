@@ -1,0 +1,91 @@
+//! What belongs to no organization: the price book, service tokens, the key directory and the seal of reservation ids.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use foldhash::fast::RandomState;
+use serde::{Deserialize, Serialize};
+
+use super::state::Inconsistent;
+use crate::domain::{
+    entity::ServiceToken,
+    event::{Event, Record, Stream},
+    id::{Actor, KeyId, OrganizationId, SecretHash, TokenId},
+    price::PriceBook,
+    reservation_id::SealKey,
+    time::Timestamp,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SystemState {
+    pub sequence: u64,
+    pub time: Timestamp,
+    /// Which start of the server wrote last.
+    pub epoch: u32,
+    pub seal: Option<SealKey>,
+    /// Shared with decisions that are under way.
+    pub prices: Arc<PriceBook>,
+    pub tokens: BTreeMap<TokenId, ServiceToken>,
+    pub keys: HashMap<KeyId, Registration, RandomState>,
+}
+
+/// Which organization a key belongs to. It stays when the key is deleted: ids are unique for ever.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    pub organization: OrganizationId,
+    /// A deleted key's too: its secret is known to be spent.
+    pub hash: SecretHash,
+}
+
+impl SystemState {
+    /// # Errors
+    /// [`Inconsistent`] when the record doesn't continue the state.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Inconsistent> {
+        if record.sequence != self.sequence + 1 {
+            return Err(Inconsistent {
+                organization: String::from("_system"),
+                sequence: record.sequence,
+                problem: format!("event {} was expected", self.sequence + 1),
+            });
+        }
+        self.sequence = record.sequence;
+        self.time = self.time.max(record.time);
+        self.epoch = record.epoch;
+        match &record.event {
+            Event::Initialized { seal } => self.seal = Some(*seal),
+            Event::PriceSet(entry) => Arc::make_mut(&mut self.prices).set((**entry).clone()),
+            Event::PriceDeleted(model) => Arc::make_mut(&mut self.prices).remove(model),
+            Event::TokenSet(token) => {
+                self.tokens.insert(token.id.clone(), (**token).clone());
+            }
+            Event::TokenDeleted(id) => {
+                self.tokens.remove(id);
+            }
+            Event::KeyRegistered { key, organization, hash } => {
+                let registration = Registration { organization: organization.clone(), hash: *hash };
+                self.keys.insert(key.clone(), registration);
+            }
+            // A start is told by the epoch alone; the others are no events of this stream.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Puts an event into effect and answers its record, without position.
+    pub fn emit(&mut self, event: Event, epoch: u32, now: Timestamp, actor: &Actor) -> Record {
+        let record = Record {
+            position: 0,
+            stream: Stream::System,
+            sequence: self.sequence + 1,
+            epoch,
+            time: now.max(self.time),
+            actor: actor.clone(),
+            event,
+        };
+        let applied = self.apply(&record);
+        debug_assert_eq!(applied, Ok(()), "an own record always continues the state");
+        record
+    }
+}

@@ -1,0 +1,231 @@
+//! One operation on one organization: decides, says what happened as records, and puts each into effect at once.
+//!
+//! Runs under the organization's lock and must never wait, log or do I/O.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::{
+    conflict::Conflict,
+    decide::{Ask, Plan, Refusal, decide},
+    reservation::{End, Reservation},
+    state::{OrganizationState, Taken},
+};
+use crate::domain::{
+    decision::{Charged, Denial, DenialCode, Granted, ReservationState, Revocation},
+    event::{EntryKind, Event, Record, Reserved, Settled, Stream},
+    id::{Actor, RequestId},
+    operation::{MAX_AGE, Reserve},
+    policy::Scope,
+    price::PriceBook,
+    reservation_id::ReservationNo,
+    time::{Span, Timestamp},
+};
+
+mod charge;
+mod control;
+mod expire;
+mod extend;
+mod revoke;
+mod settle;
+
+pub use control::{KeyChange, MemberChange, OrganizationChange, TeamChange};
+pub use settle::Forgotten;
+
+/// What one turn needs to know of the world.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    pub now: Timestamp,
+    /// Which start of the server this is.
+    pub epoch: u32,
+    pub actor: &'a Actor,
+    pub prices: &'a PriceBook,
+}
+
+pub struct Turn<'a> {
+    pub state: &'a mut OrganizationState,
+    context: Context<'a>,
+    /// At least the stream's last: time never runs backwards in it.
+    now: Timestamp,
+    stream: Stream,
+    records: Records,
+    revocations: Vec<Revocation>,
+}
+
+/// Without position: that is the journal's.
+pub type Records = SmallVec<[Record; 1]>;
+
+/// What a turn leaves to do: records to journal, work to stop.
+#[derive(Debug)]
+pub struct Effects {
+    pub records: Records,
+    pub revocations: Vec<Revocation>,
+}
+
+/// An answer, or why there is none.
+pub type Outcome<T> = Result<T, Conflict>;
+
+/// A grant or charge, or a refusal: both are answers.
+pub type Decision<T> = Result<T, Denial>;
+
+impl<'a> Turn<'a> {
+    pub fn new(state: &'a mut OrganizationState, context: Context<'a>) -> Self {
+        let now = context.now.max(state.time);
+        let stream = Stream::Organization(state.organization.id.clone());
+        Self { state, context, now, stream, records: Records::new(), revocations: Vec::new() }
+    }
+
+    pub fn finish(self) -> Effects {
+        Effects { records: self.records, revocations: self.revocations }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    fn emit(&mut self, event: Event) {
+        let record = Record {
+            position: 0,
+            stream: self.stream.clone(),
+            sequence: self.state.sequence + 1,
+            epoch: self.context.epoch,
+            time: self.now,
+            actor: self.context.actor.clone(),
+            event,
+        };
+        let applied = self.state.apply(&record);
+        debug_assert_eq!(applied, Ok(()), "a turn's own record always continues the state");
+        self.records.push(record);
+    }
+
+    /// Holds an estimate on every limit of the key's path, or says why not.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the request id was used for something else or the usage is absurd.
+    pub fn reserve(&mut self, key: u32, request: &Reserve, fingerprint: u64) -> Outcome<Decision<Granted>> {
+        self.expire_due(None);
+        if let Some(replay) = self.replayed_reserve(&request.request, fingerprint)? {
+            return Ok(Ok(replay));
+        }
+        if request.min_output_tokens.is_some_and(|least| least > request.usage.output_tokens) {
+            let problem = format!("is more than the estimate's {} output tokens", request.usage.output_tokens);
+            return Err(crate::domain::error::Invalid::new("min_output_tokens", problem).into());
+        }
+        let ask =
+            Ask { key, model: &request.model, usage: &request.usage, min_output_tokens: request.min_output_tokens };
+        let plan = match decide(self.state, &ask, self.context.prices, self.now) {
+            Ok(plan) => plan,
+            Err(Refusal::Denied(denial)) => return Ok(Err(*denial)),
+            Err(Refusal::Invalid(invalid)) => return Err(invalid.into()),
+        };
+        Ok(self.grant(key, request, fingerprint, &plan))
+    }
+
+    fn grant(&mut self, key: u32, request: &Reserve, fingerprint: u64, plan: &Plan) -> Decision<Granted> {
+        let unknown = || Denial::state(DenialCode::KeyUnknown, Scope::Key, "");
+        let key = self.state.keys.row(key).ok_or_else(unknown)?.entity.key.id.clone();
+        let expire_time = self.now + request.ttl;
+        self.emit(Event::Reserved(Arc::new(Reserved {
+            request: Some(request.request.clone()),
+            fingerprint,
+            key: key.clone(),
+            model: request.model.clone(),
+            price: plan.price,
+            factor: plan.factor,
+            usage: plan.usage,
+            held: plan.held,
+            wallet: plan.wallet,
+            touches: Arc::from(plan.touches.as_slice()),
+            expire_time,
+            holder: request.holder.clone(),
+            labels: request.labels.clone(),
+        })));
+        Ok(Granted {
+            reservation: ReservationNo { epoch: self.context.epoch, sequence: self.state.sequence },
+            key,
+            model: request.model.clone(),
+            admit_time: self.now,
+            expire_time,
+            output_tokens: plan.usage.output_tokens,
+            held: plan.held,
+            replayed: false,
+            state: ReservationState::Open,
+            warnings: self.state.limit_states(plan.soft.iter().copied(), None, self.now).collect(),
+        })
+    }
+
+    fn replayed_reserve(&self, request: &RequestId, fingerprint: u64) -> Outcome<Option<Granted>> {
+        let Some(taken) = self.state.taken(request) else { return Ok(None) };
+        let Taken::Reservation(no) = taken else { return Err(Conflict::RequestReused(request.clone())) };
+        let Some(reservation) = self.state.reservation(*no) else { return Ok(None) };
+        if reservation.reserved.fingerprint != fingerprint {
+            return Err(Conflict::RequestReused(request.clone()));
+        }
+        Ok(Some(granted(reservation, true)))
+    }
+
+    /// The answer that [`Self::reserve`] would give, holding nothing.
+    ///
+    /// # Errors
+    /// [`Conflict::Invalid`] when the usage is absurd.
+    pub fn check(&mut self, ask: &Ask<'_>) -> Outcome<Decision<Plan>> {
+        self.expire_due(None);
+        match decide(self.state, ask, self.context.prices, self.now) {
+            Ok(plan) => Ok(Ok(plan)),
+            Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
+            Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
+        }
+    }
+
+    /// The reservation that an operation is about, expired first if it is due.
+    fn find(&mut self, no: ReservationNo) -> Outcome<&Reservation> {
+        self.expire_due(Some(no));
+        let now = self.now;
+        let reservation = self.state.reservation(no).ok_or(Conflict::ReservationUnknown)?;
+        check_age(reservation.admit_time, now)?;
+        Ok(reservation)
+    }
+}
+
+/// # Errors
+/// [`Conflict::ReservationTooOld`] beyond the age at which reservations can be settled.
+pub fn check_age(admitted: Timestamp, now: Timestamp) -> Outcome<()> {
+    let age: Span = now - admitted;
+    if age > MAX_AGE { Err(Conflict::ReservationTooOld) } else { Ok(()) }
+}
+
+fn granted(reservation: &Reservation, replayed: bool) -> Granted {
+    Granted {
+        reservation: reservation.no,
+        key: reservation.reserved.key.clone(),
+        model: reservation.reserved.model.clone(),
+        admit_time: reservation.admit_time,
+        expire_time: reservation.reserved.expire_time,
+        output_tokens: reservation.reserved.usage.output_tokens,
+        held: reservation.reserved.held,
+        replayed,
+        state: reservation.state(),
+        warnings: Vec::new(),
+    }
+}
+
+fn charged(settled: &Settled, replayed: bool) -> Charged {
+    Charged {
+        charged: settled.total,
+        overage: settled.overage,
+        late: settled.kind == EntryKind::LateCommit,
+        replayed,
+        entry: settled.entry.unwrap_or(0),
+        balance: settled.balance,
+    }
+}
+
+/// How a reservation ended, as an error for those who would end it otherwise.
+fn ended_otherwise(end: &End) -> Conflict {
+    match end {
+        End::Committed(_) => Conflict::ReservationCommitted,
+        End::Released { .. } => Conflict::ReservationReleased,
+        End::Expired { .. } => Conflict::ReservationExpired,
+    }
+}

@@ -1,0 +1,142 @@
+//! Charge and `TopUp`: what moves money at once, under request ids that are unique for ever.
+
+use std::sync::Arc;
+
+use super::{Decision, Outcome, Turn, charged, settle::Bill};
+use crate::{
+    domain::{
+        decision::{Charged, Denial, DenialCode, Violated, Violation},
+        error::Invalid,
+        event::{Booked, EntryKind, Event, TopUp},
+        id::RequestId,
+        money::Nanos,
+        operation::{Charge, MAX_AGE},
+        policy::Scope,
+        usage::Amounts,
+    },
+    engine::{
+        conflict::Conflict,
+        decide::{Ask, Plan, Refusal, cost_of, decide, touches_at},
+        state::Taken,
+    },
+};
+
+impl Turn<'_> {
+    /// Books known usage: decided like a reservation, or with `already_used` whatever the limits say.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the request id was used for something else or the cost is absurd.
+    pub fn charge(&mut self, key: u32, charge: &Charge, fingerprint: u64) -> Outcome<Decision<Charged>> {
+        self.expire_due(None);
+        match self.state.taken(&charge.request) {
+            Some(Taken::Charge(settled)) if settled.fingerprint == fingerprint => {
+                return Ok(Ok(charged(settled, true)));
+            }
+            Some(_) => return Err(Conflict::RequestReused(charge.request.clone())),
+            None => {}
+        }
+        let plan = match self.plan_charge(key, charge)? {
+            Ok(plan) => plan,
+            Err(denial) => return Ok(Err(denial)),
+        };
+        let key = match self.state.keys.row(key) {
+            Some(row) => row.entity.key.id.clone(),
+            None => return Ok(Err(Denial::state(DenialCode::KeyUnknown, Scope::Key, ""))),
+        };
+        Ok(Ok(self.book(Bill {
+            kind: EntryKind::Charge,
+            reservation: None,
+            request: Some(charge.request.clone()),
+            fingerprint,
+            occurred_at: charge.occurred_at.unwrap_or(self.now),
+            key,
+            model: charge.model.clone(),
+            reserved_model: None,
+            price: plan.price,
+            usage: plan.usage,
+            total: plan.held,
+            before: Booked::default(),
+            own: Amounts::ZERO,
+            wallet: plan.wallet,
+            touches: Arc::from(plan.touches.as_slice()),
+            labels: charge.labels.clone(),
+        })))
+    }
+
+    fn check_occurred_at(&self, charge: &Charge) -> Result<(), Invalid> {
+        let Some(at) = charge.occurred_at else { return Ok(()) };
+        if !charge.already_used {
+            return Err(Invalid::new("occurred_at", "is set without already_used, which it belongs to"));
+        }
+        if at > self.now {
+            return Err(Invalid::new("occurred_at", "lies in the future"));
+        }
+        if self.now - at > MAX_AGE {
+            return Err(Invalid::new("occurred_at", "lies more than 24 hours back"));
+        }
+        Ok(())
+    }
+
+    fn plan_charge(&self, key: u32, charge: &Charge) -> Outcome<Decision<Plan>> {
+        self.check_occurred_at(charge)?;
+        if !charge.already_used {
+            let ask = Ask { key, model: &charge.model, usage: &charge.usage, min_output_tokens: None };
+            return match decide(self.state, &ask, self.context.prices, self.now) {
+                Ok(plan) => Ok(Ok(plan)),
+                Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
+                Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
+            };
+        }
+        let price = self.context.prices.price(&charge.model).filter(|_| charge.usage.cost.is_none());
+        let factor = self.state.organization.credit_factor;
+        let Some(cost) = cost_of(&charge.usage, price.as_ref())? else {
+            let at = Violated::State(Scope::Key, self.key_id(key));
+            let violation = Violation { code: DenialCode::ModelUnpriced, at, wait: None };
+            return Ok(Err(Denial::of(vec![violation])));
+        };
+        Ok(Ok(Plan {
+            usage: charge.usage,
+            held: Amounts::new(&charge.usage, cost, factor),
+            price,
+            factor,
+            wallet: self.state.wallet_binds(),
+            touches: touches_at(self.state, key, &charge.model, charge.occurred_at.unwrap_or(self.now)),
+            soft: smallvec::SmallVec::new(),
+        }))
+    }
+
+    fn key_id(&self, key: u32) -> smol_str::SmolStr {
+        self.state.keys.row(key).map_or_else(Default::default, |row| row.entity.key.id.as_str().into())
+    }
+
+    /// Adds money to the wallet. Answers the booked order and whether it had been before.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the request id was used for something else.
+    pub fn top_up(
+        &mut self,
+        request: &RequestId,
+        amount: Nanos,
+        reason: &str,
+        fingerprint: u64,
+    ) -> Outcome<(TopUp, bool)> {
+        self.expire_due(None);
+        match self.state.taken(request) {
+            Some(Taken::TopUp(top_up, _)) if top_up.fingerprint == fingerprint => {
+                return Ok(((**top_up).clone(), true));
+            }
+            Some(_) => return Err(Conflict::RequestReused(request.clone())),
+            None => {}
+        }
+        let top_up = TopUp {
+            entry: self.state.entry + 1,
+            request: request.clone(),
+            fingerprint,
+            amount,
+            balance: self.state.wallet.balance + amount,
+            reason: reason.to_owned(),
+        };
+        self.emit(Event::ToppedUp(Box::new(top_up.clone())));
+        Ok((top_up, false))
+    }
+}

@@ -1,0 +1,72 @@
+//! Holds that ran out.
+
+use std::sync::Arc;
+
+use super::{Turn, settle::Bill};
+use crate::{
+    domain::{
+        entity::ExpiryPolicy,
+        event::{Booked, EntryKind, Event},
+        reservation_id::ReservationNo,
+        usage::{Amounts, Usage},
+    },
+    engine::reservation::Reservation,
+};
+
+/// Most that one operation expires, so that nobody waits long behind a heap of them.
+const AT_ONCE: usize = 64;
+
+impl Turn<'_> {
+    /// Expires what is due, the earliest first, and `target` in any case if it is. Answers whether more is due.
+    pub fn expire_due(&mut self, target: Option<ReservationNo>) -> bool {
+        for _ in 0..AT_ONCE {
+            let due = self.state.expiries.first().filter(|(time, _)| *time <= self.now).map(|(_, no)| *no);
+            let Some(no) = due else { return false };
+            self.expire(no);
+        }
+        let target = target.and_then(|no| self.state.reservation(no));
+        if let Some(reservation) = target.filter(|r| r.end.is_none() && r.expire_time <= self.now) {
+            self.expire(reservation.no);
+        }
+        self.state.next_expiry().is_some_and(|time| time <= self.now)
+    }
+
+    /// Charges what the organization's policy says, frees the rest.
+    fn expire(&mut self, no: ReservationNo) {
+        let Some(reservation) = self.state.reservation(no) else { return };
+        let Some((usage, total)) = owed(reservation, self.state.organization.expiry_policy) else {
+            self.emit(Event::Expired { reservation: no });
+            return;
+        };
+        let reserved = Arc::clone(&reservation.reserved);
+        let bill = Bill {
+            kind: EntryKind::Expiry,
+            reservation: Some(no),
+            request: reserved.request.clone(),
+            fingerprint: 0,
+            occurred_at: reservation.admit_time,
+            key: reserved.key.clone(),
+            model: reserved.model.clone(),
+            reserved_model: None,
+            price: reserved.price,
+            usage,
+            total,
+            before: Booked::default(),
+            own: reservation.held,
+            wallet: reserved.wallet,
+            touches: Arc::clone(&reserved.touches),
+            labels: reserved.labels.clone(),
+        };
+        self.book(bill);
+    }
+}
+
+/// What an expired reservation pays: the progress it reported, or all that it held.
+fn owed(reservation: &Reservation, policy: ExpiryPolicy) -> Option<(Usage, Amounts)> {
+    match policy {
+        ExpiryPolicy::Release => reservation.progress,
+        // The hold covers every progress reported: an Extend raises it where it doesn't.
+        ExpiryPolicy::ChargeHeld if reservation.held == Amounts::ZERO => reservation.progress,
+        ExpiryPolicy::ChargeHeld => Some((reservation.usage, reservation.held)),
+    }
+}

@@ -1,0 +1,127 @@
+//! Extend: keeps a hold alive, takes note of progress, holds more if it fits.
+
+use std::sync::Arc;
+
+use super::{Decision, Outcome, Turn, ended_otherwise, granted};
+use crate::{
+    domain::{
+        decision::{Denial, DenialCode, Granted, RevocationCause, Violated, Violation},
+        error::Invalid,
+        event::{Event, Extended, Reserved},
+        operation::{Extend, MAX_TTL},
+        policy::{Scope, Unit},
+        reservation_id::ReservationNo,
+        usage::{Amounts, Usage},
+    },
+    engine::{
+        decide::{wallet_admits, wallet_violation},
+        limit::{amount_in, scope_of},
+        reservation::{End, Reservation},
+    },
+};
+
+impl Turn<'_> {
+    /// Renews a hold. A denial means that the work must stop; it changes nothing.
+    ///
+    /// # Errors
+    /// [`Conflict`](super::Conflict) when the reservation is unknown, too old or settled, or when progress or estimate shrink.
+    pub fn extend(&mut self, no: ReservationNo, extend: &Extend) -> Outcome<Decision<Granted>> {
+        let reservation = self.find(no)?;
+        match &reservation.end {
+            None => {}
+            Some(End::Expired { .. }) => return Ok(Err(expired(reservation))),
+            Some(end) => return Err(ended_otherwise(end)),
+        }
+        if let Some(revoked) = &reservation.revoked {
+            let cause = revoked.0.clone();
+            let reserved = Arc::clone(&reservation.reserved);
+            return Ok(Err(self.stopped(&reserved, &cause)));
+        }
+        check_growth(reservation, extend)?;
+        let (admit_time, reserved, held) =
+            (reservation.admit_time, Arc::clone(&reservation.reserved), reservation.held);
+        let (mut usage, mut target) = (reservation.usage, held);
+        if let Some(estimate) = extend.estimate {
+            let amounts = self.priced(&reserved, &estimate, held)?;
+            (usage, target) = (estimate, amounts.max(target));
+        }
+        let progress = match extend.usage_so_far {
+            None => None,
+            Some(so_far) => Some((so_far, self.priced(&reserved, &so_far, held)?)),
+        };
+        if let Some((so_far, amounts)) = progress {
+            usage = usage.at_least(&so_far);
+            target = target.max(amounts);
+        }
+        let violations = self.failing_extension(&reserved, target.minus(held));
+        if !violations.is_empty() {
+            return Ok(Err(Denial::of(violations)));
+        }
+        let expire_time = (self.now + extend.ttl).min(admit_time + MAX_TTL);
+        self.emit(Event::Extended(Box::new(Extended { reservation: no, expire_time, usage, held: target, progress })));
+        let reservation = self.find(no)?;
+        let mut answer = granted(reservation, false);
+        (answer.expire_time, answer.held, answer.output_tokens) = (expire_time, target, usage.output_tokens);
+        Ok(Ok(answer))
+    }
+
+    fn priced(&self, reserved: &Reserved, usage: &Usage, held: Amounts) -> Outcome<Amounts> {
+        let (_, cost) = self.settling_cost(reserved, None, usage, held)?;
+        Ok(Amounts::new(usage, cost, reserved.factor))
+    }
+
+    /// Says what made the work stop: the cause's message, under the code that only Extend answers.
+    fn stopped(&self, reserved: &Reserved, cause: &RevocationCause) -> Denial {
+        let organization = self.state.organization.id.as_str();
+        let limit = reserved.touches.iter().find_map(|touch| {
+            let entry = self.state.limit(touch.limit)?;
+            let is_cause = Some(entry.limit.id()) == cause.limit.as_ref()
+                && scope_of(&entry.place, organization) == (cause.scope, cause.scope_id.clone());
+            is_cause.then(|| entry.state(&entry.standing_in(touch.window, self.now), organization, true))
+        });
+        let at = match limit {
+            Some(state) => Violated::Limit { state, asked: 0 },
+            None => Violated::State(cause.scope, cause.scope_id.clone()),
+        };
+        let violations = vec![Violation { code: cause.code, at, wait: None }];
+        Denial { code: DenialCode::Revoked, message: cause.code.message().to_owned(), retry_after: None, violations }
+    }
+
+    /// What `more` doesn't fit on, in the windows that the reservation was admitted in.
+    fn failing_extension(&self, reserved: &Reserved, more: Amounts) -> Vec<Violation> {
+        let organization = self.state.organization.id.as_str();
+        let mut violations = Vec::new();
+        for touch in reserved.touches.iter().filter(|touch| touch.unit != Unit::InFlight) {
+            let Some(entry) = self.state.limit(touch.limit) else { continue };
+            let asked = amount_in(touch.unit, more);
+            let standing = entry.standing_in(touch.window, self.now);
+            if asked > 0 && !entry.admits(&standing, asked) {
+                violations.push(entry.violation(&standing, asked, self.now, organization));
+            }
+        }
+        violations.sort_by_key(|violation| violation.code);
+        if reserved.wallet && more.usd.is_positive() && !wallet_admits(self.state, more.usd) {
+            violations.push(wallet_violation(self.state, more.usd));
+        }
+        violations
+    }
+}
+
+/// Neither what was used nor what is held for shrinks, so that a repeated Extend changes nothing.
+fn check_growth(reservation: &Reservation, extend: &Extend) -> Result<(), Invalid> {
+    let shrinks =
+        |field: &str, what: &str| Err(Invalid::new(field, format!("is less than {what} before; it can only grow")));
+    if let (Some(so_far), Some((before, _))) = (&extend.usage_so_far, &reservation.progress)
+        && !so_far.covers(before)
+    {
+        return shrinks("usage_so_far", "was reported");
+    }
+    match &extend.estimate {
+        Some(estimate) if !estimate.covers(&reservation.usage) => shrinks("estimate", "was held"),
+        _ => Ok(()),
+    }
+}
+
+fn expired(reservation: &Reservation) -> Denial {
+    Denial::state(DenialCode::ReservationExpired, Scope::Key, reservation.reserved.key.as_str())
+}

@@ -1,0 +1,125 @@
+//! Stopping running work: who holds on what is used up, or on what was switched off.
+
+use std::collections::HashSet;
+
+use smallvec::SmallVec;
+
+use super::Turn;
+use crate::{
+    domain::{
+        decision::{DenialCode, RevocationCause},
+        entity::Key,
+        event::{Event, LimitNo, Settled},
+        id::KeyId,
+        money::Nanos,
+        policy::{Place, Scope},
+        reservation_id::ReservationNo,
+        time::Timestamp,
+    },
+    engine::{
+        limit::{Counter, amount_in, denial_code, scope_of},
+        reservation::Reservation,
+    },
+};
+
+/// What a charge uses up. Quotas, slots and closing hours never revoke.
+#[derive(Debug, Default)]
+pub(super) struct Exhausted {
+    limits: SmallVec<[(LimitNo, Timestamp); 2]>,
+    wallet: bool,
+}
+
+impl Turn<'_> {
+    /// The budgets, in their windows, that the charge makes reach their cap, and whether the balance reaches 0.
+    pub(super) fn exhausted_by(&self, settled: &Settled) -> Exhausted {
+        let booked = settled.booked.amounts();
+        let mut exhausted = Exhausted::default();
+        for touch in settled.touches.iter().filter(|touch| touch.unit.is_budget()) {
+            let Some(entry) = self.state.limit(touch.limit) else { continue };
+            let Some(max) = entry.limit.max() else { continue };
+            let spent = entry.standing_in(touch.window, self.now).spent;
+            if spent < max && spent.saturating_add(amount_in(touch.unit, booked)) >= max {
+                exhausted.limits.push((touch.limit, touch.window));
+            }
+        }
+        let balance = self.state.wallet.balance;
+        exhausted.wallet = balance.is_positive() && !(balance + settled.wallet).is_positive();
+        exhausted
+    }
+
+    pub(super) fn revoke_exhausted(&mut self, exhausted: Exhausted) {
+        for (limit, window) in exhausted.limits {
+            self.revoke_on_limit(limit, window);
+        }
+        if exhausted.wallet {
+            let cause = RevocationCause {
+                code: DenialCode::WalletInsufficient,
+                scope: Scope::Wallet,
+                scope_id: self.state.organization.id.as_str().into(),
+                limit: None,
+            };
+            self.revoke_all(&cause, |reservation| reservation.reserved.wallet);
+        }
+    }
+
+    /// After limits were changed: those budgets that now stand at or above their cap, in whichever window.
+    pub(super) fn revoke_above_caps(&mut self, limits: &[LimitNo]) {
+        for no in limits {
+            let Some(entry) = self.state.limit(*no) else { continue };
+            let (Some(max), true) = (entry.limit.max(), entry.limit.unit().is_budget()) else { continue };
+            let Counter::Budget(windows) = &entry.counter else { continue };
+            let reached: SmallVec<[Timestamp; 2]> = windows
+                .iter()
+                .filter(|(_, counted)| counted.spent >= Nanos::new(max))
+                .map(|(start, _)| start)
+                .collect();
+            for window in reached {
+                self.revoke_on_limit(*no, window);
+            }
+        }
+    }
+
+    fn revoke_on_limit(&mut self, limit: LimitNo, window: Timestamp) {
+        let Some(entry) = self.state.limit(limit) else { return };
+        let (scope, scope_id) = scope_of(&entry.place, self.state.organization.id.as_str());
+        let cause = RevocationCause {
+            code: denial_code(entry.limit.unit()),
+            scope,
+            scope_id,
+            limit: Some(entry.limit.id().clone()),
+        };
+        self.revoke_all(&cause, |reservation| {
+            reservation.reserved.touches.iter().any(|touch| touch.limit == limit && touch.window == window)
+        });
+    }
+
+    /// Everything under a place that was switched off.
+    pub(super) fn revoke_under(&mut self, place: &Place, code: DenialCode) {
+        let (scope, scope_id) = scope_of(place, self.state.organization.id.as_str());
+        let cause = RevocationCause { code, scope, scope_id, limit: None };
+        let under = |key: &Key| match place {
+            Place::Key(id) => key.id == *id,
+            Place::Member(member) => key.member == *member,
+            Place::Team(team) => key.team == *team,
+            Place::Membership(team, member) => key.team == *team && key.member == *member,
+            Place::Organization => true,
+        };
+        let rows = self.state.keys.all().map(|(_, row)| &row.entity.key);
+        let keys: HashSet<KeyId> = rows.filter(|key| under(key)).map(|key| key.id.clone()).collect();
+        self.revoke_all(&cause, |reservation| keys.contains(&reservation.reserved.key));
+    }
+
+    fn revoke_all(&mut self, cause: &RevocationCause, holds: impl Fn(&Reservation) -> bool) {
+        let to_stop: Vec<ReservationNo> = self
+            .state
+            .open()
+            .filter(|reservation| reservation.revoked.is_none() && holds(reservation))
+            .map(|reservation| reservation.no)
+            .collect();
+        for no in to_stop {
+            self.emit(Event::Revoked { reservation: no, cause: Box::new(cause.clone()) });
+            let revocation = self.state.reservation(no).and_then(Reservation::revocation);
+            self.revocations.extend(revocation);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Keys and their secrets.
+
+use std::sync::Arc;
+
+use super::{KeyView, Listed, Repeatable, get, list};
+use crate::{
+    domain::{
+        entity::Key,
+        event::Event,
+        id::{KeyId, MemberId, OrganizationId, SecretHash, TeamId},
+        policy::{Models, Policy},
+        time::Timestamp,
+    },
+    engine::{
+        directory::Route,
+        table::KeyRow,
+        turn::{KeyChange, Turn},
+    },
+    service::{Caller, Error, Service, secret, turn::Done},
+};
+
+/// How much of a secret is kept to recognise it by.
+const PREFIX: usize = 10;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    /// Minted if `None`.
+    pub id: Option<KeyId>,
+    pub member: MemberId,
+    pub team: TeamId,
+    pub name: String,
+    pub disabled: bool,
+    pub expire_time: Option<Timestamp>,
+    pub models: Models,
+    pub policy: Policy,
+}
+
+/// Which keys; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    pub team: Option<TeamId>,
+    pub member: Option<MemberId>,
+}
+
+impl Service {
+    /// Answers the key's secret too, this once; `None` on a repeat.
+    ///
+    /// # Errors
+    /// [`Error`] when the id is or was in use anywhere, the member isn't in the team, or the policy doesn't fit.
+    pub async fn create_key(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        new: NewKey,
+        repeatable: Repeatable<'_>,
+    ) -> Result<(KeyView, Option<String>), Error> {
+        let cell = self.organization_cell(organization)?;
+        self.wait_for_room().await?;
+        let Repeatable { request, fingerprint } = repeatable;
+        let secret = secret::new_secret("qk")?;
+        let NewKey { id, member, team, name, disabled, expire_time, models, policy } = new;
+        let id = match id {
+            Some(id) => id,
+            None => KeyId::trusted(secret::new_id("key")?),
+        };
+        let now = self.clock.now();
+        let key = Key {
+            id: id.clone(),
+            member,
+            team,
+            name,
+            secret_prefix: secret[..PREFIX].to_owned(),
+            disabled,
+            deleted: false,
+            expire_time,
+            models,
+            create_time: now,
+            update_time: now,
+        };
+        let hash = SecretHash::of(&secret);
+        // Registered under the organization's lock, so that two creations of one id can't mix up their secrets.
+        let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
+            if let Some(before) = turn.created_before(request, fingerprint)? {
+                return Ok((KeyId::trusted(before), None));
+            }
+            turn.check_key(&key, &policy)?;
+            self.register(caller, &id, organization, hash)?;
+            turn.create_key(key, &policy)?;
+            turn.take_request(request, fingerprint, id.as_str());
+            let place = turn.state.keys.place(&id);
+            Ok::<_, Error>((id, place))
+        });
+        let (id, place) = answer?;
+        if let Some(key) = place {
+            self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
+        }
+        self.writer.wait_durable(position).await?;
+        Ok((self.key(organization, &id)?, place.map(|_| secret)))
+    }
+
+    /// Takes the id for this organization: ids of keys are unique over all. One that a crash left without its key may be
+    /// taken again.
+    fn register(
+        &self,
+        caller: &Caller,
+        key: &KeyId,
+        organization: &OrganizationId,
+        hash: SecretHash,
+    ) -> Result<u64, Error> {
+        self.system_turn(&caller.actor, |system, _| {
+            if system.keys.get(key).is_some_and(|taken| taken.organization != *organization) {
+                return Err(Error::Exists { kind: "key", id: key.to_string() });
+            }
+            let (key, organization) = (key.clone(), organization.clone());
+            Ok(Event::KeyRegistered { key, organization, hash })
+        })
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such key.
+    pub fn key(&self, organization: &OrganizationId, id: &KeyId) -> Result<KeyView, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let entity = |row: &KeyRow| row.key.clone();
+        get(&inner.state, &inner.state.keys, (id, id.as_str()), entity, self.clock.now())
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_keys(
+        &self,
+        organization: &OrganizationId,
+        filter: &KeyFilter,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed<Key>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let matches = |row: &KeyRow| {
+            let team = filter.team.as_ref().is_none_or(|team| *team == row.key.team);
+            let member = filter.member.as_ref().is_none_or(|member| *member == row.key.member);
+            (team && member).then(|| row.key.clone())
+        };
+        Ok(list(&inner.state, &inner.state.keys, matches, from, limit))
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such key or the policy doesn't fit.
+    pub async fn update_key(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &KeyId,
+        change: KeyChange,
+    ) -> Result<KeyView, Error> {
+        self.change(caller, organization, |turn| turn.update_key(id, change)).await?;
+        self.key(organization, id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such key.
+    pub async fn delete_key(&self, caller: &Caller, organization: &OrganizationId, id: &KeyId) -> Result<(), Error> {
+        self.change(caller, organization, |turn: &mut Turn<'_>| turn.delete_key(id)).await
+    }
+}

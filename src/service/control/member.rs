@@ -1,0 +1,106 @@
+//! Members.
+
+use super::{Listed, Repeatable, View, get, list};
+use crate::{
+    domain::{
+        entity::Member,
+        id::{DEFAULT_TEAM, MemberId, OrganizationId, TeamId},
+        policy::Policy,
+    },
+    engine::turn::MemberChange,
+    service::{Caller, Error, Service, secret},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMember {
+    /// Minted if `None`.
+    pub id: Option<MemberId>,
+    pub name: String,
+    pub email: String,
+    pub disabled: bool,
+    pub policy: Policy,
+    /// Empty means the default team.
+    pub teams: Vec<TeamId>,
+}
+
+impl Service {
+    /// # Errors
+    /// [`Error`] when the id is or was in use, a team is missing, or the policy doesn't fit.
+    pub async fn create_member(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        new: NewMember,
+        repeatable: Repeatable<'_>,
+    ) -> Result<View<Member>, Error> {
+        let id = match new.id {
+            Some(id) => id,
+            None => MemberId::trusted(secret::new_id("member")?),
+        };
+        let NewMember { name, email, disabled, policy, mut teams, .. } = new;
+        if teams.is_empty() {
+            teams.push(TeamId::trusted(DEFAULT_TEAM));
+        }
+        let id = self
+            .create(
+                caller,
+                organization,
+                repeatable,
+                id,
+                |made| MemberId::trusted(made),
+                |turn, id| {
+                    let (create_time, update_time) = super::born(turn.now());
+                    let id = id.clone();
+                    let member = Member { id, name, email, disabled, deleted: false, create_time, update_time };
+                    turn.create_member(member, &teams, &policy)
+                },
+            )
+            .await?;
+        self.member(organization, &id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such member.
+    pub fn member(&self, organization: &OrganizationId, id: &MemberId) -> Result<View<Member>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        get(&inner.state, &inner.state.members, (id, id.as_str()), Member::clone, self.clock.now())
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_members(
+        &self,
+        organization: &OrganizationId,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed<Member>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        Ok(list(&inner.state, &inner.state.members, |member| Some(member.clone()), from, limit))
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such member or the policy doesn't fit.
+    pub async fn update_member(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &MemberId,
+        change: MemberChange,
+    ) -> Result<View<Member>, Error> {
+        self.change(caller, organization, |turn| turn.update_member(id, change)).await?;
+        self.member(organization, id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such member.
+    pub async fn delete_member(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &MemberId,
+    ) -> Result<(), Error> {
+        self.change(caller, organization, |turn| turn.delete_member(id)).await
+    }
+}

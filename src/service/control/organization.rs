@@ -1,0 +1,145 @@
+//! Organizations.
+
+use std::sync::Arc;
+
+use super::{Repeatable, View, view};
+use crate::{
+    domain::{
+        entity::{ExpiryPolicy, Organization, WalletMode},
+        id::OrganizationId,
+        money::Factor,
+        policy::Policy,
+    },
+    engine::{
+        directory::Cell,
+        state::OrganizationState,
+        turn::{Context, OrganizationChange, Turn},
+    },
+    service::{Caller, Error, Service, secret},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOrganization {
+    /// Minted if `None`.
+    pub id: Option<OrganizationId>,
+    pub name: String,
+    pub credit_factor: Factor,
+    pub wallet_mode: WalletMode,
+    pub expiry_policy: ExpiryPolicy,
+    pub disabled: bool,
+    pub policy: Policy,
+}
+
+impl Service {
+    /// # Errors
+    /// [`Error`] when the id is or was in use or the policy doesn't fit.
+    pub async fn create_organization(
+        &self,
+        caller: &Caller,
+        new: NewOrganization,
+        repeatable: Repeatable<'_>,
+    ) -> Result<View<Organization>, Error> {
+        self.wait_for_room().await?;
+        let now = self.clock.now();
+        let id = match (new.id, repeatable.request) {
+            (Some(id), _) => id,
+            (None, Some(request)) => OrganizationId::trusted(secret::id_from_request("org", request.as_str())),
+            (None, None) => OrganizationId::trusted(secret::new_id("org")?),
+        };
+        let organization = Organization {
+            id: id.clone(),
+            name: new.name,
+            credit_factor: new.credit_factor,
+            wallet_mode: new.wallet_mode,
+            expiry_policy: new.expiry_policy,
+            disabled: new.disabled,
+            deleted: false,
+            create_time: now,
+            update_time: now,
+        };
+        let position = self.found(caller, organization, &new.policy, repeatable)?;
+        self.writer.wait_durable(position).await?;
+        self.organization(&id)
+    }
+
+    /// Makes the organization's state, then puts it where it is found; a repeat finds what was made.
+    fn found(
+        &self,
+        caller: &Caller,
+        organization: Organization,
+        policy: &Policy,
+        Repeatable { request, fingerprint }: Repeatable<'_>,
+    ) -> Result<u64, Error> {
+        let id = organization.id.clone();
+        let mut state = OrganizationState::new(organization.clone());
+        let prices = self.prices.load();
+        let context = Context { now: self.clock.now(), epoch: self.epoch, actor: &caller.actor, prices: &prices };
+        let mut turn = Turn::new(&mut state, context);
+        turn.found_organization(organization, policy)?;
+        turn.take_request(request, fingerprint, id.as_str());
+        let records = turn.finish().records;
+        let cell = Arc::new(Cell::new(state, 0));
+        let mut inner = cell.lock();
+        match self.directory.insert(Arc::clone(&cell)) {
+            Ok(()) => {
+                // Under the lock, so that nothing of the organization is enqueued before its first events.
+                inner.position = self.writer.push(records);
+                Ok(inner.position)
+            }
+            Err(taken) => {
+                drop(inner);
+                let mut inner = taken.lock();
+                let position = inner.position;
+                let context =
+                    Context { now: self.clock.now(), epoch: self.epoch, actor: &caller.actor, prices: &prices };
+                match Turn::new(&mut inner.state, context).created_before(request, fingerprint)? {
+                    Some(_) => Ok(position),
+                    None => Err(Error::Exists { kind: "organization", id: id.to_string() }),
+                }
+            }
+        }
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn organization(&self, id: &OrganizationId) -> Result<View<Organization>, Error> {
+        let cell = self.organization_cell(id)?;
+        let inner = cell.lock();
+        let state = &inner.state;
+        Ok(view(state, state.organization.clone(), &state.limits, Some(self.clock.now())))
+    }
+
+    /// In the order of their ids, those after `after`.
+    pub fn list_organizations(&self, after: Option<&OrganizationId>, limit: usize) -> Vec<View<Organization>> {
+        let cells = self.directory.all();
+        let from = after.map_or(0, |after| cells.partition_point(|cell| cell.id <= *after));
+        let live = cells[from..].iter().filter_map(|cell| {
+            let inner = cell.lock();
+            let state = &inner.state;
+            (!state.organization.deleted).then(|| view(state, state.organization.clone(), &state.limits, None))
+        });
+        live.take(limit).collect()
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such organization or the policy doesn't fit.
+    pub async fn update_organization(
+        &self,
+        caller: &Caller,
+        id: &OrganizationId,
+        change: OrganizationChange,
+    ) -> Result<View<Organization>, Error> {
+        self.change(caller, id, |turn| turn.update_organization(change)).await?;
+        self.organization(id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub async fn delete_organization(&self, caller: &Caller, id: &OrganizationId) -> Result<(), Error> {
+        self.change(caller, id, |turn| {
+            turn.delete_organization()?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,178 @@
+//! Teams and memberships.
+
+use super::{Listed, MembershipView, Repeatable, View, get, list};
+use crate::{
+    domain::{
+        entity::{Membership, Team},
+        id::{MemberId, OrganizationId, TeamId},
+        policy::Policy,
+    },
+    engine::turn::TeamChange,
+    service::{Caller, Error, Service, secret},
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTeam {
+    /// Minted if `None`.
+    pub id: Option<TeamId>,
+    pub name: String,
+    pub disabled: bool,
+    pub policy: Policy,
+}
+
+/// Which memberships; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MembershipFilter {
+    pub team: Option<TeamId>,
+    pub member: Option<MemberId>,
+}
+
+impl Service {
+    /// # Errors
+    /// [`Error`] when the id is or was in use or the policy doesn't fit.
+    pub async fn create_team(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        new: NewTeam,
+        repeatable: Repeatable<'_>,
+    ) -> Result<View<Team>, Error> {
+        let id = match new.id {
+            Some(id) => id,
+            None => TeamId::trusted(secret::new_id("team")?),
+        };
+        let NewTeam { name, disabled, policy, .. } = new;
+        let id = self
+            .create(
+                caller,
+                organization,
+                repeatable,
+                id,
+                |made| TeamId::trusted(made),
+                |turn, id| {
+                    let (create_time, update_time) = super::born(turn.now());
+                    let team = Team { id: id.clone(), name, disabled, deleted: false, create_time, update_time };
+                    turn.create_team(team, &policy)
+                },
+            )
+            .await?;
+        self.team(organization, &id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such team.
+    pub fn team(&self, organization: &OrganizationId, id: &TeamId) -> Result<View<Team>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        get(&inner.state, &inner.state.teams, (id, id.as_str()), Team::clone, self.clock.now())
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_teams(&self, organization: &OrganizationId, from: u32, limit: usize) -> Result<Listed<Team>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        Ok(list(&inner.state, &inner.state.teams, |team| Some(team.clone()), from, limit))
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such team or the policy doesn't fit.
+    pub async fn update_team(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &TeamId,
+        change: TeamChange,
+    ) -> Result<View<Team>, Error> {
+        self.change(caller, organization, |turn| turn.update_team(id, change)).await?;
+        self.team(organization, id)
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such team or it is the default one.
+    pub async fn delete_team(&self, caller: &Caller, organization: &OrganizationId, id: &TeamId) -> Result<(), Error> {
+        self.change(caller, organization, |turn| turn.delete_team(id)).await
+    }
+
+    /// # Errors
+    /// [`Error`] when team or member is missing, the member is in it, or the policy doesn't fit.
+    pub async fn create_membership(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        (team, member): (&TeamId, &MemberId),
+        policy: &Policy,
+        repeatable: Repeatable<'_>,
+    ) -> Result<MembershipView, Error> {
+        let id = format!("{team}/{member}");
+        self.create(
+            caller,
+            organization,
+            repeatable,
+            id,
+            |made| String::from(made),
+            |turn, _| turn.create_membership(team, member, policy),
+        )
+        .await?;
+        self.membership(organization, team, member)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when the member isn't in the team.
+    pub fn membership(
+        &self,
+        organization: &OrganizationId,
+        team: &TeamId,
+        member: &MemberId,
+    ) -> Result<MembershipView, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let id = (team.clone(), member.clone());
+        let name = format!("{team}/{member}");
+        get(&inner.state, &inner.state.memberships, (&id, &name), Membership::clone, self.clock.now())
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_memberships(
+        &self,
+        organization: &OrganizationId,
+        filter: &MembershipFilter,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed<Membership>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let matches = |membership: &Membership| {
+            let team = filter.team.as_ref().is_none_or(|team| *team == membership.team);
+            let member = filter.member.as_ref().is_none_or(|member| *member == membership.member);
+            (team && member).then(|| membership.clone())
+        };
+        Ok(list(&inner.state, &inner.state.memberships, matches, from, limit))
+    }
+
+    /// # Errors
+    /// [`Error`] when the member isn't in the team or the policy doesn't fit.
+    pub async fn update_membership(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        (team, member): (&TeamId, &MemberId),
+        policy: Option<Policy>,
+    ) -> Result<MembershipView, Error> {
+        self.change(caller, organization, |turn| turn.update_membership(team, member, policy)).await?;
+        self.membership(organization, team, member)
+    }
+
+    /// # Errors
+    /// [`Error`] when the member isn't in the team or keys of the membership are left.
+    pub async fn delete_membership(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        team: &TeamId,
+        member: &MemberId,
+    ) -> Result<(), Error> {
+        self.change(caller, organization, |turn| turn.delete_membership(team, member)).await
+    }
+}

@@ -1,0 +1,57 @@
+//! Why a call can't be answered.
+
+use crate::{
+    domain::error::Invalid,
+    engine::conflict::Conflict,
+    journal::{JournalError, writer::JournalFailed},
+    store::StoreError,
+};
+
+/// Nothing was changed, unless it says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{0}")]
+    Invalid(#[from] Invalid),
+    #[error("{0}")]
+    Conflict(#[from] Conflict),
+    #[error("no bearer token; send `authorization: Bearer TOKEN`")]
+    TokenMissing,
+    #[error("the bearer token is unknown or has expired")]
+    TokenUnknown,
+    #[error("{0}")]
+    PermissionDenied(&'static str),
+    #[error("no {kind} {id}")]
+    NotFound { kind: &'static str, id: String },
+    #[error("{kind} {id} exists already; choose another id")]
+    Exists { kind: &'static str, id: String },
+    /// The change may have been made; the same request tells, once the disk takes writes again.
+    #[error("the journal can't be written at present; try again")]
+    JournalFailed,
+    #[error("more changes wait for the disk than may; try again")]
+    Overloaded,
+    #[error("the books can't be asked at present: {0}; try again")]
+    StoreUnavailable(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(why) => Self::StoreUnavailable(why),
+            StoreError::Damaged(what) => Self::Internal(what),
+        }
+    }
+}
+
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+impl From<JournalFailed> for Error {
+    fn from(_: JournalFailed) -> Self {
+        Self::JournalFailed
+    }
+}

@@ -1,0 +1,177 @@
+//! Reservations and request ids that memory doesn't know: forgotten in a crash, or long over and in the books.
+
+use std::sync::Arc;
+
+use super::{Caller, Error, ReservationRef, Service, turn::Done};
+use crate::{
+    domain::{
+        event::{Reserved, Settled},
+        id::{KeyId, RequestId},
+        money::Factor,
+        reservation_id::{ReservationId, ReservationNo},
+        time::Timestamp,
+    },
+    engine::{
+        conflict::Conflict,
+        directory::{Cell, Route},
+        reservation::{End, Reservation},
+        state::Taken,
+        turn::{Forgotten, Outcome, Turn, check_age},
+    },
+    store::{EntryDetail, ReservationKey, StoredEnd, StoredReservation},
+};
+
+/// Where a reservation is to be found.
+struct Located {
+    cell: Arc<Cell>,
+    /// `None` where only the books may know the request id.
+    no: Option<ReservationNo>,
+    named: Named,
+}
+
+enum Named {
+    Id(ReservationId),
+    Request(KeyId, RequestId),
+}
+
+/// What memory is given before it is asked again.
+enum Missing {
+    Forgotten(Forgotten),
+    Closed(Box<Reservation>),
+}
+
+impl Service {
+    /// One operation on a reservation, wherever it is known.
+    pub(super) async fn turn_on<T>(
+        &self,
+        reservation: &ReservationRef,
+        caller: &Caller,
+        mut operation: impl FnMut(&mut Turn<'_>, ReservationNo) -> Outcome<T>,
+    ) -> Result<(Arc<Cell>, Done<Outcome<T>>), Error> {
+        let located = self.locate(reservation)?;
+        let cell = &located.cell;
+        if let Some(no) = located.no {
+            let done = self.turn(cell, &caller.actor, |turn| operation(turn, no));
+            if !matches!(done.answer, Err(Conflict::ReservationUnknown)) {
+                return Ok((located.cell, done));
+            }
+        }
+        let missing = self.find_missing(&located).await?;
+        let done = self.turn(cell, &caller.actor, |turn| match &missing {
+            Missing::Closed(reservation) => {
+                turn.state.recall((**reservation).clone(), turn.now());
+                operation(turn, reservation.no)
+            }
+            Missing::Forgotten(forgotten) => {
+                if turn.state.reservation(forgotten.no).is_none() {
+                    turn.restore(forgotten)?;
+                }
+                operation(turn, forgotten.no)
+            }
+        });
+        Ok((located.cell, done))
+    }
+
+    fn locate(&self, reservation: &ReservationRef) -> Result<Located, Error> {
+        match reservation {
+            ReservationRef::Id(text) => {
+                let id = ReservationId::decode(text, &self.seal).ok_or(Conflict::ReservationUnknown)?;
+                let cell = self.directory.find(&id.organization).ok_or(Conflict::ReservationUnknown)?;
+                Ok(Located { cell, no: Some(id.no), named: Named::Id(id) })
+            }
+            ReservationRef::Request(payer, request) => {
+                let Route { cell, key } = self.directory.route(payer).ok_or(Conflict::ReservationUnknown)?;
+                let inner = cell.lock();
+                let row = inner.state.keys.row(key).ok_or(Conflict::ReservationUnknown)?;
+                let key = row.entity.key.id.clone();
+                let no = match inner.state.taken(request) {
+                    Some(Taken::Reservation(no)) => Some(*no),
+                    Some(_) => return Err(Conflict::ReservationUnknown.into()),
+                    None => None,
+                };
+                let mine = |no| inner.state.reservation(no).is_some_and(|found| found.reserved.key == key);
+                if no.is_some_and(|no| !mine(no)) {
+                    return Err(Conflict::ReservationUnknown.into());
+                }
+                drop(inner);
+                Ok(Located { cell, no, named: Named::Request(key, request.clone()) })
+            }
+        }
+    }
+
+    async fn find_missing(&self, located: &Located) -> Result<Missing, Error> {
+        let (position, forgotten) = {
+            let inner = located.cell.lock();
+            (inner.position, located.no.is_some_and(|no| inner.state.was_forgotten(no, self.epoch)))
+        };
+        let by = match &located.named {
+            Named::Id(id) => {
+                check_age(id.admit_time, self.clock.now())?;
+                if forgotten {
+                    let ReservationId { key, model, admit_time, no, .. } = id.clone();
+                    return Ok(Missing::Forgotten(Forgotten { no, key, model, admit_time }));
+                }
+                ReservationKey::No(id.no)
+            }
+            Named::Request(key, request) => ReservationKey::Request(key, request),
+        };
+        self.wait_stored(position).await?;
+        let stored = self.store.find_reservation(&located.cell.id, by).await?;
+        let reservation = stored.and_then(ended).ok_or(Conflict::ReservationUnknown)?;
+        Ok(Missing::Closed(Box::new(reservation)))
+    }
+
+    /// Lets memory know a Charge or `TopUp` under this id, if one was ever made: their ids are unique for ever.
+    pub(super) async fn recall_entry(&self, cell: &Arc<Cell>, request: &RequestId) -> Result<(), Error> {
+        let position = {
+            let inner = cell.lock();
+            if !inner.state.has_forgotten || inner.state.taken(request).is_some() {
+                return Ok(());
+            }
+            inner.position
+        };
+        self.wait_stored(position).await?;
+        if let Some(entry) = self.store.find_entry(&cell.id, request).await? {
+            let taken = match entry.detail {
+                EntryDetail::Settled(settled) => Taken::Charge(settled),
+                EntryDetail::ToppedUp(top_up) => Taken::TopUp(top_up, entry.time),
+            };
+            let mut inner = cell.lock();
+            inner.state.recall_request(request, taken, self.clock.now());
+        }
+        Ok(())
+    }
+}
+
+/// A reservation as memory would know it; `None` for one that is open, which memory never forgets.
+fn ended(stored: StoredReservation) -> Option<Reservation> {
+    let StoredReservation { no, admit_time, end } = stored;
+    let (reserved, end) = match end {
+        StoredEnd::Open => return None,
+        StoredEnd::Released { reserved, reason } => (reserved, End::Released { reason: reason.into() }),
+        StoredEnd::Expired { reserved, charged } => (reserved, End::Expired { charged }),
+        StoredEnd::Committed(settled) => (Arc::new(hold_of(&settled, admit_time)), End::Committed(settled)),
+    };
+    let mut reservation = Reservation::open(no, admit_time, reserved, 0);
+    reservation.end = Some(end);
+    Some(reservation)
+}
+
+/// What can be said of the hold that a settlement closed; enough to answer for it.
+fn hold_of(settled: &Settled, admit_time: Timestamp) -> Reserved {
+    Reserved {
+        request: settled.request.clone(),
+        fingerprint: 0,
+        key: settled.key.clone(),
+        model: settled.reserved_model.as_ref().unwrap_or(&settled.model).clone(),
+        price: settled.price,
+        factor: Factor::ONE,
+        usage: settled.usage,
+        held: settled.total,
+        wallet: false,
+        touches: Arc::clone(&settled.touches),
+        expire_time: admit_time,
+        holder: None,
+        labels: settled.labels.clone(),
+    }
+}

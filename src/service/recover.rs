@@ -1,0 +1,204 @@
+//! From what is on disk to a running service: snapshots, then the journal's tail, then a new epoch.
+
+use std::{collections::HashMap, sync::Arc};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::{Error, Parts, Service, expiry, revocations, secret, snapshots, system};
+use crate::{
+    domain::{
+        event::{Event, Record, Stream},
+        id::{Actor, OrganizationId},
+        reservation_id::SealKey,
+        time::Timestamp,
+    },
+    engine::{
+        directory::{Cell, Directory, Route},
+        state::OrganizationState,
+        system::SystemState,
+    },
+    journal::{Journal, Snapshots},
+};
+
+const SNAPSHOTS_AT_ONCE: usize = 256;
+const RECORDS_AT_ONCE: usize = 16_384;
+
+/// The state as the disk tells it.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    system: SystemState,
+    organizations: HashMap<OrganizationId, Recollection>,
+    /// Of the last record; 0 for an empty journal.
+    pub position: u64,
+    /// Of the last record: the clock must not start before it.
+    pub time: Timestamp,
+    epoch: u32,
+    /// Records replayed.
+    pub replayed: u64,
+}
+
+#[derive(Debug)]
+struct Recollection {
+    state: OrganizationState,
+    position: u64,
+    /// Last sequence in the snapshot.
+    saved: u64,
+    /// Last sequence in the books.
+    stored: u64,
+}
+
+/// Reads snapshots and journal. `stored` is the position that the books have reached.
+///
+/// # Errors
+/// [`Error::Internal`] when anything is damaged or doesn't belong together: what and where.
+pub async fn recover(journal: &dyn Journal, snapshots: &dyn Snapshots, stored: u64) -> Result<Recovered, Error> {
+    let mut recovered = Recovered::default();
+    recovered.load(snapshots, stored).await?;
+    let mut from = 1;
+    loop {
+        let records = journal.read(from, RECORDS_AT_ONCE).await?;
+        let Some(last) = records.last() else { break };
+        from = last.position + 1;
+        for record in &records {
+            recovered.replay(record, stored)?;
+        }
+    }
+    if stored > recovered.position {
+        return Err(Error::Internal(format!(
+            "the books have reached journal position {stored}, but the journal ends at {}: they don't belong together",
+            recovered.position
+        )));
+    }
+    Ok(recovered)
+}
+
+impl Recovered {
+    async fn load(&mut self, snapshots: &dyn Snapshots, stored: u64) -> Result<(), Error> {
+        let mut after = None;
+        loop {
+            let page = snapshots.load(after.as_ref(), SNAPSHOTS_AT_ONCE).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.stream.clone());
+            for snapshot in page {
+                self.position = self.position.max(snapshot.position);
+                let Stream::Organization(id) = &snapshot.stream else {
+                    self.system = snapshots::decode(&snapshot.stream, &snapshot.state)?;
+                    self.epoch = self.epoch.max(self.system.epoch);
+                    self.time = self.time.max(self.system.time);
+                    continue;
+                };
+                let state: OrganizationState = snapshots::decode(&snapshot.stream, &snapshot.state)?;
+                self.time = self.time.max(state.time);
+                let in_books = if snapshot.position <= stored { state.sequence } else { 0 };
+                let (position, saved) = (snapshot.position, state.sequence);
+                self.organizations.insert(id.clone(), Recollection { state, position, saved, stored: in_books });
+            }
+        }
+    }
+
+    fn replay(&mut self, record: &Record, stored: u64) -> Result<(), Error> {
+        self.position = self.position.max(record.position);
+        self.time = self.time.max(record.time);
+        self.epoch = self.epoch.max(record.epoch);
+        let damaged =
+            |problem: String| Error::Internal(format!("the journal at position {}: {problem}", record.position));
+        let Stream::Organization(id) = &record.stream else {
+            if record.sequence > self.system.sequence {
+                self.system.apply(record).map_err(|error| damaged(error.to_string()))?;
+                self.replayed += 1;
+            }
+            return Ok(());
+        };
+        if !self.organizations.contains_key(id) {
+            let Event::OrganizationSet(organization) = &record.event else {
+                return Err(damaged(format!("organization {id} has neither a snapshot nor a beginning")));
+            };
+            let state = OrganizationState::new((**organization).clone());
+            self.organizations.insert(id.clone(), Recollection { state, position: 0, saved: 0, stored: 0 });
+        }
+        let Some(found) = self.organizations.get_mut(id) else { return Ok(()) };
+        if record.position <= stored {
+            found.stored = found.stored.max(record.sequence);
+        }
+        if record.sequence > found.state.sequence {
+            found.state.apply(record).map_err(|error| damaged(error.to_string()))?;
+            found.position = record.position;
+            self.replayed += 1;
+        }
+        Ok(())
+    }
+
+    pub fn organizations(&self) -> usize {
+        self.organizations.len()
+    }
+
+    /// A service on this state, in a new epoch that is on disk before anything is granted in it.
+    ///
+    /// # Errors
+    /// [`Error`] when the first records can't be written.
+    pub async fn start(mut self, parts: Parts, stored: u64) -> Result<Arc<Service>, Error> {
+        let epoch = self.epoch + 1;
+        let now = parts.clock.now();
+        let mut records = Vec::new();
+        if self.system.seal.is_none() {
+            let seal = SealKey::new(secret::new_seal()?);
+            records.push(self.system.emit(Event::Initialized { seal }, epoch, now, &Actor::SYSTEM));
+        }
+        records.push(self.system.emit(Event::Started, epoch, now, &Actor::SYSTEM));
+        let position = parts.writer.push(records);
+        parts.writer.wait_durable(position).await?;
+        let seal = self.system.seal.ok_or_else(|| Error::Internal(String::from("the seal was booked and lost")))?;
+        let Parts { journal, snapshots, store, writer, clock, metrics, operator, tuning } = parts;
+        let service = Arc::new(Service {
+            directory: Directory::default(),
+            prices: ArcSwap::new(Arc::clone(&self.system.prices)),
+            tokens: ArcSwap::from_pointee(system::tokens_of(&self.system)),
+            system: Mutex::new(self.system),
+            operator,
+            seal,
+            epoch,
+            journal,
+            snapshots,
+            store,
+            writer,
+            clock,
+            timer: expiry::Timer::default(),
+            revocations: revocations::Hub::default(),
+            stored: watch::Sender::new(stored),
+            metrics,
+            tuning,
+        });
+        for (_, recollection) in self.organizations {
+            service.settle_in(recollection);
+        }
+        Ok(service)
+    }
+}
+
+impl Service {
+    /// Makes a recovered organization found, and its reservations expire.
+    fn settle_in(&self, Recollection { state, position, saved, stored }: Recollection) {
+        let next_expiry = state.next_expiry();
+        let cell = Arc::new(Cell::new(state, position));
+        {
+            let mut inner = cell.lock();
+            (inner.saved, inner.stored) = (saved, stored);
+            let system = self.system.lock();
+            for (place, row) in inner.state.keys.all() {
+                let id = &row.entity.key.id;
+                if let Some(registration) = system.keys.get(id) {
+                    let route = Route { cell: Arc::clone(&cell), key: place };
+                    self.directory.add_key(id.clone(), registration.hash, route);
+                }
+            }
+            if let Some(due) = next_expiry {
+                inner.timer = due;
+                self.timer.set(due, &cell);
+            }
+        }
+        // Ids are unique: each came from a map by id.
+        let _ = self.directory.insert(cell);
+    }
+}

@@ -1,0 +1,134 @@
+//! Tells holders which of their running requests to stop.
+
+use std::{collections::HashSet, sync::Arc};
+
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+use tokio::sync::mpsc;
+
+use super::Service;
+use crate::{
+    domain::{
+        decision::Revocation,
+        id::{Holder, OrganizationId},
+        reservation_id::{ReservationId, ReservationNo},
+    },
+    engine::{directory::Cell, reservation::Reservation},
+};
+
+/// A revocation under the id that the reservation goes by outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchedRevocation {
+    pub reservation_id: String,
+    pub revocation: Revocation,
+}
+
+type Sender = mpsc::UnboundedSender<WatchedRevocation>;
+
+/// Who listens, by holder.
+#[derive(Debug, Default)]
+pub(super) struct Hub {
+    listeners: DashMap<Holder, Vec<Sender>, RandomState>,
+}
+
+impl Hub {
+    fn send(&self, holder: &Holder, revocation: &WatchedRevocation) {
+        if let Some(mut listeners) = self.listeners.get_mut(holder) {
+            listeners.retain(|listener| listener.send(revocation.clone()).is_ok());
+        }
+    }
+
+    fn listen(&self, holder: &Holder, sender: Sender) {
+        self.listeners.entry(holder.clone()).or_default().push(sender);
+    }
+
+    fn drop_closed(&self, holder: &Holder) {
+        if let Some(mut listeners) = self.listeners.get_mut(holder) {
+            listeners.retain(|listener| !listener.is_closed());
+        }
+        self.listeners.remove_if(holder, |_, listeners| listeners.is_empty());
+    }
+}
+
+/// Revocations of some holders, as they come. Unbounded, because a revocation must not be lost and there are never more than
+/// open reservations.
+pub struct Subscription {
+    service: Arc<Service>,
+    holders: HashSet<Holder>,
+    sender: Sender,
+    receiver: mpsc::UnboundedReceiver<WatchedRevocation>,
+    /// Told already: what was revoked while the subscription was made would come twice.
+    told: HashSet<(OrganizationId, ReservationNo)>,
+}
+
+impl Subscription {
+    pub fn new(service: Arc<Service>) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { service, holders: HashSet::new(), sender, receiver, told: HashSet::new() }
+    }
+
+    /// Listens for this holder too; what is revoked already comes first if `catch_up`.
+    pub async fn add(&mut self, holder: &Holder, catch_up: bool) {
+        if !self.holders.insert(holder.clone()) {
+            return;
+        }
+        self.service.revocations.listen(holder, self.sender.clone());
+        if !catch_up {
+            return;
+        }
+        for cell in self.service.directory.all() {
+            let revoked: Vec<Revocation> = {
+                let inner = cell.lock();
+                let held =
+                    inner.state.open().filter(|reservation| reservation.reserved.holder.as_ref() == Some(holder));
+                held.filter_map(Reservation::revocation).collect()
+            };
+            for revocation in revoked {
+                // Its receiver is here, so it can't be closed.
+                let _ = self.sender.send(self.service.watched(&cell, revocation));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The next one; waits for it.
+    pub async fn next(&mut self) -> Option<WatchedRevocation> {
+        loop {
+            let watched = self.receiver.recv().await?;
+            let organization = ReservationId::decode(&watched.reservation_id, &self.service.seal)?.organization;
+            if self.told.insert((organization, watched.revocation.reservation)) {
+                return Some(watched);
+            }
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.receiver.close();
+        for holder in &self.holders {
+            self.service.revocations.drop_closed(holder);
+        }
+    }
+}
+
+impl Service {
+    pub(super) fn publish(&self, cell: &Cell, revocations: Vec<Revocation>) {
+        for revocation in revocations {
+            if let Some(holder) = revocation.holder.clone() {
+                self.revocations.send(&holder, &self.watched(cell, revocation));
+            }
+        }
+    }
+
+    fn watched(&self, cell: &Cell, revocation: Revocation) -> WatchedRevocation {
+        let id = ReservationId {
+            organization: cell.id.clone(),
+            key: revocation.key.clone(),
+            model: revocation.model.clone(),
+            admit_time: revocation.admit_time,
+            no: revocation.reservation,
+        };
+        WatchedRevocation { reservation_id: id.encode(&self.seal), revocation }
+    }
+}
