@@ -21,8 +21,10 @@ Examples:
   quotactl check --key ada-laptop --model small --input-tokens 900 --output-tokens 300
   quotactl ledger list --org acme
 
-Settings come from flags, else from the environment, else from a TOML file with the fields endpoint, token and token_file,
-else from the defaults. Exit codes: 0 done, 1 failed, 2 wrong usage; `check` answers 3 when the request would be refused.";
+Settings come from flags, else from the environment, else from a TOML file with the fields endpoint, token and \
+token_file, else from the defaults.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage; `check` answers 3 when the request would be refused.";
 
 /// Sees and changes what a quotad server keeps: who may use how much, and who paid for what.
 #[derive(Debug, Parser)]

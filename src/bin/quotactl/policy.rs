@@ -34,7 +34,7 @@ Examples:
   quotactl policy remove rpm --org acme --key ada-laptop
   quotactl policy set --org acme --file policy.toml
 
-The place is --key, --member, --team, --team with --member (that member in that team), or without any of them the
+The place is --key, --member, --team, --team with --member (that member in that team), or without any of them the \
 organization. A policy file has the arrays `budgets` and `quotas` that `policy get --json` shows, as TOML or JSON.";
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +55,7 @@ pub(crate) enum PolicyCommand {
     },
     /// Adds a budget, or replaces the one of the same id: its usage stays unless the period changes
     AddBudget {
+        /// The limit's id, unique in its policy
         id: String,
         #[command(flatten)]
         place: Place,
@@ -63,6 +64,7 @@ pub(crate) enum PolicyCommand {
     },
     /// Adds a quota, or replaces the one of the same id
     AddQuota {
+        /// The limit's id, unique in its policy
         id: String,
         #[command(flatten)]
         place: Place,
@@ -71,6 +73,7 @@ pub(crate) enum PolicyCommand {
     },
     /// Removes a budget or quota
     Remove {
+        /// The limit's id, unique in its policy
         id: String,
         #[command(flatten)]
         place: Place,

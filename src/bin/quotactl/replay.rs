@@ -40,11 +40,13 @@ Examples:
   quotactl replay trace.csv --org acme --key k1 --key k2 --model small --speed max --in-flight 256
   quotactl replay trace.csv --key k1 --model small --speed 10 --limit 500 --json
 
-The trace is a CSV file with the columns TIMESTAMP (2023-11-16 18:17:03.97), ContextTokens and GeneratedTokens. Each row
-is one Reserve with its context tokens and --max-output, then one Commit with its real counts. Calls that fail because the
-server is out of reach are repeated under the same request id, so that nothing is charged twice. Ctrl-C stops sending and
-reports. With --org the ledger's totals before and after must differ by exactly what was committed, else it exits 1: keep
-other traffic off that organization meanwhile.";
+The trace is a CSV file with the columns TIMESTAMP (2023-11-16 18:17:03.97), ContextTokens and GeneratedTokens. Each \
+row is one Reserve with its context tokens and --max-output, then one Commit with its real counts. Calls that fail \
+because the server is out of reach are repeated under the same request id, so that nothing is charged twice. Ctrl-C \
+stops sending and reports.
+
+With --org the ledger's totals before and after must differ by exactly what was committed, else it exits 1: keep other \
+traffic off that organization meanwhile.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -198,7 +200,7 @@ impl Replay {
 
     /// The ledger's totals now, if an organization is given.
     async fn books(&self, context: &Context) -> Result<Option<Books>, Failure> {
-        let Some(org) = &self.org else { return Ok(None) };
+        let Some(org) = self.org.as_ref().filter(|org| !org.is_empty()) else { return Ok(None) };
         let request = ListTransactionsRequest {
             organization_id: org.clone(),
             page_size: 1,

@@ -43,7 +43,7 @@ impl Watch {
     }
 }
 
-/// Ends when the server does.
+/// Ends with an error when the server ends the stream.
 async fn follow(access: &ServiceAccess, holder: String, out: Output) -> Result<(), Failure> {
     let request = WatchRevocationsRequest { holder };
     let mut revocations = access.connection().quota().watch_revocations(request).await?.into_inner();
@@ -51,8 +51,7 @@ async fn follow(access: &ServiceAccess, holder: String, out: Output) -> Result<(
         let revocation = required(message.revocation, "revocation")?;
         out.text(&if out.is_json() { json(&revocation).to_string() } else { line(&revocation) })?;
     }
-    eprintln!("the server ended the stream");
-    Ok(())
+    Err(Failure::other("the server ended the stream; start again to go on watching"))
 }
 
 fn line(revocation: &Revocation) -> String {

@@ -45,12 +45,31 @@ pub(super) struct Outcome {
 pub(super) enum End {
     Committed(Settled),
     Refused { code: String },
-    Failed { granted: bool, error: String },
+    Failed { granted: bool, error: CallError },
 }
 
 impl Default for End {
     fn default() -> Self {
-        Self::Failed { granted: false, error: String::new() }
+        Self::Failed { granted: false, error: CallError::default() }
+    }
+}
+
+/// A call that failed for good.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct CallError {
+    /// Call, code and reason: what to count by.
+    pub(super) kind: String,
+    pub(super) message: String,
+}
+
+impl CallError {
+    fn of(call: &str, status: &Status) -> Self {
+        let reason = quotad::client::reason(status).map(|reason| format!(" {reason}")).unwrap_or_default();
+        Self { kind: format!("{call} {:?}{reason}", status.code()), message: status.message().to_owned() }
+    }
+
+    fn answer(call: &str, message: impl Into<String>) -> Self {
+        Self { kind: format!("{call} answer"), message: message.into() }
     }
 }
 
@@ -74,7 +93,7 @@ impl Drive {
         outcome
     }
 
-    async fn reserve_and_commit(&self, row: &Row, outcome: &mut Outcome) -> Result<End, String> {
+    async fn reserve_and_commit(&self, row: &Row, outcome: &mut Outcome) -> Result<End, CallError> {
         let request = self.reserve_request(row);
         let (answer, took) = self
             .persist(&mut outcome.retries, || {
@@ -82,14 +101,14 @@ impl Drive {
                 async move { client.reserve(request).await }
             })
             .await
-            .map_err(|status| describe("Reserve", &status))?;
+            .map_err(|status| CallError::of("Reserve", &status))?;
         let grant = match answer.decision {
             Some(Decision::Granted(grant)) => grant,
             Some(Decision::Denied(denial)) => {
                 outcome.reserve = Some(took);
                 return Ok(End::Refused { code: code(denial.code) });
             }
-            None => return Err("Reserve: an answer without a decision".to_owned()),
+            None => return Err(CallError::answer("Reserve", "no decision")),
         };
         outcome.reserve = Some(took);
 
@@ -104,7 +123,7 @@ impl Drive {
                 async move { client.commit(request).await }
             })
             .await
-            .map_err(|status| describe("Commit", &status))?;
+            .map_err(|status| CallError::of("Commit", &status))?;
         outcome.commit = Some(took);
         settled(row, &answer).map(End::Committed)
     }
@@ -149,16 +168,10 @@ impl Drive {
     }
 }
 
-/// The kind of an error, short enough to count by.
-fn describe(call: &str, status: &Status) -> String {
-    let reason = quotad::client::reason(status).map(|reason| format!(" {reason}")).unwrap_or_default();
-    format!("{call}: {:?}{reason}: {}", status.code(), status.message())
-}
-
-fn settled(row: &Row, answer: &CommitResponse) -> Result<Settled, String> {
+fn settled(row: &Row, answer: &CommitResponse) -> Result<Settled, CallError> {
     let charged = answer.charged.clone().unwrap_or_default();
-    let cost =
-        Decimal::from_str(&charged.usd).map_err(|_| format!("Commit: {:?} charged is no amount", charged.usd))?;
+    let cost = Decimal::from_str(&charged.usd)
+        .map_err(|_| CallError::answer("Commit", format!("{:?} charged is no amount", charged.usd)))?;
     let overage = answer.overage.clone().unwrap_or_default();
     let over = |amount: &str| Decimal::from_str(amount).is_ok_and(|amount| !amount.is_zero());
     let overage = over(&overage.usd) || over(&overage.credits) || overage.tokens > 0 || overage.requests > 0;

@@ -1,6 +1,6 @@
 //! How a replay went, for people and for programs.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
@@ -48,9 +48,13 @@ impl Report {
         line(&mut out, "run", &format!("{} ({} rows in {elapsed})", self.run, thousands(tally.rows)));
         line(&mut out, "granted", &thousands(tally.granted));
         line(&mut out, "refused", &thousands(tally.refusals()));
-        counts(&mut out, &tally.refused);
+        for (code, count) in &tally.refused {
+            let _ = writeln!(out, "          {} {code}", thousands(*count));
+        }
         line(&mut out, "errors", &thousands(tally.failures()));
-        counts(&mut out, &tally.errors);
+        for (kind, errors) in &tally.errors {
+            let _ = writeln!(out, "          {} {kind}, such as: {}", thousands(errors.count), errors.example);
+        }
         line(&mut out, "retries", &thousands(tally.retries));
         let (requests, operations) = (self.per_second(tally.rows), self.per_second(tally.operations()));
         line(&mut out, "rate", &format!("{} requests/s, {} operations/s", thousands(requests), thousands(operations)));
@@ -98,6 +102,10 @@ impl Report {
                 "output_tokens": number_json(books.output),
             })
         };
+        let errors = tally
+            .errors
+            .iter()
+            .map(|(kind, errors)| (kind.clone(), json!({ "count": errors.count, "example": errors.example })));
         let ledger = match &self.ledger {
             Ledger::NotCompared => Value::Null,
             Ledger::Compared(gained) => books(gained),
@@ -108,7 +116,7 @@ impl Report {
             "rows": tally.rows,
             "granted": tally.granted,
             "refused": tally.refused,
-            "errors": tally.errors,
+            "errors": errors.collect::<serde_json::Map<_, _>>(),
             "unacknowledged_commits": tally.uncertain,
             "retries": tally.retries,
             "overages": tally.overages,
@@ -131,12 +139,6 @@ impl Report {
 
 fn line(out: &mut String, name: &str, value: &str) {
     let _ = writeln!(out, "{name:9} {value}");
-}
-
-fn counts(out: &mut String, counts: &BTreeMap<String, u64>) {
-    for (what, count) in counts {
-        let _ = writeln!(out, "          {} {what}", thousands(*count));
-    }
 }
 
 fn micros(span: Duration) -> u64 {

@@ -19,7 +19,7 @@ pub(super) struct Tally {
     pub(super) rows: u64,
     pub(super) granted: u64,
     pub(super) refused: BTreeMap<String, u64>,
-    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) errors: BTreeMap<String, Errors>,
     /// Errors of Commit: whether these are in the books isn't known here.
     pub(super) uncertain: u64,
     pub(super) retries: u64,
@@ -30,6 +30,13 @@ pub(super) struct Tally {
     /// µs.
     pub(super) reserve: Histogram<u64>,
     pub(super) commit: Histogram<u64>,
+}
+
+/// Errors of one kind. Their messages may all differ, so that one has to stand for them.
+#[derive(Debug, Default)]
+pub(super) struct Errors {
+    pub(super) count: u64,
+    pub(super) example: String,
 }
 
 impl Tally {
@@ -70,7 +77,11 @@ impl Tally {
             End::Failed { granted, error } => {
                 self.granted += u64::from(granted);
                 self.uncertain += u64::from(granted);
-                *self.errors.entry(error).or_default() += 1;
+                let errors = self.errors.entry(error.kind).or_default();
+                errors.count += 1;
+                if errors.count == 1 {
+                    errors.example = error.message;
+                }
             }
         }
     }
@@ -85,7 +96,7 @@ impl Tally {
     }
 
     pub(super) fn failures(&self) -> u64 {
-        self.errors.values().sum()
+        self.errors.values().map(|errors| errors.count).sum()
     }
 
     /// Exact.
