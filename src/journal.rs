@@ -2,6 +2,8 @@
 //!
 //! The journal knows records and bytes, never what they mean to an organization.
 
+pub mod snapshots;
+pub mod sqlite;
 pub mod writer;
 
 use async_trait::async_trait;

@@ -1,1 +1,50 @@
-fn main() {}
+//! `quotactl`: quotad from the command line. Thin: parses, resolves the settings, runs one command, maps its end to an exit
+//! code. Everything it shows comes from the API; it decides nothing.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::{cli::Cli, context::Context, failure::Failure};
+
+mod arguments;
+mod check;
+mod cli;
+mod context;
+mod failure;
+mod format;
+mod key;
+mod ledger;
+mod limits;
+mod member;
+mod names;
+mod org;
+mod output;
+mod paging;
+mod policy;
+mod policy_file;
+mod price;
+mod replay;
+mod service_access;
+mod settings;
+mod team;
+mod token;
+mod wallet;
+mod watch;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("error: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let context = Context::open(&cli.global).await?;
+    cli.command.run(&context).await
+}

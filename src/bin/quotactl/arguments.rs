@@ -1,0 +1,84 @@
+//! Arguments that several commands share, and how they are read.
+
+use std::str::FromStr;
+
+use clap::{
+    Args,
+    builder::{PossibleValuesParser, TypedValueParser},
+};
+use quotad::api::proto::{Payer, payer};
+use rust_decimal::Decimal;
+
+use crate::{failure::Failure, names};
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Organization {
+    /// The organization
+    #[arg(id = "org", long, env = "QUOTAD_ORG", value_name = "ORG")]
+    pub(crate) id: String,
+}
+
+/// Reads a decimal and keeps it as it was written; the server checks its range.
+pub(crate) fn decimal(text: &str) -> Result<String, String> {
+    Decimal::from_str(text)
+        .map(|_| text.to_owned())
+        .map_err(|_| "isn't a decimal number; give one such as 12.50".to_owned())
+}
+
+/// Reads one of an enumeration's short names and tells the others in the help.
+pub(crate) fn one_of<E>(shorts: &'static [&'static str]) -> impl TypedValueParser<Value = E>
+where
+    E: names::Named + Clone + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(shorts).try_map(|short| names::parse(&short).ok_or("no such name"))
+}
+
+pub(crate) fn key_payer(id: impl Into<String>) -> Payer {
+    Payer { payer: Some(payer::Payer::KeyId(id.into())) }
+}
+
+pub(crate) fn secret_payer(secret: impl Into<String>) -> Payer {
+    Payer { payer: Some(payer::Payer::ApiKey(secret.into())) }
+}
+
+/// An id that nobody else has: 16 hexadecimal digits.
+pub(crate) fn mint() -> Result<String, Failure> {
+    let random = getrandom::u64().map_err(|error| Failure::other(format!("no random numbers: {error}")))?;
+    Ok(format!("{random:016x}"))
+}
+
+/// Names of the fields to change, and whether there are any.
+pub(crate) fn mask(fields: &[(&str, bool)]) -> Result<Option<prost_types::FieldMask>, Failure> {
+    let paths: Vec<_> = fields.iter().filter(|(_, given)| *given).map(|(name, _)| (*name).to_owned()).collect();
+    if paths.is_empty() {
+        let flags: Vec<_> = fields.iter().map(|(name, _)| format!("--{}", name.replace('_', "-"))).collect();
+        return Err(Failure::other(format!("nothing to change; give at least one of {}", flags.join(", "))));
+    }
+    Ok(Some(prost_types::FieldMask { paths }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_given_fields_are_in_the_mask() {
+        let mask_of = |fields| mask(fields).map(|mask| mask.unwrap().paths);
+        assert_eq!(mask_of(&[("name", true), ("disabled", false)]).unwrap(), ["name"]);
+        let error = mask_of(&[("credit_factor", false)]).unwrap_err().to_string();
+        assert!(error.contains("--credit-factor"), "{error}");
+    }
+
+    #[test]
+    fn decimals_stay_as_they_were_written() {
+        assert_eq!(decimal("12.50").unwrap(), "12.50");
+        for bad in ["", "twelve", "NaN", "1,5"] {
+            assert!(decimal(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn minted_ids_differ() {
+        assert_ne!(mint().unwrap(), mint().unwrap());
+    }
+}

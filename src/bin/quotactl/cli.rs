@@ -1,0 +1,176 @@
+//! The command line as a whole: what holds for every command, and the list of commands.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    check::Check, context::Context, failure::Failure, key::KeyCommand, ledger::LedgerCommand, member::MemberCommand,
+    org::OrgCommand, policy::PolicyCommand, price::PriceCommand, replay::Replay, team::TeamCommand,
+    token::TokenCommand, wallet::WalletCommand, watch::Watch,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  quotactl org create acme --name 'Acme Inc'
+  quotactl price set small --input 0.15 --output 0.60
+  quotactl wallet top-up 25 --org acme
+  quotactl member create ada --org acme
+  quotactl key create ada-laptop --org acme --member ada
+  quotactl policy add-budget monthly --org acme --member ada --unit usd --max 10 --period monthly
+  quotactl check --key ada-laptop --model small --input-tokens 900 --output-tokens 300
+  quotactl ledger list --org acme
+
+Settings come from flags, else from the environment, else from a TOML file with the fields endpoint, token and \
+token_file, else from the defaults.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage; `check` answers 3 when the request would be refused.";
+
+/// Sees and changes what a quotad server keeps: who may use how much, and who paid for what.
+#[derive(Debug, Parser)]
+#[command(name = "quotactl", version, after_help = EXAMPLES, max_term_width = 110, propagate_version = true)]
+#[command(subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection and output")]
+pub(crate) struct Global {
+    #[arg(long, global = true, value_name = "URL")]
+    #[arg(help = "The server [env: QUOTAD_ENDPOINT] [default: http://127.0.0.1:50051]")]
+    pub(crate) endpoint: Option<String>,
+    #[arg(long, global = true, conflicts_with = "token_file")]
+    #[arg(help = "The bearer token; better in a file, where no process list shows it [env: QUOTAD_TOKEN]")]
+    pub(crate) token: Option<String>,
+    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(help = "A file with the token [env: QUOTAD_TOKEN_FILE] [default: ./quotad-data/operator.token]")]
+    pub(crate) token_file: Option<PathBuf>,
+    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(help = "Settings in TOML [env: QUOTACTL_CONFIG] [default: ~/.config/quotactl.toml]")]
+    pub(crate) config: Option<PathBuf>,
+    /// Answer in JSON: field names as in the API, amounts as strings
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Organizations: who holds a wallet and a ledger
+    #[command(subcommand)]
+    Org(OrgCommand),
+    /// Teams of an organization, and who is in them
+    #[command(subcommand)]
+    Team(TeamCommand),
+    /// Members: the people of an organization
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// API keys, each of one member in one team
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// The price book: what models cost
+    #[command(subcommand)]
+    Price(PriceCommand),
+    /// An organization's prepaid balance
+    #[command(subcommand)]
+    Wallet(WalletCommand),
+    /// Service tokens: what inference servers authenticate with
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Budgets and quotas, on any place of a key's path
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The books: every charge and top-up
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Would a request be granted? Holds nothing; exits 0 if so, 3 if not
+    Check(Check),
+    /// Shows revocations as they happen
+    Watch(Watch),
+    /// Replays a trace of LLM requests and measures
+    Replay(Replay),
+}
+
+impl Command {
+    pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, Failure> {
+        let done = |()| ExitCode::SUCCESS;
+        match self {
+            Self::Org(command) => command.run(context).await.map(done),
+            Self::Team(command) => command.run(context).await.map(done),
+            Self::Member(command) => command.run(context).await.map(done),
+            Self::Key(command) => command.run(context).await.map(done),
+            Self::Price(command) => command.run(context).await.map(done),
+            Self::Wallet(command) => command.run(context).await.map(done),
+            Self::Token(command) => command.run(context).await.map(done),
+            Self::Policy(command) => command.run(context).await.map(done),
+            Self::Ledger(command) => command.run(context).await,
+            Self::Check(check) => check.run(context).await,
+            Self::Watch(watch) => watch.run(context).await.map(done),
+            Self::Replay(replay) => replay.run(context).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_example_of_the_help_parses() {
+        fn collect(command: &clap::Command, examples: &mut Vec<String>) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            examples.extend(help.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned));
+            command.get_subcommands().for_each(|sub| collect(sub, examples));
+        }
+        let mut examples = Vec::new();
+        collect(&Cli::command(), &mut examples);
+        assert!(examples.len() > 25, "{} examples", examples.len());
+        for example in examples {
+            let words = example.split('\'').enumerate().flat_map(|(i, part)| match i % 2 {
+                0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+                _ => vec![part.to_owned()],
+            });
+            if let Err(error) = Cli::try_parse_from(words) {
+                panic!("{example}\n{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn global_flags_are_taken_after_the_command_too() {
+        let cli = Cli::try_parse_from(["quotactl", "org", "list", "--json", "--endpoint", "http://h:1"]).unwrap();
+        assert!(cli.global.json);
+        assert_eq!(cli.global.endpoint.as_deref(), Some("http://h:1"));
+    }
+
+    #[test]
+    fn wrong_usage_is_refused_before_anything_is_sent() {
+        for bad in [
+            "quotactl",
+            "quotactl org",
+            "quotactl org create a --wallet-mode maybe",
+            "quotactl org list --token a --token-file b",
+            "quotactl key create k --org a",
+            "quotactl check --model m",
+            "quotactl check --key k --api-key s --model m",
+            "quotactl policy add-quota q --org a --rpm 1 --tpm 2",
+            "quotactl policy add-quota q --org a",
+            "quotactl policy add-budget b --org a --period fortnightly",
+            "quotactl policy get --org a --key k --member m",
+            "quotactl replay t.csv --model m",
+            "quotactl replay t.csv --model m --key k --speed -1",
+        ] {
+            assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! `quotactl key`.
+
+use clap::{Args, Subcommand};
+use prost_types::Timestamp;
+use quotad::api::proto::{CreateKeyRequest, DeleteKeyRequest, GetKeyRequest, Key, ListKeysRequest, UpdateKeyRequest};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Organization, mask},
+    context::Context,
+    failure::{Failure, required},
+    format::{instant, instant_json, parse_instant},
+    limits::{limits_json, print_with_limits},
+    org::state,
+    output::{Column, Item, Output, described, text},
+    paging::Paging,
+    policy_file,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  quotactl key create ada-laptop --org acme --member ada --team research --model small --model large
+  quotactl key update ada-laptop --org acme --disable
+  quotactl key update ada-laptop --org acme --expire-time 2027-01-01T00:00:00Z
+  quotactl key list --org acme --member ada";
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum KeyCommand {
+    /// Creates a key and shows its secret, this once
+    Create {
+        /// Its id, unique over all organizations; minted by the server if left out
+        #[arg(default_value = "", hide_default_value = true)]
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+        /// The member whose key it is
+        #[arg(long)]
+        member: String,
+        /// The team that it belongs to; `default` if left out
+        #[arg(long, default_value = "", hide_default_value = true)]
+        team: String,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Shows a key with the state of its limits
+    Get {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+    /// Lists keys
+    List {
+        #[command(flatten)]
+        org: Organization,
+        /// Only this member's
+        #[arg(long, default_value = "", hide_default_value = true)]
+        member: String,
+        /// Only this team's
+        #[arg(long, default_value = "", hide_default_value = true)]
+        team: String,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Changes the fields that are given
+    Update {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+        #[command(flatten)]
+        fields: Fields,
+        /// Lets the key be used again
+        #[arg(long, conflicts_with = "disable")]
+        enable: bool,
+        /// Lets the key live for ever
+        #[arg(long, conflicts_with = "expire_time")]
+        no_expire_time: bool,
+        /// Allows all models
+        #[arg(long, conflicts_with = "models")]
+        all_models: bool,
+    },
+    /// Ends a key for good, at once
+    Delete {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fields {
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    /// Refuses every request of the key
+    #[arg(long)]
+    disable: bool,
+    /// Refused from this instant on, in RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    expire_time: Option<Timestamp>,
+    /// A model that the key may use, repeatable; all if none is given
+    #[arg(long = "model", value_name = "MODEL")]
+    models: Vec<String>,
+}
+
+impl Fields {
+    fn key(self, organization_id: String, id: String) -> Key {
+        Key {
+            organization_id,
+            id,
+            name: self.name.unwrap_or_default(),
+            disabled: self.disable,
+            expire_time: self.expire_time,
+            models: self.models,
+            ..Key::default()
+        }
+    }
+}
+
+impl KeyCommand {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (mut client, out) = (context.server.keys(), context.out);
+        match self {
+            Self::Create { id, org, member, team, fields } => {
+                let key = Some(Key { member_id: member, team_id: team, ..fields.key(org.id, id) });
+                let answer = client.create_key(CreateKeyRequest { key, request_id: String::new() }).await?.into_inner();
+                created(out, &required(answer.key, "key")?, &answer.secret)
+            }
+            Self::Get { id, org } => {
+                let request = GetKeyRequest { organization_id: org.id, key_id: id };
+                let key = required(client.get_key(request).await?.into_inner().key, "key")?;
+                print_with_limits(out, &key, &key.limits)
+            }
+            Self::List { org, member, team, paging } => {
+                let page = async |page_size, page_token| {
+                    let request = ListKeysRequest {
+                        organization_id: org.id.clone(),
+                        member_id: member.clone(),
+                        team_id: team.clone(),
+                        page_size,
+                        page_token,
+                    };
+                    let page = client.list_keys(request).await?.into_inner();
+                    Ok((page.keys, page.next_page_token))
+                };
+                out.list("keys", &paging.collect(page).await?)
+            }
+            Self::Update { id, org, fields, enable, no_expire_time, all_models } => {
+                let update_mask = mask(&[
+                    ("name", fields.name.is_some()),
+                    ("disabled", fields.disable || enable),
+                    ("expire_time", fields.expire_time.is_some() || no_expire_time),
+                    ("models", !fields.models.is_empty() || all_models),
+                ])?;
+                let request = UpdateKeyRequest { key: Some(fields.key(org.id, id)), update_mask };
+                out.item(&required(client.update_key(request).await?.into_inner().key, "key")?)
+            }
+            Self::Delete { id, org } => {
+                let request = DeleteKeyRequest { organization_id: org.id, key_id: id.clone() };
+                client.delete_key(request).await?;
+                out.done(&format!("key {id} deleted"), &json!({ "deleted": id }))
+            }
+        }
+    }
+}
+
+fn created(out: Output, key: &Key, secret: &str) -> Result<(), Failure> {
+    if out.is_json() {
+        return out.value(&json!({ "key": key.json(), "secret": secret }));
+    }
+    out.text(&described(key))?;
+    out.text(&format!("\nsecret   {secret}\nIt is shown this once: only its hash is kept."))
+}
+
+impl Item for Key {
+    const COLUMNS: &'static [Column] = &[
+        text("id"),
+        text("name"),
+        text("member"),
+        text("team"),
+        text("secret"),
+        text("state"),
+        text("expires"),
+        text("models"),
+        text("created"),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let secret = if self.secret_prefix.is_empty() { String::new() } else { format!("{}…", self.secret_prefix) };
+        vec![
+            self.id.clone(),
+            self.name.clone(),
+            self.member_id.clone(),
+            self.team_id.clone(),
+            secret,
+            state(self.disabled),
+            instant(self.expire_time.as_ref()),
+            if self.models.is_empty() { "all".to_owned() } else { self.models.join(", ") },
+            instant(self.create_time.as_ref()),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "organization_id": self.organization_id,
+            "id": self.id,
+            "member_id": self.member_id,
+            "team_id": self.team_id,
+            "name": self.name,
+            "secret_prefix": self.secret_prefix,
+            "disabled": self.disabled,
+            "expire_time": instant_json(self.expire_time.as_ref()),
+            "models": self.models,
+            "policy": policy_file::json(self.policy.as_ref()),
+            "create_time": instant_json(self.create_time.as_ref()),
+            "update_time": instant_json(self.update_time.as_ref()),
+            "limits": limits_json(&self.limits),
+        })
+    }
+}

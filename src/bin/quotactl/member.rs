@@ -1,0 +1,164 @@
+//! `quotactl member`.
+
+use clap::{Args, Subcommand};
+use quotad::api::proto::{
+    CreateMemberRequest, DeleteMemberRequest, GetMemberRequest, ListMembersRequest, Member, UpdateMemberRequest,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Organization, mask},
+    context::Context,
+    failure::{Failure, required},
+    format::{instant, instant_json},
+    limits::{limits_json, print_with_limits},
+    org::state,
+    output::{Column, Item, text},
+    paging::Paging,
+    policy_file,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  quotactl member create ada --org acme --name 'Ada Lovelace' --email ada@example.org --team research
+  quotactl member get ada --org acme
+  quotactl member update ada --org acme --disabled true";
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum MemberCommand {
+    /// Adds a member
+    Create {
+        /// Its id; minted by the server if left out
+        #[arg(default_value = "", hide_default_value = true)]
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+        /// A team to join, repeatable; `default` if none is given
+        #[arg(long = "team")]
+        teams: Vec<String>,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Shows a member with the state of its limits
+    Get {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+    /// Lists members
+    List {
+        #[command(flatten)]
+        org: Organization,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Changes the fields that are given
+    Update {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Removes a member for good: its keys stop at once
+    Delete {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fields {
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    /// Its e-mail address
+    #[arg(long)]
+    email: Option<String>,
+    /// Refuses every request of the member's keys
+    #[arg(long, value_name = "true|false")]
+    disabled: Option<bool>,
+}
+
+impl Fields {
+    fn member(self, organization_id: String, id: String) -> Member {
+        Member {
+            organization_id,
+            id,
+            name: self.name.unwrap_or_default(),
+            email: self.email.unwrap_or_default(),
+            disabled: self.disabled.unwrap_or_default(),
+            ..Member::default()
+        }
+    }
+}
+
+impl MemberCommand {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (mut client, out) = (context.server.members(), context.out);
+        match self {
+            Self::Create { id, org, teams, fields } => {
+                let member = Some(fields.member(org.id, id));
+                let request = CreateMemberRequest { member, team_ids: teams, request_id: String::new() };
+                out.item(&required(client.create_member(request).await?.into_inner().member, "member")?)
+            }
+            Self::Get { id, org } => {
+                let request = GetMemberRequest { organization_id: org.id, member_id: id };
+                let member = required(client.get_member(request).await?.into_inner().member, "member")?;
+                print_with_limits(out, &member, &member.limits)
+            }
+            Self::List { org, paging } => {
+                let page = async |page_size, page_token| {
+                    let request = ListMembersRequest { organization_id: org.id.clone(), page_size, page_token };
+                    let page = client.list_members(request).await?.into_inner();
+                    Ok((page.members, page.next_page_token))
+                };
+                out.list("members", &paging.collect(page).await?)
+            }
+            Self::Update { id, org, fields } => {
+                let update_mask = mask(&[
+                    ("name", fields.name.is_some()),
+                    ("email", fields.email.is_some()),
+                    ("disabled", fields.disabled.is_some()),
+                ])?;
+                let request = UpdateMemberRequest { member: Some(fields.member(org.id, id)), update_mask };
+                out.item(&required(client.update_member(request).await?.into_inner().member, "member")?)
+            }
+            Self::Delete { id, org } => {
+                let request = DeleteMemberRequest { organization_id: org.id, member_id: id.clone() };
+                client.delete_member(request).await?;
+                out.done(&format!("member {id} deleted"), &json!({ "deleted": id }))
+            }
+        }
+    }
+}
+
+impl Item for Member {
+    const COLUMNS: &'static [Column] = &[text("id"), text("name"), text("email"), text("state"), text("created")];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.name.clone(),
+            self.email.clone(),
+            state(self.disabled),
+            instant(self.create_time.as_ref()),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "organization_id": self.organization_id,
+            "id": self.id,
+            "name": self.name,
+            "email": self.email,
+            "disabled": self.disabled,
+            "policy": policy_file::json(self.policy.as_ref()),
+            "create_time": instant_json(self.create_time.as_ref()),
+            "update_time": instant_json(self.update_time.as_ref()),
+            "limits": limits_json(&self.limits),
+        })
+    }
+}

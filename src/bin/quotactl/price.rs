@@ -1,0 +1,165 @@
+//! `quotactl price`.
+
+use clap::{Args, Subcommand};
+use quotad::api::proto::{
+    CreatePriceRequest, DeletePriceRequest, GetPriceRequest, ListPricesRequest, Price, UpdatePriceRequest,
+};
+use serde_json::{Value, json};
+use tonic::Code;
+
+use crate::{
+    arguments::{decimal, mask},
+    context::Context,
+    failure::{Failure, required},
+    format::{amount, instant, instant_json},
+    output::{Column, Item, number, text},
+    paging::Paging,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  quotactl price set small --input 0.15 --cached-input 0.075 --output 0.60
+  quotactl price set search --per-request 0.005
+  quotactl price list";
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum PriceCommand {
+    /// Prices a model, or changes the parts of its price that are given
+    Set {
+        model: String,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Shows a model's price
+    Get { model: String },
+    /// Lists prices
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Takes a model out of the price book: it is refused from now on
+    Delete { model: String },
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Fields {
+    /// USD per million input tokens
+    #[arg(long, value_name = "USD", value_parser = decimal)]
+    input: Option<String>,
+    /// USD per million input tokens read from a cache; as input if never set
+    #[arg(long, value_name = "USD", value_parser = decimal)]
+    cached_input: Option<String>,
+    /// USD per million input tokens written to a cache; as input if never set
+    #[arg(long, value_name = "USD", value_parser = decimal)]
+    cache_write: Option<String>,
+    /// USD per million output tokens
+    #[arg(long, value_name = "USD", value_parser = decimal)]
+    output: Option<String>,
+    /// USD per request
+    #[arg(long, value_name = "USD", value_parser = decimal)]
+    per_request: Option<String>,
+}
+
+impl Fields {
+    fn mask(&self) -> Option<prost_types::FieldMask> {
+        mask(&[
+            ("input_per_million", self.input.is_some()),
+            ("cached_input_per_million", self.cached_input.is_some()),
+            ("cache_write_per_million", self.cache_write.is_some()),
+            ("output_per_million", self.output.is_some()),
+            ("per_request", self.per_request.is_some()),
+        ])
+        .ok()
+        .flatten()
+    }
+
+    fn price(self, model: String) -> Price {
+        Price {
+            model,
+            input_per_million: self.input.unwrap_or_default(),
+            cached_input_per_million: self.cached_input.unwrap_or_default(),
+            cache_write_per_million: self.cache_write.unwrap_or_default(),
+            output_per_million: self.output.unwrap_or_default(),
+            per_request: self.per_request.unwrap_or_default(),
+            update_time: None,
+        }
+    }
+}
+
+impl PriceCommand {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (mut client, out) = (context.server.prices(), context.out);
+        match self {
+            Self::Set { model, fields } => out.item(&set(context, model, fields).await?),
+            Self::Get { model } => {
+                out.item(&required(client.get_price(GetPriceRequest { model }).await?.into_inner().price, "price")?)
+            }
+            Self::List { paging } => {
+                let page = async |page_size, page_token| {
+                    let page = client.list_prices(ListPricesRequest { page_size, page_token }).await?.into_inner();
+                    Ok((page.prices, page.next_page_token))
+                };
+                out.list("prices", &paging.collect(page).await?)
+            }
+            Self::Delete { model } => {
+                client.delete_price(DeletePriceRequest { model: model.clone() }).await?;
+                out.done(&format!("price of {model} deleted"), &json!({ "deleted": model }))
+            }
+        }
+    }
+}
+
+async fn set(context: &Context, model: String, fields: Fields) -> Result<Price, Failure> {
+    let mut client = context.server.prices();
+    let Some(update_mask) = fields.mask() else {
+        let flags = "--input, --cached-input, --cache-write, --output, --per-request";
+        return Err(Failure::other(format!("nothing to set; give at least one of {flags}")));
+    };
+    let price = Some(fields.price(model));
+    let update = UpdatePriceRequest { price: price.clone(), update_mask: Some(update_mask) };
+    let price = match client.update_price(update).await {
+        Ok(answer) => answer.into_inner().price,
+        Err(status) if status.code() == Code::NotFound => {
+            client.create_price(CreatePriceRequest { price }).await?.into_inner().price
+        }
+        Err(status) => return Err(status.into()),
+    };
+    required(price, "price")
+}
+
+impl Item for Price {
+    const COLUMNS: &'static [Column] = &[
+        text("model"),
+        number("input/M"),
+        number("cached/M"),
+        number("cache write/M"),
+        number("output/M"),
+        number("per request"),
+        text("updated"),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.model.clone(),
+            amount(&self.input_per_million),
+            amount(&self.cached_input_per_million),
+            amount(&self.cache_write_per_million),
+            amount(&self.output_per_million),
+            amount(&self.per_request),
+            instant(self.update_time.as_ref()),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "model": self.model,
+            "input_per_million": self.input_per_million,
+            "cached_input_per_million": self.cached_input_per_million,
+            "cache_write_per_million": self.cache_write_per_million,
+            "output_per_million": self.output_per_million,
+            "per_request": self.per_request,
+            "update_time": instant_json(self.update_time.as_ref()),
+        })
+    }
+}

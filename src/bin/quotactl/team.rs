@@ -1,0 +1,237 @@
+//! `quotactl team`, and `team member` for who is in which.
+
+use clap::{Args, Subcommand};
+use quotad::api::proto::{
+    CreateMembershipRequest, CreateTeamRequest, DeleteMembershipRequest, DeleteTeamRequest, GetTeamRequest,
+    ListMembershipsRequest, ListTeamsRequest, Membership, Team, UpdateTeamRequest,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    arguments::{Organization, mask},
+    context::Context,
+    failure::{Failure, required},
+    format::{instant, instant_json},
+    limits::{limits_json, print_with_limits},
+    org::state,
+    output::{Column, Item, text},
+    paging::Paging,
+    policy_file,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  quotactl team create research --org acme --name Research
+  quotactl team member add research ada --org acme
+  quotactl team member list --org acme --team research
+  quotactl team member remove research ada --org acme";
+
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub(crate) enum TeamCommand {
+    /// Creates a team
+    Create {
+        /// Its id; minted by the server if left out
+        #[arg(default_value = "", hide_default_value = true)]
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Shows a team with the state of its limits
+    Get {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+    /// Lists teams
+    List {
+        #[command(flatten)]
+        org: Organization,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Changes the fields that are given
+    Update {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+        #[command(flatten)]
+        fields: Fields,
+    },
+    /// Ends a team for good: its keys stop at once
+    Delete {
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+    /// Who is in which team
+    #[command(subcommand)]
+    Member(MembershipCommand),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Fields {
+    /// What people call it
+    #[arg(long)]
+    name: Option<String>,
+    /// Refuses every request of the team's keys
+    #[arg(long, value_name = "true|false")]
+    disabled: Option<bool>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MembershipCommand {
+    /// Puts a member into a team
+    Add {
+        team: String,
+        member: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+    /// Lists memberships: of a team, of a member, or all
+    List {
+        #[command(flatten)]
+        org: Organization,
+        /// Only this team's
+        #[arg(long, default_value = "", hide_default_value = true)]
+        team: String,
+        /// Only this member's
+        #[arg(long, default_value = "", hide_default_value = true)]
+        member: String,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Takes a member out of a team; its keys in the team must be gone
+    Remove {
+        team: String,
+        member: String,
+        #[command(flatten)]
+        org: Organization,
+    },
+}
+
+impl Fields {
+    fn team(self, organization_id: String, id: String) -> Team {
+        Team {
+            organization_id,
+            id,
+            name: self.name.unwrap_or_default(),
+            disabled: self.disabled.unwrap_or_default(),
+            ..Team::default()
+        }
+    }
+}
+
+impl TeamCommand {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (mut client, out) = (context.server.teams(), context.out);
+        match self {
+            Self::Create { id, org, fields } => {
+                let request = CreateTeamRequest { team: Some(fields.team(org.id, id)), request_id: String::new() };
+                out.item(&required(client.create_team(request).await?.into_inner().team, "team")?)
+            }
+            Self::Get { id, org } => {
+                let request = GetTeamRequest { organization_id: org.id, team_id: id };
+                let team = required(client.get_team(request).await?.into_inner().team, "team")?;
+                print_with_limits(out, &team, &team.limits)
+            }
+            Self::List { org, paging } => {
+                let page = async |page_size, page_token| {
+                    let request = ListTeamsRequest { organization_id: org.id.clone(), page_size, page_token };
+                    let page = client.list_teams(request).await?.into_inner();
+                    Ok((page.teams, page.next_page_token))
+                };
+                out.list("teams", &paging.collect(page).await?)
+            }
+            Self::Update { id, org, fields } => {
+                let update_mask = mask(&[("name", fields.name.is_some()), ("disabled", fields.disabled.is_some())])?;
+                let request = UpdateTeamRequest { team: Some(fields.team(org.id, id)), update_mask };
+                out.item(&required(client.update_team(request).await?.into_inner().team, "team")?)
+            }
+            Self::Delete { id, org } => {
+                let request = DeleteTeamRequest { organization_id: org.id, team_id: id.clone() };
+                client.delete_team(request).await?;
+                out.done(&format!("team {id} deleted"), &json!({ "deleted": id }))
+            }
+            Self::Member(command) => command.run(context).await,
+        }
+    }
+}
+
+impl MembershipCommand {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (mut client, out) = (context.server.teams(), context.out);
+        match self {
+            Self::Add { team, member, org } => {
+                let membership =
+                    Membership { organization_id: org.id, team_id: team, member_id: member, ..Membership::default() };
+                let request = CreateMembershipRequest { membership: Some(membership), request_id: String::new() };
+                out.item(&required(client.create_membership(request).await?.into_inner().membership, "membership")?)
+            }
+            Self::List { org, team, member, paging } => {
+                let page = async |page_size, page_token| {
+                    let request = ListMembershipsRequest {
+                        organization_id: org.id.clone(),
+                        team_id: team.clone(),
+                        member_id: member.clone(),
+                        page_size,
+                        page_token,
+                    };
+                    let page = client.list_memberships(request).await?.into_inner();
+                    Ok((page.memberships, page.next_page_token))
+                };
+                out.list("memberships", &paging.collect(page).await?)
+            }
+            Self::Remove { team, member, org } => {
+                let sentence = format!("member {member} taken out of team {team}");
+                let value = json!({ "deleted": format!("{team}/{member}") });
+                let request = DeleteMembershipRequest { organization_id: org.id, team_id: team, member_id: member };
+                client.delete_membership(request).await?;
+                out.done(&sentence, &value)
+            }
+        }
+    }
+}
+
+impl Item for Team {
+    const COLUMNS: &'static [Column] = &[text("id"), text("name"), text("state"), text("created")];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.id.clone(), self.name.clone(), state(self.disabled), instant(self.create_time.as_ref())]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "organization_id": self.organization_id,
+            "id": self.id,
+            "name": self.name,
+            "disabled": self.disabled,
+            "policy": policy_file::json(self.policy.as_ref()),
+            "create_time": instant_json(self.create_time.as_ref()),
+            "update_time": instant_json(self.update_time.as_ref()),
+            "limits": limits_json(&self.limits),
+        })
+    }
+}
+
+impl Item for Membership {
+    const COLUMNS: &'static [Column] = &[text("team"), text("member"), text("created")];
+
+    fn cells(&self) -> Vec<String> {
+        vec![self.team_id.clone(), self.member_id.clone(), instant(self.create_time.as_ref())]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "organization_id": self.organization_id,
+            "team_id": self.team_id,
+            "member_id": self.member_id,
+            "policy": policy_file::json(self.policy.as_ref()),
+            "create_time": instant_json(self.create_time.as_ref()),
+            "update_time": instant_json(self.update_time.as_ref()),
+            "limits": limits_json(&self.limits),
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! Snapshots in a SQLite file of their own, so that saving them never holds up the journal's writer.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use sqlx::{Row, SqlitePool, sqlite::SqlitePoolOptions};
+
+use super::{
+    JournalError, Snapshot, Snapshots,
+    sqlite::{durable, failed},
+};
+use crate::domain::{event::Stream, id::OrganizationId};
+
+/// `snapshots.db` in the data directory.
+pub struct SqliteSnapshots {
+    file: String,
+    pool: SqlitePool,
+}
+
+/// The system's stream sorts before every organization, whose ids aren't empty.
+fn key_of(stream: &Stream) -> &str {
+    match stream {
+        Stream::System => "",
+        Stream::Organization(id) => id.as_str(),
+    }
+}
+
+fn stream_of(key: &str) -> Stream {
+    if key.is_empty() { Stream::System } else { Stream::Organization(OrganizationId::trusted(key)) }
+}
+
+fn checksum(snapshot: &Snapshot) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(key_of(&snapshot.stream).as_bytes());
+    hasher.update(&snapshot.sequence.to_le_bytes()).update(&snapshot.position.to_le_bytes());
+    *hasher.update(&snapshot.state).finalize().as_bytes()
+}
+
+impl SqliteSnapshots {
+    /// # Errors
+    /// [`JournalError`] when the file can't be opened or is damaged.
+    pub async fn open(directory: &Path) -> Result<Self, JournalError> {
+        let path = directory.join("snapshots.db");
+        let file = path.display().to_string();
+        let failed = |error| failed(&file, &error);
+        let pool = SqlitePoolOptions::new().max_connections(2).connect_with(durable(&path)).await.map_err(failed)?;
+        sqlx::query(
+            "CREATE TABLE IF NOT EXISTS snapshots (
+                stream TEXT PRIMARY KEY, sequence INTEGER NOT NULL, position INTEGER NOT NULL,
+                checksum BLOB NOT NULL, state BLOB NOT NULL
+            ) STRICT",
+        )
+        .execute(&pool)
+        .await
+        .map_err(failed)?;
+        Ok(Self { file, pool })
+    }
+}
+
+#[async_trait]
+impl Snapshots for SqliteSnapshots {
+    async fn save(&self, snapshots: &[Snapshot]) -> Result<(), JournalError> {
+        let failed = |error| failed(&self.file, &error);
+        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        for snapshot in snapshots {
+            sqlx::query(
+                "INSERT OR REPLACE INTO snapshots (stream, sequence, position, checksum, state) VALUES (?, ?, ?, ?, ?)",
+            )
+            .bind(key_of(&snapshot.stream))
+            .bind(snapshot.sequence.cast_signed())
+            .bind(snapshot.position.cast_signed())
+            .bind(&checksum(snapshot)[..])
+            .bind(&snapshot.state)
+            .execute(&mut *transaction)
+            .await
+            .map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+
+    async fn load(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, JournalError> {
+        let failed = |error| failed(&self.file, &error);
+        // Every key sorts after NULL's stand-in, the first ones too.
+        let rows = sqlx::query(
+            "SELECT stream, sequence, position, checksum, state FROM snapshots
+             WHERE ?1 IS NULL OR stream > ?1 ORDER BY stream LIMIT ?2",
+        )
+        .bind(after.map(key_of))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        rows.iter()
+            .map(|row| {
+                let stream = stream_of(row.try_get(0).map_err(failed)?);
+                let (sequence, position): (i64, i64) =
+                    (row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?);
+                let stored: Vec<u8> = row.try_get(3).map_err(failed)?;
+                let state = row.try_get(4).map_err(failed)?;
+                let (sequence, position) = (sequence.unsigned_abs(), position.unsigned_abs());
+                let snapshot = Snapshot { stream, sequence, position, state };
+                if checksum(&snapshot)[..] == stored[..] {
+                    return Ok(snapshot);
+                }
+                let name = key_of(&snapshot.stream);
+                let problem = format!("{}: the snapshot of {name:?} doesn't match its checksum", self.file);
+                Err(JournalError::Damaged(problem))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(key: &str, sequence: u64) -> Snapshot {
+        Snapshot { stream: stream_of(key), sequence, position: sequence * 10, state: vec![1, 2, 3] }
+    }
+
+    #[tokio::test]
+    async fn the_latest_of_each_stream_is_kept_and_paged_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
+        snapshots.save(&[snapshot("b", 1), snapshot("", 2), snapshot("a", 3)]).await.unwrap();
+        snapshots.save(&[snapshot("b", 4)]).await.unwrap();
+        let first = snapshots.load(None, 2).await.unwrap();
+        assert_eq!(first, [snapshot("", 2), snapshot("a", 3)]);
+        assert_eq!(snapshots.load(Some(&first[1].stream), 2).await.unwrap(), [snapshot("b", 4)]);
+    }
+
+    #[tokio::test]
+    async fn a_flipped_bit_is_refused_and_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
+        snapshots.save(&[snapshot("acme", 1)]).await.unwrap();
+        sqlx::query("UPDATE snapshots SET state = x'010203FF'").execute(&snapshots.pool).await.unwrap();
+        let error = snapshots.load(None, 10).await.unwrap_err().to_string();
+        assert!(error.contains("acme") && error.contains("checksum"), "{error}");
+    }
+}

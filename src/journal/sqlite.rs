@@ -1,0 +1,222 @@
+//! The journal in a SQLite file: one row a batch, each with a checksum, written through to disk.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::Mutex;
+
+use super::{AppendError, Journal, JournalError};
+use crate::domain::event::Record;
+
+#[cfg(test)]
+mod tests;
+
+/// First byte of a batch: how the rest is encoded.
+const VERSION: u8 = 1;
+
+/// `journal.db` in the data directory.
+pub struct SqliteJournal {
+    file: String,
+    /// Only ever one writes. `None` after a failed append, until the next one opens the file anew.
+    writer: Mutex<Option<SqliteConnection>>,
+    options: SqliteConnectOptions,
+    readers: SqlitePool,
+    /// Last position on disk, as far as the writer knows.
+    last: Mutex<u64>,
+}
+
+/// Connections to a file that is written through to disk before a write returns.
+pub(super) fn durable(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .disable_statement_logging()
+}
+
+/// What SQLite says of a file that can't be read as one of ours.
+pub(super) fn failed(file: &str, error: &sqlx::Error) -> JournalError {
+    match code(error) {
+        // SQLITE_CORRUPT, SQLITE_NOTADB
+        Some(11 | 26) => JournalError::Damaged(format!("{file}: {error}")),
+        _ => JournalError::Io(format!("{file}: {error}")),
+    }
+}
+
+/// SQLite's primary result code.
+fn code(error: &sqlx::Error) -> Option<i32> {
+    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}
+
+impl SqliteJournal {
+    /// Opens or makes the file and looks at its structure; its batches are verified as they are read.
+    ///
+    /// # Errors
+    /// [`JournalError`] when it can't be opened or is damaged.
+    pub async fn open(directory: &Path) -> Result<Self, JournalError> {
+        let path = directory.join("journal.db");
+        let file = path.display().to_string();
+        let options = durable(&path);
+        let failed = |error| failed(&file, &error);
+        let mut writer = options.connect().await.map_err(failed)?;
+        sqlx::query(
+            "CREATE TABLE IF NOT EXISTS batches (
+                first INTEGER PRIMARY KEY, last INTEGER NOT NULL, checksum BLOB NOT NULL, body BLOB NOT NULL
+            ) STRICT",
+        )
+        .execute(&mut writer)
+        .await
+        .map_err(failed)?;
+        let readers =
+            SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await.map_err(failed)?;
+        let last: Option<i64> =
+            sqlx::query_scalar("SELECT max(last) FROM batches").fetch_one(&mut writer).await.map_err(failed)?;
+        let last = Mutex::new(last.unwrap_or(0).unsigned_abs());
+        Ok(Self { writer: Mutex::new(Some(writer)), file, options, readers, last })
+    }
+
+    async fn insert(
+        connection: &mut SqliteConnection,
+        (first, last): (u64, u64),
+        body: &[u8],
+    ) -> Result<(), sqlx::Error> {
+        sqlx::query("INSERT INTO batches (first, last, checksum, body) VALUES (?, ?, ?, ?)")
+            .bind(first.cast_signed())
+            .bind(last.cast_signed())
+            .bind(&checksum(first, last, body)[..])
+            .bind(body)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
+    fn damaged(&self, problem: impl std::fmt::Display) -> JournalError {
+        JournalError::Damaged(format!("{}: {problem}", self.file))
+    }
+
+    /// The records of one row, verified.
+    fn decode(&self, row: &sqlx::sqlite::SqliteRow, expected: u64) -> Result<Vec<Record>, JournalError> {
+        let read = |error: sqlx::Error| self.damaged(error);
+        let (first, last): (i64, i64) = (row.try_get(0).map_err(read)?, row.try_get(1).map_err(read)?);
+        let (stored, body): (&[u8], &[u8]) = (row.try_get(2).map_err(read)?, row.try_get(3).map_err(read)?);
+        let (first, last) = (first.unsigned_abs(), last.unsigned_abs());
+        if first != expected {
+            return Err(self.damaged(format!("position {expected} is missing; the next batch begins at {first}")));
+        }
+        if checksum(first, last, body) != stored {
+            return Err(self.damaged(format!("the batch of positions {first} to {last} doesn't match its checksum")));
+        }
+        let records: Vec<Record> = match body.split_first() {
+            Some((&VERSION, records)) => postcard::from_bytes(records)
+                .map_err(|error| self.damaged(format!("the batch of positions {first} to {last}: {error}")))?,
+            version => {
+                let version = version.map(|(version, _)| *version);
+                let problem =
+                    format!("the batch at position {first} has version {version:?}, this quotad reads {VERSION}");
+                return Err(self.damaged(problem));
+            }
+        };
+        let gapless = (first..=last).eq(records.iter().map(|record| record.position));
+        if gapless { Ok(records) } else { Err(self.damaged(format!("the batch at position {first} has gaps"))) }
+    }
+}
+
+/// Over the positions too, so that a batch can't stand in another's place.
+fn checksum(first: u64, last: u64, body: &[u8]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&first.to_le_bytes()).update(&last.to_le_bytes()).update(body);
+    *hasher.finalize().as_bytes()
+}
+
+pub(super) fn encode(batch: &[Record]) -> Result<Vec<u8>, postcard::Error> {
+    postcard::to_extend(batch, vec![VERSION])
+}
+
+#[async_trait]
+impl Journal for SqliteJournal {
+    async fn append(&self, batch: &[Record]) -> Result<(), AppendError> {
+        let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
+        let mut known = self.last.lock().await;
+        if first.position != *known + 1 {
+            let problem = format!("a batch at position {} can't follow position {known}", first.position);
+            return Err(AppendError::Fatal(problem));
+        }
+        let body = encode(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
+        let mut writer = self.writer.lock().await;
+        let mut connection = match writer.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await.map_err(|error| AppendError::Retry(error.to_string()))?,
+        };
+        match Self::insert(&mut connection, (first.position, last.position), &body).await {
+            Ok(()) => {
+                *known = last.position;
+                *writer = Some(connection);
+                Ok(())
+            }
+            Err(error) => {
+                // The next try opens the file anew: what a failed write left in this connection is gone with it.
+                let _ = connection.close().await;
+                let why = format!("{}: {error}", self.file);
+                Err(if may_be_retried(&error) { AppendError::Retry(why) } else { AppendError::Fatal(why) })
+            }
+        }
+    }
+
+    async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
+        let mut records: Vec<Record> = Vec::new();
+        let mut next: Option<u64> = None;
+        while records.len() < at_least {
+            // A batch has thousands of records at most, so a few rows at a time are enough and bound the memory.
+            let rows =
+                sqlx::query("SELECT first, last, checksum, body FROM batches WHERE last >= ? ORDER BY first LIMIT 64")
+                    .bind(next.unwrap_or(from).cast_signed())
+                    .fetch_all(&self.readers)
+                    .await
+                    .map_err(|error| failed(&self.file, &error))?;
+            if rows.is_empty() {
+                break;
+            }
+            for row in &rows {
+                let expected = match next {
+                    Some(next) => next,
+                    // Reading may begin within a batch, and where the journal was trimmed.
+                    None => row.try_get::<i64, _>(0).map_err(|error| self.damaged(error))?.unsigned_abs(),
+                };
+                let batch = self.decode(row, expected)?;
+                next = batch.last().map(|record| record.position + 1);
+                records.extend(batch.into_iter().filter(|record| record.position >= from));
+                if records.len() >= at_least {
+                    break;
+                }
+            }
+        }
+        Ok(records)
+    }
+
+    async fn trim(&self, position: u64) -> Result<(), JournalError> {
+        // The last batch stays: the next one must be known to continue it.
+        sqlx::query("DELETE FROM batches WHERE last <= ? AND last < (SELECT max(last) FROM batches)")
+            .bind(position.cast_signed())
+            .execute(&self.readers)
+            .await
+            .map_err(|error| failed(&self.file, &error))?;
+        Ok(())
+    }
+}
+
+/// Whether SQLite says for sure that nothing was written. Of an I/O error that can't be known: the pages may reach the disk
+/// later, so the process must recover from what is there.
+fn may_be_retried(error: &sqlx::Error) -> bool {
+    const BUSY: i32 = 5;
+    const LOCKED: i32 = 6;
+    const READONLY: i32 = 8;
+    const FULL: i32 = 13;
+    const CANTOPEN: i32 = 14;
+    matches!(code(error), Some(BUSY | LOCKED | READONLY | FULL | CANTOPEN))
+}
