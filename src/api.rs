@@ -1,5 +1,17 @@
 //! gRPC: converts in, makes one service call, converts out; maps errors to statuses. The only code that knows protobuf.
 
+mod auth;
+mod convert;
+mod quota;
+mod router;
+mod session;
+mod status;
+mod stop;
+
+pub use auth::Auth;
+pub use router::routes;
+pub use stop::Stop;
+
 /// What `proto/quotad/v1` defines.
 #[allow(clippy::all, clippy::pedantic, unreachable_pub)]
 pub mod proto {

@@ -38,6 +38,7 @@ mod snapshots;
 mod system;
 mod turn;
 
+pub use crate::engine::conflict::Conflict;
 pub use authorize::Caller;
 pub use control::{
     KeyFilter, KeyView, Listed, MembershipFilter, MembershipView, NewKey, NewMember, NewOrganization, NewTeam,

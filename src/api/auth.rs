@@ -1,0 +1,117 @@
+//! Lets nobody in without a token: asks the service who calls, once a call, and tells the methods behind it.
+
+use std::{
+    future::Ready,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use futures::future::Either;
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tower::{Layer, Service as TowerService};
+
+use super::status::status;
+use crate::service::{Caller, Error, Service};
+
+/// Needs no token: whoever asks learns whether the server runs, nothing else.
+const OPEN: &str = "/grpc.health.v1.Health/";
+
+/// Around everything that a server offers.
+#[derive(Clone)]
+pub struct Auth {
+    service: Arc<Service>,
+}
+
+impl Auth {
+    pub fn new(service: Arc<Service>) -> Self {
+        Self { service }
+    }
+}
+
+impl<S> Layer<S> for Auth {
+    type Service = Authenticated<S>;
+
+    fn layer(&self, inner: S) -> Authenticated<S> {
+        Authenticated { service: Arc::clone(&self.service), inner }
+    }
+}
+
+#[derive(Clone)]
+pub struct Authenticated<S> {
+    service: Arc<Service>,
+    inner: S,
+}
+
+impl<S, In, Out> TowerService<Request<In>> for Authenticated<S>
+where
+    S: TowerService<Request<In>, Response = Response<Out>>,
+    Out: Default,
+{
+    type Response = Response<Out>;
+    type Error = S::Error;
+    type Future = Either<S::Future, Ready<Result<Response<Out>, S::Error>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<In>) -> Self::Future {
+        let path = request.uri().path();
+        if path.starts_with(OPEN) {
+            return Either::Left(self.inner.call(request));
+        }
+        let caller = bearer(request.headers()).and_then(|token| self.service.authorize(token, path));
+        match caller {
+            Ok(caller) => {
+                request.extensions_mut().insert(caller);
+                Either::Left(self.inner.call(request))
+            }
+            Err(error) => Either::Right(std::future::ready(Ok(status(error).into_http()))),
+        }
+    }
+}
+
+/// `None` without the header; one that holds no bearer token is no better than an unknown one.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    let Some(value) = headers.get(AUTHORIZATION) else { return Ok(None) };
+    let value = value.to_str().map_err(|_| Error::TokenUnknown)?;
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        _ => Err(Error::TokenUnknown),
+    }
+}
+
+/// Who was let in.
+///
+/// # Errors
+/// [`Error::TokenMissing`] where the layer isn't in place: the default is refusal.
+pub(super) fn caller(extensions: &http::Extensions) -> Result<&Caller, Error> {
+    extensions.get::<Caller>().ok_or(Error::TokenMissing)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn read(value: &str) -> Result<Option<String>, Error> {
+        let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
+        bearer(&headers).map(|token| token.map(str::to_owned))
+    }
+
+    #[test]
+    fn only_a_bearer_token_is_read() {
+        assert_eq!(read("Bearer qt_1").unwrap().as_deref(), Some("qt_1"));
+        assert_eq!(read("bearer  qt_1 ").unwrap().as_deref(), Some("qt_1"));
+        for bad in ["", "qt_1", "Basic qt_1", "Bearer"] {
+            assert!(matches!(read(bad), Err(Error::TokenUnknown)), "{bad:?}");
+        }
+        assert!(matches!(bearer(&HeaderMap::new()), Ok(None)));
+    }
+
+    #[test]
+    fn a_method_behind_no_layer_lets_nobody_in() {
+        assert!(matches!(caller(&http::Extensions::new()), Err(Error::TokenMissing)));
+    }
+}

@@ -1,0 +1,147 @@
+//! The data plane. What each operation does is written once, for calls of their own and for sessions.
+
+use std::{pin::Pin, sync::Arc};
+
+use futures::{Stream, StreamExt as _, stream};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    auth::caller,
+    convert::limits::revocation_out,
+    proto::{self, quota_service_server::QuotaService},
+    session::Session,
+    status::{status, stopping},
+    stop::Stop,
+};
+use crate::{
+    domain::id::Holder,
+    service::{Caller, Error, Service, Subscription},
+};
+
+mod request;
+mod response;
+
+pub(super) struct QuotaApi {
+    service: Arc<Service>,
+    stop: Stop,
+}
+
+impl QuotaApi {
+    pub(super) fn new(service: Arc<Service>, stop: Stop) -> Self {
+        Self { service, stop }
+    }
+}
+
+/// Who asks, and over which session.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) service: &'a Service,
+    pub(super) caller: &'a Caller,
+    /// Holds what names no holder of its own.
+    pub(super) session: Option<&'a Holder>,
+}
+
+impl Asker<'_> {
+    pub(super) async fn reserve(self, request: proto::ReserveRequest) -> Result<proto::ReserveResponse, Error> {
+        let (payer, reserve, include_limits) = request::reserve(request)?;
+        let reply = self.service.reserve(self.caller, &payer, reserve, self.session, include_limits).await?;
+        Ok(response::reserve(reply))
+    }
+
+    pub(super) async fn commit(self, request: proto::CommitRequest) -> Result<proto::CommitResponse, Error> {
+        let (reservation, commit, include_limits) = request::commit(request)?;
+        let reply = self.service.commit(self.caller, &reservation, &commit, include_limits).await?;
+        Ok(response::commit(reply))
+    }
+
+    pub(super) async fn release(self, request: proto::ReleaseRequest) -> Result<proto::ReleaseResponse, Error> {
+        let (reservation, reason) = request::release(request)?;
+        let released = self.service.release(self.caller, &reservation, &reason).await?;
+        Ok(response::release(&released))
+    }
+
+    pub(super) async fn extend(self, request: proto::ExtendRequest) -> Result<proto::ExtendResponse, Error> {
+        let (reservation, extend) = request::extend(request)?;
+        let answer = self.service.extend(self.caller, &reservation, &extend).await?;
+        Ok(response::extend(answer))
+    }
+
+    pub(super) async fn charge(self, request: proto::ChargeRequest) -> Result<proto::ChargeResponse, Error> {
+        let (payer, charge) = request::charge(request)?;
+        let answer = self.service.charge(self.caller, &payer, &charge).await?;
+        Ok(response::charge(answer))
+    }
+
+    pub(super) fn check(self, request: proto::CheckRequest) -> Result<proto::CheckResponse, Error> {
+        let (payer, question) = request::check(request)?;
+        let reply = self.service.check(self.caller, &payer, &question)?;
+        Ok(response::check(reply))
+    }
+}
+
+/// One call of its own: who calls, what is asked, and the answer as the API gives it.
+macro_rules! unary {
+    ($self:ident, $request:ident, $operation:ident $(.$wait:ident)?) => {{
+        let (_, extensions, message) = $request.into_parts();
+        let caller = caller(&extensions).map_err(status)?;
+        let asker = Asker { service: &$self.service, caller, session: None };
+        asker.$operation(message)$(.$wait)?.map(Response::new).map_err(status)
+    }};
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+#[tonic::async_trait]
+impl QuotaService for QuotaApi {
+    async fn reserve(&self, request: Request<proto::ReserveRequest>) -> Answer<proto::ReserveResponse> {
+        unary!(self, request, reserve.await)
+    }
+
+    async fn commit(&self, request: Request<proto::CommitRequest>) -> Answer<proto::CommitResponse> {
+        unary!(self, request, commit.await)
+    }
+
+    async fn release(&self, request: Request<proto::ReleaseRequest>) -> Answer<proto::ReleaseResponse> {
+        unary!(self, request, release.await)
+    }
+
+    async fn extend(&self, request: Request<proto::ExtendRequest>) -> Answer<proto::ExtendResponse> {
+        unary!(self, request, extend.await)
+    }
+
+    async fn charge(&self, request: Request<proto::ChargeRequest>) -> Answer<proto::ChargeResponse> {
+        unary!(self, request, charge.await)
+    }
+
+    async fn check(&self, request: Request<proto::CheckRequest>) -> Answer<proto::CheckResponse> {
+        unary!(self, request, check)
+    }
+
+    type SessionStream = Session<Streaming<proto::SessionRequest>>;
+
+    async fn session(&self, request: Request<Streaming<proto::SessionRequest>>) -> Answer<Self::SessionStream> {
+        let (_, extensions, requests) = request.into_parts();
+        let caller = caller(&extensions).map_err(status)?.clone();
+        let session = Session::new(Arc::clone(&self.service), caller, requests, self.stop.clone());
+        Ok(Response::new(session.await.map_err(status)?))
+    }
+
+    type WatchRevocationsStream = Pin<Box<dyn Stream<Item = Result<proto::WatchRevocationsResponse, Status>> + Send>>;
+
+    async fn watch_revocations(
+        &self,
+        request: Request<proto::WatchRevocationsRequest>,
+    ) -> Answer<Self::WatchRevocationsStream> {
+        let holder = request::holder(request.into_inner()).map_err(|invalid| status(invalid.into()))?;
+        let mut subscription = Subscription::new(Arc::clone(&self.service));
+        subscription.add(&holder, true).await;
+        let revocations = stream::unfold(subscription, |mut subscription| async move {
+            let watched = subscription.next().await?;
+            let response = proto::WatchRevocationsResponse { revocation: Some(revocation_out(&watched)) };
+            Some((Ok(response), subscription))
+        });
+        let stop = self.stop.clone();
+        let until_stop = revocations.take_until(async move { stop.wait().await });
+        Ok(Response::new(Box::pin(until_stop.chain(stream::once(async { Err(stopping()) })))))
+    }
+}

@@ -1,0 +1,103 @@
+//! What a failed call answers: a status with `google.rpc.ErrorInfo`, and `BadRequest` where a field is wrong.
+
+use std::collections::HashMap;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt as _};
+
+use crate::{
+    domain::error::Invalid,
+    service::{Conflict, Error},
+};
+
+#[cfg(test)]
+mod tests;
+
+const DOMAIN: &str = "quotad";
+
+pub(super) fn status(error: Error) -> Status {
+    let message = error.to_string();
+    match error {
+        Error::Invalid(invalid) => invalid_argument(invalid),
+        Error::Conflict(conflict) => of_conflict(conflict),
+        Error::TokenMissing => with_reason(Code::Unauthenticated, "TOKEN_MISSING", message),
+        Error::TokenUnknown => with_reason(Code::Unauthenticated, "TOKEN_UNKNOWN", message),
+        Error::PermissionDenied(_) => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
+        Error::NotFound { kind, id } => of_entity(Code::NotFound, "NOT_FOUND", message, kind, id),
+        Error::Exists { kind, id } => of_entity(Code::AlreadyExists, "ALREADY_EXISTS", message, kind, id),
+        Error::JournalFailed => with_reason(Code::Unavailable, "JOURNAL_FAILED", message),
+        Error::Overloaded => with_reason(Code::Unavailable, "OVERLOADED", message),
+        Error::StoreUnavailable(_) => with_reason(Code::Unavailable, "STORE_UNAVAILABLE", message),
+        Error::Internal(what) => {
+            tracing::error!(%what, "a call failed for a reason of the server's own");
+            let message = "the server failed to answer; its log says why";
+            with_reason(Code::Internal, "INTERNAL", message)
+        }
+    }
+}
+
+fn of_conflict(conflict: Conflict) -> Status {
+    let message = conflict.to_string();
+    match conflict {
+        Conflict::Invalid(invalid) => invalid_argument(invalid),
+        Conflict::RequestReused(id) => {
+            let metadata = [("request_id", id.to_string())];
+            detailed(Code::AlreadyExists, "REQUEST_ID_REUSED", message, metadata)
+        }
+        Conflict::SettledOtherwise => with_reason(Code::AlreadyExists, "SETTLED_OTHERWISE", message),
+        Conflict::Exists { kind, id } => of_entity(Code::AlreadyExists, "ALREADY_EXISTS", message, kind, id),
+        Conflict::Deleted { kind, id } => of_entity(Code::AlreadyExists, "ID_DELETED", message, kind, id),
+        Conflict::ReservationUnknown => with_reason(Code::NotFound, "RESERVATION_NOT_FOUND", message),
+        Conflict::NotFound { kind, id } => of_entity(Code::NotFound, "NOT_FOUND", message, kind, id),
+        Conflict::ReservationCommitted => with_reason(Code::FailedPrecondition, "RESERVATION_COMMITTED", message),
+        Conflict::ReservationReleased => with_reason(Code::FailedPrecondition, "RESERVATION_RELEASED", message),
+        Conflict::ReservationExpired => with_reason(Code::FailedPrecondition, "RESERVATION_EXPIRED", message),
+        Conflict::ReservationTooOld => with_reason(Code::FailedPrecondition, "RESERVATION_TOO_OLD", message),
+        Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
+    }
+}
+
+/// The server is stopping and lets nothing new in.
+pub(super) fn stopping() -> Status {
+    let message = "the server is stopping; connect again, a reservation outlives its connection";
+    with_reason(Code::Unavailable, "STOPPING", message)
+}
+
+fn invalid_argument(Invalid { field, problem }: Invalid) -> Status {
+    let message = format!("{field}: {problem}");
+    let mut details = ErrorDetails::with_bad_request_violation(field.as_str(), problem);
+    details.set_error_info("INVALID_ARGUMENT", DOMAIN, HashMap::from([(String::from("field"), field)]));
+    Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn of_entity(code: Code, reason: &str, message: String, kind: &str, id: String) -> Status {
+    detailed(code, reason, message, [("kind", kind.to_owned()), ("id", id)])
+}
+
+fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    detailed(code, reason, message, [])
+}
+
+fn detailed<const N: usize>(
+    code: Code,
+    reason: &str,
+    message: impl Into<String>,
+    metadata: [(&str, String); N],
+) -> Status {
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, metadata))
+}
+
+/// The same status as a message, for answers in band.
+pub(super) fn in_band(status: &Status) -> tonic_types::Status {
+    use prost::Message as _;
+    match tonic_types::Status::decode(status.details()) {
+        Ok(decoded) if decoded.code != 0 => decoded,
+        _ => tonic_types::Status {
+            code: status.code().into(),
+            message: status.message().to_owned(),
+            details: Vec::new(),
+        },
+    }
+}

@@ -1,0 +1,71 @@
+use super::*;
+use crate::domain::id::RequestId;
+
+fn every_error() -> Vec<(Error, Code, &'static str)> {
+    let id = || String::from("x");
+    let conflict = Error::Conflict;
+    vec![
+        (Error::Invalid(Invalid::new("a.b", "is wrong")), Code::InvalidArgument, "INVALID_ARGUMENT"),
+        (conflict(Conflict::Invalid(Invalid::new("a", "is wrong"))), Code::InvalidArgument, "INVALID_ARGUMENT"),
+        (conflict(Conflict::RequestReused(RequestId::trusted("r"))), Code::AlreadyExists, "REQUEST_ID_REUSED"),
+        (conflict(Conflict::SettledOtherwise), Code::AlreadyExists, "SETTLED_OTHERWISE"),
+        (conflict(Conflict::Exists { kind: "team", id: id() }), Code::AlreadyExists, "ALREADY_EXISTS"),
+        (conflict(Conflict::Deleted { kind: "team", id: id() }), Code::AlreadyExists, "ID_DELETED"),
+        (conflict(Conflict::ReservationUnknown), Code::NotFound, "RESERVATION_NOT_FOUND"),
+        (conflict(Conflict::NotFound { kind: "team", id: id() }), Code::NotFound, "NOT_FOUND"),
+        (conflict(Conflict::ReservationCommitted), Code::FailedPrecondition, "RESERVATION_COMMITTED"),
+        (conflict(Conflict::ReservationReleased), Code::FailedPrecondition, "RESERVATION_RELEASED"),
+        (conflict(Conflict::ReservationExpired), Code::FailedPrecondition, "RESERVATION_EXPIRED"),
+        (conflict(Conflict::ReservationTooOld), Code::FailedPrecondition, "RESERVATION_TOO_OLD"),
+        (conflict(Conflict::Precondition(id())), Code::FailedPrecondition, "FAILED_PRECONDITION"),
+        (Error::TokenMissing, Code::Unauthenticated, "TOKEN_MISSING"),
+        (Error::TokenUnknown, Code::Unauthenticated, "TOKEN_UNKNOWN"),
+        (Error::PermissionDenied("no"), Code::PermissionDenied, "PERMISSION_DENIED"),
+        (Error::NotFound { kind: "team", id: id() }, Code::NotFound, "NOT_FOUND"),
+        (Error::Exists { kind: "team", id: id() }, Code::AlreadyExists, "ALREADY_EXISTS"),
+        (Error::JournalFailed, Code::Unavailable, "JOURNAL_FAILED"),
+        (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
+        (Error::StoreUnavailable(id()), Code::Unavailable, "STORE_UNAVAILABLE"),
+        (Error::Internal(id()), Code::Internal, "INTERNAL"),
+    ]
+}
+
+#[test]
+fn every_error_says_its_reason_to_programs() {
+    for (error, code, reason) in every_error() {
+        let status = status(error);
+        assert_eq!(status.code(), code, "{reason}");
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.domain.as_str(), info.reason.as_str()), ("quotad", reason));
+        assert!(!status.message().is_empty(), "{reason}");
+    }
+}
+
+#[test]
+fn a_wrong_field_is_named() {
+    let status = status(Error::Invalid(Invalid::new("usage.cost_usd", "is negative")));
+    let details = status.get_error_details();
+    let violation = &details.bad_request().unwrap().field_violations[0];
+    assert_eq!((violation.field.as_str(), violation.description.as_str()), ("usage.cost_usd", "is negative"));
+    assert_eq!(status.message(), "usage.cost_usd: is negative");
+}
+
+#[test]
+fn what_broke_inside_stays_inside() {
+    let status = status(Error::Internal(String::from("page 17 of the journal")));
+    assert!(!status.message().contains("journal"));
+    assert!(status.get_error_details().error_info().unwrap().metadata.is_empty());
+}
+
+#[test]
+fn an_error_in_band_is_what_the_call_would_have_failed_with() {
+    for (error, code, reason) in every_error() {
+        let status = status(error);
+        let message = in_band(&status);
+        assert_eq!((message.code, message.message.as_str()), (i32::from(code), status.message()));
+        assert!(!message.details.is_empty(), "{reason}");
+    }
+    let bare = in_band(&Status::cancelled("gone"));
+    assert_eq!((bare.code, bare.message.as_str()), (i32::from(Code::Cancelled), "gone"));
+}
