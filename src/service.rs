@@ -38,7 +38,13 @@ mod snapshots;
 mod system;
 mod turn;
 
-pub use crate::engine::conflict::Conflict;
+pub use crate::{
+    engine::{
+        conflict::Conflict,
+        turn::{KeyChange, MemberChange, OrganizationChange, TeamChange},
+    },
+    store::{Entry, EntryDetail, EntryQuery, Totals},
+};
 pub use authorize::Caller;
 pub use control::{
     KeyFilter, KeyView, Listed, MembershipFilter, MembershipView, NewKey, NewMember, NewOrganization, NewTeam,

@@ -6,11 +6,32 @@ use tonic::service::Routes;
 use tonic_reflection::server::Error as ReflectionError;
 
 use super::{
-    proto::{self, quota_service_server::QuotaServiceServer},
+    key::KeyApi,
+    ledger::LedgerApi,
+    member::MemberApi,
+    organization::OrganizationApi,
+    price::PriceApi,
+    proto::{
+        self, key_service_server::KeyServiceServer, ledger_service_server::LedgerServiceServer,
+        member_service_server::MemberServiceServer, organization_service_server::OrganizationServiceServer,
+        price_service_server::PriceServiceServer, quota_service_server::QuotaServiceServer,
+        team_service_server::TeamServiceServer, token_service_server::TokenServiceServer,
+        wallet_service_server::WalletServiceServer,
+    },
     quota::QuotaApi,
     stop::Stop,
+    team::TeamApi,
+    token::TokenApi,
+    wallet::WalletApi,
 };
 use crate::service::Service;
+
+/// A service that takes messages up to the given size; its answers, pages of lists, may be larger.
+macro_rules! sized {
+    ($server:ident, $api:expr, $max:expr) => {
+        $server::new($api).max_decoding_message_size($max)
+    };
+}
 
 /// # Errors
 /// When the compiled descriptors can't be read, which is a defect.
@@ -18,8 +39,16 @@ pub fn routes(service: &Arc<Service>, max_message_size: usize, stop: Stop) -> Re
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .build_v1()?;
-    let quota = QuotaServiceServer::new(QuotaApi::new(Arc::clone(service), stop))
-        .max_decoding_message_size(max_message_size)
-        .max_encoding_message_size(max_message_size);
-    Ok(Routes::new(quota).add_service(reflection))
+    let max = max_message_size;
+    let shared = || Arc::clone(service);
+    Ok(Routes::new(sized!(QuotaServiceServer, QuotaApi::new(shared(), stop), max))
+        .add_service(sized!(OrganizationServiceServer, OrganizationApi(shared()), max))
+        .add_service(sized!(TeamServiceServer, TeamApi(shared()), max))
+        .add_service(sized!(MemberServiceServer, MemberApi(shared()), max))
+        .add_service(sized!(KeyServiceServer, KeyApi(shared()), max))
+        .add_service(sized!(PriceServiceServer, PriceApi(shared()), max))
+        .add_service(sized!(WalletServiceServer, WalletApi(shared()), max))
+        .add_service(sized!(LedgerServiceServer, LedgerApi(shared()), max))
+        .add_service(sized!(TokenServiceServer, TokenApi(shared()), max))
+        .add_service(reflection))
 }

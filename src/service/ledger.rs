@@ -6,10 +6,11 @@ use super::{Caller, Error, Service, turn::Done};
 use crate::{
     domain::{
         entity::WalletMode,
-        event::{LimitNo, TopUp},
+        event::{LimitNo, Settled, TopUp},
         fingerprint::Fingerprint,
         id::{OrganizationId, RequestId},
         money::Nanos,
+        reservation_id::ReservationId,
         time::Timestamp,
     },
     engine::{
@@ -69,7 +70,8 @@ struct Memory {
 }
 
 impl Service {
-    /// Adds money. Acknowledged when on disk; a repeat credits nothing.
+    /// Adds money. Acknowledged when on disk; a repeat credits nothing. Answers the order, when it was booked, and whether it
+    /// had been before.
     ///
     /// # Errors
     /// [`Error`] when there is no such organization or the request id was used for something else.
@@ -80,7 +82,7 @@ impl Service {
         request: &RequestId,
         amount: Nanos,
         reason: &str,
-    ) -> Result<(TopUp, bool), Error> {
+    ) -> Result<(TopUp, Timestamp, bool), Error> {
         let cell = self.organization_cell(organization)?;
         self.wait_for_room().await?;
         self.recall_entry(&cell, request).await?;
@@ -92,6 +94,18 @@ impl Service {
         let answer = answer?;
         self.writer.wait_durable(position).await?;
         Ok(answer)
+    }
+
+    /// The id of the reservation that a settlement closed.
+    pub fn reservation_id(&self, organization: &OrganizationId, settled: &Settled) -> Option<String> {
+        let id = ReservationId {
+            organization: organization.clone(),
+            key: settled.key.clone(),
+            model: settled.reserved_model.as_ref().unwrap_or(&settled.model).clone(),
+            admit_time: settled.occurred_at,
+            no: settled.reservation?,
+        };
+        Some(id.encode(&self.seal))
     }
 
     /// # Errors

@@ -12,6 +12,7 @@ use crate::{
         money::Nanos,
         operation::{Charge, MAX_AGE},
         policy::Scope,
+        time::Timestamp,
         usage::Amounts,
     },
     engine::{
@@ -109,7 +110,7 @@ impl Turn<'_> {
         self.state.keys.row(key).map_or_else(Default::default, |row| row.entity.key.id.as_str().into())
     }
 
-    /// Adds money to the wallet. Answers the booked order and whether it had been before.
+    /// Adds money to the wallet. Answers the booked order, when it was booked, and whether it had been before.
     ///
     /// # Errors
     /// [`Conflict`] when the request id was used for something else.
@@ -119,11 +120,11 @@ impl Turn<'_> {
         amount: Nanos,
         reason: &str,
         fingerprint: u64,
-    ) -> Outcome<(TopUp, bool)> {
+    ) -> Outcome<(TopUp, Timestamp, bool)> {
         self.expire_due(None);
         match self.state.taken(request) {
-            Some(Taken::TopUp(top_up, _)) if top_up.fingerprint == fingerprint => {
-                return Ok(((**top_up).clone(), true));
+            Some(Taken::TopUp(top_up, time)) if top_up.fingerprint == fingerprint => {
+                return Ok(((**top_up).clone(), *time, true));
             }
             Some(_) => return Err(Conflict::RequestReused(request.clone())),
             None => {}
@@ -137,6 +138,6 @@ impl Turn<'_> {
             reason: reason.to_owned(),
         };
         self.emit(Event::ToppedUp(Box::new(top_up.clone())));
-        Ok((top_up, false))
+        Ok((top_up, self.now, false))
     }
 }

@@ -1,0 +1,62 @@
+//! Pages of lists: their size, and tokens that only the list that answered them understands.
+
+use std::{fmt::Display, str::FromStr};
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::domain::error::Invalid;
+
+const DEFAULT_SIZE: usize = 100;
+const MAX_SIZE: usize = 1000;
+
+/// # Errors
+/// [`Invalid`] when it is negative.
+pub(in crate::api) fn size_in(page_size: i32) -> Result<usize, Invalid> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(DEFAULT_SIZE),
+        Ok(size) => Ok(size.min(MAX_SIZE)),
+        Err(_) => Err(Invalid::new("page_size", format!("{page_size} is negative; give 1 to {MAX_SIZE}"))),
+    }
+}
+
+/// The token of the page of `list` that begins at `place`; empty after the last.
+pub(in crate::api) fn token_out<T: Display>(list: &str, place: Option<T>) -> String {
+    place.map_or_else(String::new, |place| BASE64URL_NOPAD.encode(format!("{list}:{place}").as_bytes()))
+}
+
+/// Where the page begins; `None` for the first.
+///
+/// # Errors
+/// [`Invalid`] when this list never answered the token.
+pub(in crate::api) fn token_in<T: FromStr>(list: &str, token: &str) -> Result<Option<T>, Invalid> {
+    if token.is_empty() {
+        return Ok(None);
+    }
+    let text = BASE64URL_NOPAD.decode(token.as_bytes()).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+    let place = text.as_deref().and_then(|text| text.strip_prefix(list)?.strip_prefix(':')?.parse().ok());
+    let wrong =
+        || Invalid::new("page_token", "isn't a next_page_token of this list; leave it empty for the first page");
+    place.map(Some).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_leads_back_to_its_place_in_its_own_list_only() {
+        let token = token_out("teams", Some(7_u32));
+        assert_eq!(token_in::<u32>("teams", &token), Ok(Some(7)));
+        assert_eq!(token_in::<u32>("teams", ""), Ok(None));
+        assert_eq!(token_out::<u32>("teams", None), "");
+        for bad in [token.as_str(), "x", "ä", &token_out("keys", Some("a"))] {
+            assert!(token_in::<u32>("keys", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bounded_and_never_negative() {
+        assert_eq!([0, 1, 5000].map(|size| size_in(size).unwrap()), [100, 1, 1000]);
+        assert!(size_in(-1).is_err());
+    }
+}

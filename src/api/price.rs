@@ -1,0 +1,149 @@
+//! The price book, in and out.
+
+use std::sync::Arc;
+
+use super::{
+    convert::{
+        mask::Mask,
+        page::{size_in, token_in, token_out},
+        required,
+        time::timestamp_out,
+        usage::nanos_out,
+    },
+    proto::{self, price_service_server::PriceService},
+    serve::serve,
+};
+use crate::{
+    domain::{entity::PriceEntry, error::Invalid, id::Model, money::Nanos, price::Price},
+    service::{Caller, Error, PriceChange, Service},
+};
+
+const FIELDS: [&str; 5] =
+    ["input_per_million", "cached_input_per_million", "cache_write_per_million", "output_per_million", "per_request"];
+
+pub(super) struct PriceApi(pub(super) Arc<Service>);
+
+serve! {
+    PriceService, PriceApi {
+        create_price(CreatePriceRequest) -> CreatePriceResponse = create.await;
+        get_price(GetPriceRequest) -> GetPriceResponse = get;
+        list_prices(ListPricesRequest) -> ListPricesResponse = list;
+        update_price(UpdatePriceRequest) -> UpdatePriceResponse = update.await;
+        delete_price(DeletePriceRequest) -> DeletePriceResponse = delete.await;
+    }
+}
+
+impl PriceApi {
+    async fn create(
+        &self,
+        caller: &Caller,
+        message: proto::CreatePriceRequest,
+    ) -> Result<proto::CreatePriceResponse, Error> {
+        let proto::CreatePriceRequest { price } = message;
+        let (model, price) = price_in(required("price", price)?).map_err(|invalid| invalid.within("price"))?;
+        let entry = self.0.create_price(caller, model, price).await?;
+        Ok(proto::CreatePriceResponse { price: Some(price_out(&entry.model, &entry.price, Some(&entry))) })
+    }
+
+    fn get(&self, _: &Caller, message: proto::GetPriceRequest) -> Result<proto::GetPriceResponse, Error> {
+        let proto::GetPriceRequest { model } = message;
+        let entry = self.0.price(&Model::parse("model", &model)?)?;
+        Ok(proto::GetPriceResponse { price: Some(price_out(&entry.model, &entry.price, Some(&entry))) })
+    }
+
+    fn list(&self, _: &Caller, message: proto::ListPricesRequest) -> Result<proto::ListPricesResponse, Error> {
+        let proto::ListPricesRequest { page_size, page_token } = message;
+        let size = size_in(page_size)?;
+        let after = token_in::<String>("prices", &page_token)?.map(Model::trusted);
+        let entries = self.0.list_prices(after.as_ref(), size);
+        let next_page_token =
+            token_out("prices", entries.last().filter(|_| entries.len() == size).map(|last| &last.model));
+        let prices = entries.iter().map(|entry| price_out(&entry.model, &entry.price, Some(entry))).collect();
+        Ok(proto::ListPricesResponse { prices, next_page_token })
+    }
+
+    async fn update(
+        &self,
+        caller: &Caller,
+        message: proto::UpdatePriceRequest,
+    ) -> Result<proto::UpdatePriceResponse, Error> {
+        let proto::UpdatePriceRequest { price, update_mask } = message;
+        let mask = Mask::of(update_mask, &FIELDS)?;
+        let price = required("price", price)?;
+        let (model, change) = change_in(price, &mask).map_err(|invalid| invalid.within("price"))?;
+        let entry = self.0.update_price(caller, &model, change).await?;
+        Ok(proto::UpdatePriceResponse { price: Some(price_out(&entry.model, &entry.price, Some(&entry))) })
+    }
+
+    async fn delete(
+        &self,
+        caller: &Caller,
+        message: proto::DeletePriceRequest,
+    ) -> Result<proto::DeletePriceResponse, Error> {
+        let proto::DeletePriceRequest { model } = message;
+        self.0.delete_price(caller, &Model::parse("model", &model)?).await?;
+        Ok(proto::DeletePriceResponse {})
+    }
+}
+
+/// Empty means 0, or for the cached kinds as the input.
+fn amount_in(field: &str, text: &str) -> Result<Option<Nanos>, Invalid> {
+    if text.is_empty() { Ok(None) } else { Nanos::parse(field, text).map(Some) }
+}
+
+fn price_in(price: proto::Price) -> Result<(Model, Price), Invalid> {
+    let proto::Price {
+        model,
+        input_per_million,
+        cached_input_per_million,
+        cache_write_per_million,
+        output_per_million,
+        per_request,
+        update_time: _,
+    } = price;
+    let model = Model::parse("model", &model)?;
+    let input = amount_in(FIELDS[0], &input_per_million)?.unwrap_or_default();
+    let price = Price {
+        input,
+        cached_input: amount_in(FIELDS[1], &cached_input_per_million)?.unwrap_or(input),
+        cache_write: amount_in(FIELDS[2], &cache_write_per_million)?.unwrap_or(input),
+        output: amount_in(FIELDS[3], &output_per_million)?.unwrap_or_default(),
+        per_request: amount_in(FIELDS[4], &per_request)?.unwrap_or_default(),
+    };
+    Ok((model, price.checked()?))
+}
+
+fn change_in(price: proto::Price, mask: &Mask) -> Result<(Model, PriceChange), Invalid> {
+    let proto::Price {
+        model,
+        input_per_million,
+        cached_input_per_million,
+        cache_write_per_million,
+        output_per_million,
+        per_request,
+        update_time: _,
+    } = price;
+    let pick = |field: &'static str, text: &str| mask.pick(field, || amount_in(field, text));
+    let change = PriceChange {
+        input: pick(FIELDS[0], &input_per_million)?.map(Option::unwrap_or_default),
+        cached_input: pick(FIELDS[1], &cached_input_per_million)?,
+        cache_write: pick(FIELDS[2], &cache_write_per_million)?,
+        output: pick(FIELDS[3], &output_per_million)?.map(Option::unwrap_or_default),
+        per_request: pick(FIELDS[4], &per_request)?.map(Option::unwrap_or_default),
+    };
+    Ok((Model::parse("model", &model)?, change))
+}
+
+/// The price of a model; as an entry of the price book it says since when.
+pub(super) fn price_out(model: &Model, price: &Price, entry: Option<&PriceEntry>) -> proto::Price {
+    let Price { input, cached_input, cache_write, output, per_request } = *price;
+    proto::Price {
+        model: model.to_string(),
+        input_per_million: nanos_out(input),
+        cached_input_per_million: nanos_out(cached_input),
+        cache_write_per_million: nanos_out(cache_write),
+        output_per_million: nanos_out(output),
+        per_request: nanos_out(per_request),
+        update_time: entry.map(|entry| timestamp_out(entry.update_time)),
+    }
+}

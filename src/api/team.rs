@@ -1,0 +1,227 @@
+//! Teams and memberships, in and out.
+
+use std::sync::Arc;
+
+use super::{
+    convert::{
+        limits::limit_states,
+        mask::Mask,
+        name_in, optional,
+        page::{size_in, token_in, token_out},
+        policy::{policy_in, policy_out},
+        repeatable, required,
+        time::timestamp_out,
+    },
+    proto::{self, team_service_server::TeamService},
+    serve::serve,
+};
+use crate::{
+    domain::{
+        entity::{Membership, Team},
+        id::{MemberId, OrganizationId, TeamId},
+    },
+    service::{Caller, Error, MembershipFilter, NewTeam, Repeatable, Service, TeamChange, View},
+};
+
+pub(super) struct TeamApi(pub(super) Arc<Service>);
+
+serve! {
+    TeamService, TeamApi {
+        create_team(CreateTeamRequest) -> CreateTeamResponse = create.await;
+        get_team(GetTeamRequest) -> GetTeamResponse = get;
+        list_teams(ListTeamsRequest) -> ListTeamsResponse = list;
+        update_team(UpdateTeamRequest) -> UpdateTeamResponse = update.await;
+        delete_team(DeleteTeamRequest) -> DeleteTeamResponse = delete.await;
+        create_membership(CreateMembershipRequest) -> CreateMembershipResponse = join.await;
+        get_membership(GetMembershipRequest) -> GetMembershipResponse = membership;
+        list_memberships(ListMembershipsRequest) -> ListMembershipsResponse = memberships;
+        update_membership(UpdateMembershipRequest) -> UpdateMembershipResponse = change_membership.await;
+        delete_membership(DeleteMembershipRequest) -> DeleteMembershipResponse = leave.await;
+    }
+}
+
+impl TeamApi {
+    async fn create(
+        &self,
+        caller: &Caller,
+        message: proto::CreateTeamRequest,
+    ) -> Result<proto::CreateTeamResponse, Error> {
+        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let proto::Team { organization_id, id, name, disabled, policy, create_time: _, update_time: _, limits: _ } =
+            required("team", message.team)?;
+        let organization = OrganizationId::parse("team.organization_id", &organization_id)?;
+        let new = NewTeam {
+            id: optional("team.id", &id, TeamId::parse)?,
+            name: name_in("team.name", name)?,
+            disabled,
+            policy: policy_in("team.policy", policy)?,
+        };
+        let repeatable = Repeatable { request: request.as_ref(), fingerprint };
+        let view = self.0.create_team(caller, &organization, new, repeatable).await?;
+        Ok(proto::CreateTeamResponse { team: Some(out(&organization, view)) })
+    }
+
+    fn get(&self, _: &Caller, message: proto::GetTeamRequest) -> Result<proto::GetTeamResponse, Error> {
+        let proto::GetTeamRequest { organization_id, team_id } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let view = self.0.team(&organization, &TeamId::parse("team_id", &team_id)?)?;
+        Ok(proto::GetTeamResponse { team: Some(out(&organization, view)) })
+    }
+
+    fn list(&self, _: &Caller, message: proto::ListTeamsRequest) -> Result<proto::ListTeamsResponse, Error> {
+        let proto::ListTeamsRequest { organization_id, page_size, page_token } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let from = token_in("teams", &page_token)?.unwrap_or(0);
+        let listed = self.0.list_teams(&organization, from, size_in(page_size)?)?;
+        let teams = listed.views.into_iter().map(|view| out(&organization, view)).collect();
+        Ok(proto::ListTeamsResponse { teams, next_page_token: token_out("teams", listed.next) })
+    }
+
+    async fn update(
+        &self,
+        caller: &Caller,
+        message: proto::UpdateTeamRequest,
+    ) -> Result<proto::UpdateTeamResponse, Error> {
+        let proto::UpdateTeamRequest { team, update_mask } = message;
+        let mask = Mask::of(update_mask, &["name", "disabled", "policy"])?;
+        let proto::Team { organization_id, id, name, disabled, policy, create_time: _, update_time: _, limits: _ } =
+            required("team", team)?;
+        let organization = OrganizationId::parse("team.organization_id", &organization_id)?;
+        let change = TeamChange {
+            name: mask.pick("name", || name_in("team.name", name))?,
+            disabled: mask.pick("disabled", || Ok(disabled))?,
+            policy: mask.pick("policy", || policy_in("team.policy", policy))?,
+        };
+        let view = self.0.update_team(caller, &organization, &TeamId::parse("team.id", &id)?, change).await?;
+        Ok(proto::UpdateTeamResponse { team: Some(out(&organization, view)) })
+    }
+
+    async fn delete(
+        &self,
+        caller: &Caller,
+        message: proto::DeleteTeamRequest,
+    ) -> Result<proto::DeleteTeamResponse, Error> {
+        let proto::DeleteTeamRequest { organization_id, team_id } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        self.0.delete_team(caller, &organization, &TeamId::parse("team_id", &team_id)?).await?;
+        Ok(proto::DeleteTeamResponse {})
+    }
+
+    async fn join(
+        &self,
+        caller: &Caller,
+        message: proto::CreateMembershipRequest,
+    ) -> Result<proto::CreateMembershipResponse, Error> {
+        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let proto::Membership {
+            organization_id,
+            team_id,
+            member_id,
+            policy,
+            create_time: _,
+            update_time: _,
+            limits: _,
+        } = required("membership", message.membership)?;
+        let organization = OrganizationId::parse("membership.organization_id", &organization_id)?;
+        let team = TeamId::parse("membership.team_id", &team_id)?;
+        let member = MemberId::parse("membership.member_id", &member_id)?;
+        let policy = policy_in("membership.policy", policy)?;
+        let repeatable = Repeatable { request: request.as_ref(), fingerprint };
+        let view = self.0.create_membership(caller, &organization, (&team, &member), &policy, repeatable).await?;
+        Ok(proto::CreateMembershipResponse { membership: Some(membership_out(&organization, view)) })
+    }
+
+    fn membership(
+        &self,
+        _: &Caller,
+        message: proto::GetMembershipRequest,
+    ) -> Result<proto::GetMembershipResponse, Error> {
+        let proto::GetMembershipRequest { organization_id, team_id, member_id } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let (team, member) = (TeamId::parse("team_id", &team_id)?, MemberId::parse("member_id", &member_id)?);
+        let view = self.0.membership(&organization, &team, &member)?;
+        Ok(proto::GetMembershipResponse { membership: Some(membership_out(&organization, view)) })
+    }
+
+    fn memberships(
+        &self,
+        _: &Caller,
+        message: proto::ListMembershipsRequest,
+    ) -> Result<proto::ListMembershipsResponse, Error> {
+        let proto::ListMembershipsRequest { organization_id, team_id, member_id, page_size, page_token } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let filter = MembershipFilter {
+            team: optional("team_id", &team_id, TeamId::parse)?,
+            member: optional("member_id", &member_id, MemberId::parse)?,
+        };
+        let from = token_in("memberships", &page_token)?.unwrap_or(0);
+        let listed = self.0.list_memberships(&organization, &filter, from, size_in(page_size)?)?;
+        let memberships = listed.views.into_iter().map(|view| membership_out(&organization, view)).collect();
+        Ok(proto::ListMembershipsResponse { memberships, next_page_token: token_out("memberships", listed.next) })
+    }
+
+    async fn change_membership(
+        &self,
+        caller: &Caller,
+        message: proto::UpdateMembershipRequest,
+    ) -> Result<proto::UpdateMembershipResponse, Error> {
+        let proto::UpdateMembershipRequest { membership, update_mask } = message;
+        let mask = Mask::of(update_mask, &["policy"])?;
+        let proto::Membership {
+            organization_id,
+            team_id,
+            member_id,
+            policy,
+            create_time: _,
+            update_time: _,
+            limits: _,
+        } = required("membership", membership)?;
+        let organization = OrganizationId::parse("membership.organization_id", &organization_id)?;
+        let team = TeamId::parse("membership.team_id", &team_id)?;
+        let member = MemberId::parse("membership.member_id", &member_id)?;
+        let policy = mask.pick("policy", || policy_in("membership.policy", policy))?;
+        let view = self.0.update_membership(caller, &organization, (&team, &member), policy).await?;
+        Ok(proto::UpdateMembershipResponse { membership: Some(membership_out(&organization, view)) })
+    }
+
+    async fn leave(
+        &self,
+        caller: &Caller,
+        message: proto::DeleteMembershipRequest,
+    ) -> Result<proto::DeleteMembershipResponse, Error> {
+        let proto::DeleteMembershipRequest { organization_id, team_id, member_id } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let (team, member) = (TeamId::parse("team_id", &team_id)?, MemberId::parse("member_id", &member_id)?);
+        self.0.delete_membership(caller, &organization, &team, &member).await?;
+        Ok(proto::DeleteMembershipResponse {})
+    }
+}
+
+fn out(organization: &OrganizationId, view: View<Team>) -> proto::Team {
+    let View { entity, policy, limits } = view;
+    let Team { id, name, disabled, deleted: _, create_time, update_time } = entity;
+    proto::Team {
+        organization_id: organization.to_string(),
+        id: id.to_string(),
+        name,
+        disabled,
+        policy: Some(policy_out(&policy)),
+        create_time: Some(timestamp_out(create_time)),
+        update_time: Some(timestamp_out(update_time)),
+        limits: limit_states(&limits),
+    }
+}
+
+fn membership_out(organization: &OrganizationId, view: View<Membership>) -> proto::Membership {
+    let View { entity, policy, limits } = view;
+    let Membership { team, member, deleted: _, create_time, update_time } = entity;
+    proto::Membership {
+        organization_id: organization.to_string(),
+        team_id: team.to_string(),
+        member_id: member.to_string(),
+        policy: Some(policy_out(&policy)),
+        create_time: Some(timestamp_out(create_time)),
+        update_time: Some(timestamp_out(update_time)),
+        limits: limit_states(&limits),
+    }
+}
