@@ -72,13 +72,15 @@ impl Usage {
             && self.cost.unwrap_or_default() >= earlier.cost.unwrap_or_default()
     }
 
-    /// The larger of each count; what it costs follows from elsewhere.
+    /// The larger of each count, with an input that has room for its cached parts; what it costs follows from elsewhere.
     #[must_use]
     pub fn at_least(&self, other: &Self) -> Self {
+        let cached_input_tokens = self.cached_input_tokens.max(other.cached_input_tokens);
+        let cache_write_tokens = self.cache_write_tokens.max(other.cache_write_tokens);
         Self {
-            input_tokens: self.input_tokens.max(other.input_tokens),
-            cached_input_tokens: self.cached_input_tokens.max(other.cached_input_tokens),
-            cache_write_tokens: self.cache_write_tokens.max(other.cache_write_tokens),
+            input_tokens: self.input_tokens.max(other.input_tokens).max(cached_input_tokens + cache_write_tokens),
+            cached_input_tokens,
+            cache_write_tokens,
             output_tokens: self.output_tokens.max(other.output_tokens),
             requests: self.requests.max(other.requests),
             cost: self.cost.max(other.cost),

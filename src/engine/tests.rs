@@ -7,6 +7,8 @@ mod extension;
 mod fixture;
 mod forgotten;
 mod idempotency;
+mod model;
+mod naive;
 mod quotas;
 mod refusals;
 mod revocation;

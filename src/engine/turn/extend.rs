@@ -40,22 +40,27 @@ impl Turn<'_> {
         check_growth(reservation, extend)?;
         let (admit_time, reserved, held) =
             (reservation.admit_time, Arc::clone(&reservation.reserved), reservation.held);
-        let (mut usage, mut target) = (reservation.usage, held);
-        if let Some(estimate) = extend.estimate {
-            let amounts = self.priced(&reserved, &estimate, held)?;
-            (usage, target) = (estimate, amounts.max(target));
-        }
+        let (reservation_usage, expire_before) = (reservation.usage, reservation.expire_time);
+        let mut usage = extend.estimate.unwrap_or(reservation_usage);
         let progress = match extend.usage_so_far {
             None => None,
             Some(so_far) => Some((so_far, self.priced(&reserved, &so_far, held)?)),
         };
+        let mut target = held;
         if let Some((so_far, amounts)) = progress {
             usage = usage.at_least(&so_far);
             target = target.max(amounts);
         }
+        // All of what is held for, so that charging the hold books neither more nor less than it.
+        if usage != reservation_usage {
+            target = target.max(self.priced(&reserved, &usage, held)?);
+        }
         let violations = self.failing_extension(&reserved, target.minus(held));
         if !violations.is_empty() {
-            return Ok(Err(Denial::of(violations)));
+            let mut denial = Denial::of(violations);
+            // Who waits until the hold has expired has waited in vain.
+            denial.retry_after = denial.retry_after.filter(|wait| self.now + *wait < expire_before);
+            return Ok(Err(denial));
         }
         let expire_time = (self.now + extend.ttl).min(admit_time + MAX_TTL);
         self.emit(Event::Extended(Box::new(Extended { reservation: no, expire_time, usage, held: target, progress })));
@@ -96,7 +101,10 @@ impl Turn<'_> {
             let asked = amount_in(touch.unit, more);
             let standing = entry.standing_in(touch.window, self.now);
             if asked > 0 && !entry.admits(&standing, asked) {
-                violations.push(entry.violation(&standing, asked, self.now, organization));
+                let mut violation = entry.violation(&standing, asked, self.now, organization);
+                // The window that it was admitted in never starts over for it.
+                violation.wait = violation.wait.filter(|_| !touch.unit.is_budget());
+                violations.push(violation);
             }
         }
         violations.sort_by_key(|violation| violation.code);

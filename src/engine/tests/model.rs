@@ -1,0 +1,385 @@
+//! The engine against the naive model: random operations, steps of time, crashes and recoveries. After each step both must
+//! give the same answer and stand the same.
+
+use proptest::prelude::*;
+
+use super::{
+    fixture::*,
+    naive::{Answer, Naive, Spot, Use},
+};
+use crate::{
+    domain::{
+        decision::ReservationState,
+        entity::{ExpiryPolicy, WalletMode},
+        event::Event,
+        id::{DEFAULT_TEAM, KeyId, MemberId, RequestId, TeamId},
+        money::{Factor, Nanos},
+        operation::{Charge, Commit, Extend, Reserve},
+        policy::{Limit, Models, Place, Policy},
+        price::Price,
+        reservation_id::ReservationNo,
+        time::{Span, Timestamp},
+        usage::Usage,
+    },
+    engine::{
+        state::OrganizationState,
+        turn::{Forgotten, KeyChange, MemberChange, OrganizationChange, TeamChange},
+    },
+};
+use answer::{answered, charged, conflicted, decided};
+use operation::{MODELS, Operation, any_limits, any_operation};
+
+mod answer;
+mod operation;
+
+pub(super) const KEY_IDS: [&str; 3] = [KEY, "k2", "k3"];
+const MEMBERS: [&str; 2] = ["ann", "bob"];
+const TEAMS: [&str; 2] = [DEFAULT_TEAM, "red"];
+/// Every place of the organization.
+const SPOTS: [Spot; 11] = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0)];
+
+struct Model {
+    world: World,
+    naive: Naive,
+    /// Reservations that a crash forgot.
+    lost: Vec<Use>,
+    /// How everything was before each of the last steps that a crash may undo: number of records, model.
+    undurable: Vec<(usize, Naive)>,
+    snapshots: Vec<(usize, Vec<u8>)>,
+    steps: usize,
+}
+
+fn place((kind, which): Spot) -> Place {
+    let (member, team) = super::naive::KEYS[which.min(2)];
+    let member_id = |at: usize| MemberId::trusted(MEMBERS[at]);
+    let team_id = |at: usize| TeamId::trusted(TEAMS[at]);
+    match kind {
+        0 => Place::Key(KeyId::trusted(KEY_IDS[which])),
+        1 => Place::Membership(team_id(team), member_id(member)),
+        2 => Place::Member(member_id(which)),
+        3 => Place::Team(team_id(which)),
+        _ => Place::Organization,
+    }
+}
+
+impl Model {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.add_team("red");
+        world.add_member("bob", &["red"]);
+        let (red, ann) = (TeamId::trusted("red"), MemberId::trusted("ann"));
+        world.turn(|turn| turn.create_membership(&red, &ann, &Policy::default())).unwrap();
+        world.add_key("k2", "ann", "red");
+        world.add_key("k3", "bob", "red");
+        let naive = Naive::new(NOON);
+        let (lost, undurable, snapshots) = (Vec::new(), Vec::new(), Vec::new());
+        let mut model = Self { world, naive, lost, undurable, snapshots, steps: 0 };
+        model.set_price(0, 700_000, 1_300_000, 1);
+        model.set_price(1, 0, 0, 0);
+        model
+    }
+
+    fn set_price(&mut self, at: usize, input: i64, output: i64, per_request: i64) {
+        let (input, output, per_request) = (Nanos::new(input), Nanos::new(output), Nanos::new(per_request));
+        let price = Price { input, cached_input: Nanos::new(100_000), cache_write: input, output, per_request };
+        self.world.set_price(MODELS[at], price);
+        self.naive.prices.insert(MODELS[at], price);
+    }
+
+    fn step(&mut self, operation: &Operation) {
+        self.steps += 1;
+        let before = (self.world.records.len(), self.naive.clone());
+        let (engine, naive) = self.run(operation);
+        assert_eq!(engine, naive, "left the engine, right the model, of {operation:?}");
+        self.compare();
+        if !operation.is_durable() {
+            self.undurable.push(before);
+        } else if !matches!(operation, Operation::Crash(_) | Operation::Snapshot) {
+            self.undurable.clear();
+        }
+    }
+
+    fn run(&mut self, operation: &Operation) -> (Answer, Answer) {
+        match operation {
+            Operation::Wait(micros) => {
+                self.world.advance(Span::micros(*micros));
+                self.naive.now += micros;
+                (Answer::Done, Answer::Done)
+            }
+            Operation::Reserve { key, ask } => {
+                let request = RequestId::trusted(format!("r{}", self.steps));
+                self.reserve(*key, &Reserve { request, ..ask.clone() })
+            }
+            Operation::Again { which, altered } => self.again(*which, *altered),
+            Operation::Commit { which, commit, repeat } => {
+                self.on(*which, |model, no| model.commit(no, commit, *repeat))
+            }
+            Operation::Release { which, reason } => self.on(*which, |model, no| {
+                let text = if *reason { "why" } else { "" };
+                let engine = model.world.turn(|turn| turn.release(no, &text.into()));
+                let engine = engine.map_or_else(|e| conflicted(&e), |(_, replayed)| Answer::Released { replayed });
+                (engine, model.naive.release(no, *reason))
+            }),
+            Operation::Extend { which, ttl, so_far, more } => {
+                self.on(*which, |model, no| model.extend(no, *ttl, *so_far, *more))
+            }
+            Operation::Charge { key, charge, back } => {
+                let occurred_at = back.map(|back| self.world.now - Span::micros(back));
+                let request = RequestId::trusted(format!("c{}", self.steps));
+                self.charge(*key, &Charge { request, occurred_at, ..charge.clone() })
+            }
+            Operation::TopUp(amount) => {
+                let request = RequestId::trusted(format!("t{}", self.steps));
+                let answer = self.world.turn(|turn| turn.top_up(&request, Nanos::new(*amount), "", 1)).unwrap();
+                let engine = Answer::ToppedUp { balance: answer.0.balance.get(), replayed: answer.1 };
+                (engine, self.naive.top_up(&request, *amount))
+            }
+            Operation::Crash(lose) => self.crash(*lose),
+            Operation::Snapshot => {
+                let bytes = postcard::to_allocvec(&self.world.state).unwrap();
+                self.snapshots.push((self.world.records.len(), bytes));
+                (Answer::Done, Answer::Done)
+            }
+            control => self.control(control),
+        }
+    }
+
+    fn reserve(&mut self, key: usize, ask: &Reserve) -> (Answer, Answer) {
+        let engine = self.world.reserve_as(KEY_IDS[key], ask);
+        let no = engine.as_ref().ok().and_then(|decision| decision.as_ref().ok()).map(|granted| granted.reservation);
+        let naive = self.naive.reserve(key, ask, no);
+        if let (Answer::Granted { replayed: true, .. }, Some(no)) = (&naive, no) {
+            let used = &self.naive.uses[self.naive.find(no).unwrap()];
+            assert_eq!(used.reserve.as_ref().unwrap().1.request, ask.request, "a replay of the same reservation");
+        }
+        (decided(engine), naive)
+    }
+
+    fn charge(&mut self, key: usize, charge: &Charge) -> (Answer, Answer) {
+        let id = KeyId::trusted(KEY_IDS[key]);
+        let at = self.world.state.keys.place(&id).unwrap();
+        let engine = self.world.turn(|turn| turn.charge(at, charge, charge.fingerprint(&id)));
+        (answered(engine.map(|decision| decision.map(|answer| charged(&answer)))), self.naive.charge(key, charge))
+    }
+
+    /// A request id that was used before, with its content or other.
+    fn again(&mut self, which: usize, altered: bool) -> (Answer, Answer) {
+        let uses = &self.naive.uses;
+        let Some(used) = uses.iter().rev().nth(which % uses.len().max(1)) else { return (Answer::Done, Answer::Done) };
+        if let Some((key, mut ask)) = used.reserve.clone() {
+            ask.usage.input_tokens += u64::from(altered);
+            self.reserve(key, &ask)
+        } else if let Some((key, mut charge)) = used.charge.clone() {
+            charge.usage.input_tokens += u64::from(altered);
+            self.charge(key, &charge)
+        } else {
+            (Answer::Done, Answer::Done)
+        }
+    }
+
+    /// An operation on a reservation, restored first where a crash forgot it.
+    fn on(&mut self, which: usize, act: impl FnOnce(&mut Self, ReservationNo) -> (Answer, Answer)) -> (Answer, Answer) {
+        let lost = self.lost.iter().filter_map(|used| used.no);
+        let known = self.naive.uses.iter().filter_map(|used| used.no);
+        let all: Vec<_> = lost.chain(known).collect();
+        let Some(no) = all.iter().rev().nth(which % all.len().max(1)).copied() else {
+            return (Answer::Done, Answer::Done);
+        };
+        let is_lost = self.naive.find(no).is_none();
+        assert_eq!(self.world.state.reservation(no).is_none(), is_lost);
+        assert_eq!(self.world.state.was_forgotten(no, self.world.epoch), is_lost);
+        if is_lost {
+            let used = self.lost.iter().find(|used| used.no == Some(no)).unwrap().clone();
+            let forgotten = Forgotten {
+                no,
+                key: KeyId::trusted(KEY_IDS[used.key]),
+                model: used.model.clone(),
+                admit_time: Timestamp::from_micros(used.admit),
+            };
+            let engine = self.world.turn(|turn| turn.restore(&forgotten)).map_err(|e| conflicted(&e));
+            let naive = self.naive.restore(&used);
+            assert_eq!(engine, naive);
+            if let (Err(engine), Err(naive)) = (engine, naive) {
+                return (engine, naive);
+            }
+        }
+        act(self, no)
+    }
+
+    fn commit(&mut self, no: ReservationNo, commit: &Commit, repeat: bool) -> (Answer, Answer) {
+        let used = &self.naive.uses[self.naive.find(no).unwrap()];
+        let before = used.settled.as_ref().and_then(|(commit, _)| commit.clone()).filter(|_| repeat);
+        let commit = before.unwrap_or_else(|| commit.clone());
+        let engine = self.world.try_commit(no, &commit);
+        (engine.map_or_else(|e| conflicted(&e), |answer| charged(&answer)), self.naive.commit(no, &commit))
+    }
+
+    fn extend(
+        &mut self,
+        no: ReservationNo,
+        ttl: Span,
+        so_far: Option<Usage>,
+        more: Option<(u64, u64)>,
+    ) -> (Answer, Answer) {
+        let used = &self.naive.uses[self.naive.find(no).unwrap()];
+        let grown = |(input, output): (u64, u64)| Usage {
+            input_tokens: used.usage.input_tokens + input,
+            output_tokens: (used.usage.output_tokens + output).saturating_sub(1),
+            cost: used.usage.cost.map(|cost| cost + Nanos::new(i64::try_from(input).unwrap())),
+            requests: used.usage.requests.max(1),
+            ..used.usage
+        };
+        let extend = Extend { ttl, usage_so_far: so_far, estimate: more.map(grown) };
+        let engine = self.world.extend(no, &extend);
+        let naive = self.naive.extend(no, &extend);
+        (decided(engine), naive)
+    }
+
+    fn control(&mut self, operation: &Operation) -> (Answer, Answer) {
+        let (world, naive) = (&mut self.world, &mut self.naive);
+        match operation {
+            Operation::Policy(spot, limits) => {
+                let engine = world.set_policy(&place(*spot), limits.clone());
+                let engine = engine.map_or_else(|e| conflicted(&e), |()| Answer::Done);
+                return (engine, naive.set_policy(*spot, limits.clone()));
+            }
+            Operation::Switch(spot, off) => {
+                let disabled = Some(*off);
+                world
+                    .turn(|turn| match place(*spot) {
+                        Place::Key(id) => turn.update_key(&id, KeyChange { disabled, ..Default::default() }),
+                        Place::Member(id) => turn.update_member(&id, MemberChange { disabled, ..Default::default() }),
+                        Place::Team(id) => turn.update_team(&id, TeamChange { disabled, ..Default::default() }),
+                        _ => turn.update_organization(OrganizationChange { disabled, ..Default::default() }),
+                    })
+                    .unwrap();
+                naive.off.insert(*spot, *off);
+            }
+            Operation::KeyEnd(key, after) => {
+                let end = after.map(|after| world.now + Span::micros(after));
+                let change = KeyChange { expire_time: Some(end), ..Default::default() };
+                world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change)).unwrap();
+                naive.key_ends[*key] = end.map(Timestamp::micros);
+            }
+            Operation::KeyModels(key, models) => {
+                let models = Models::checked("models", models.iter().map(|at| model(MODELS[*at])).collect()).unwrap();
+                let change = KeyChange { models: Some(models.clone()), ..Default::default() };
+                world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change)).unwrap();
+                naive.key_models[*key] = models;
+            }
+            Operation::Factor(nanos) => {
+                let credit_factor = Some(Factor::trusted(Nanos::new(*nanos)));
+                world.organization(OrganizationChange { credit_factor, ..Default::default() });
+                naive.factor = *nanos;
+            }
+            Operation::Wallet(on) => {
+                let mode = if *on { WalletMode::Enforced } else { WalletMode::Off };
+                world.organization(OrganizationChange { wallet_mode: Some(mode), ..Default::default() });
+                naive.enforced = *on;
+            }
+            Operation::ChargeHeld(on) => {
+                let policy = if *on { ExpiryPolicy::ChargeHeld } else { ExpiryPolicy::Release };
+                world.organization(OrganizationChange { expiry_policy: Some(policy), ..Default::default() });
+                naive.charge_held = *on;
+            }
+            Operation::Price(at, input, output) => self.set_price(*at, *input, *output, 1),
+            _ => unreachable!("no operation of the control plane"),
+        }
+        self.naive.stop();
+        (Answer::Done, Answer::Done)
+    }
+
+    /// A crash that loses at most `lose` of the steps that nobody waited for.
+    fn crash(&mut self, lose: usize) -> (Answer, Answer) {
+        let lose = lose.min(self.undurable.len());
+        let live = self.world.state.clone();
+        let mut kept = self.world.records.len();
+        if lose > 0 {
+            let (records, earlier) = self.undurable[self.undurable.len() - lose].clone();
+            let gone = self.naive.uses.iter().filter(|used| used.no.is_some_and(|no| earlier.find(no).is_none()));
+            let new = gone.filter(|used| self.lost.iter().all(|lost| lost.no != used.no));
+            let new: Vec<_> = new.cloned().collect();
+            self.lost.extend(new);
+            let (now, prices) = (self.naive.now, self.naive.prices.clone());
+            self.naive = Naive { now, prices, ..earlier };
+            kept = records;
+        }
+        self.world.crash(kept);
+        self.snapshots.retain(|(at, _)| *at <= kept);
+        if lose == 0 {
+            assert_eq!(self.world.state, live, "replay from the first record");
+        }
+        for (at, bytes) in &self.snapshots {
+            let mut state: OrganizationState = postcard::from_bytes(bytes).unwrap();
+            for record in &self.world.records[*at..] {
+                state.apply(record).unwrap();
+            }
+            assert_eq!(state, self.world.state, "a snapshot and the records after it");
+        }
+        self.undurable.clear();
+        (Answer::Done, Answer::Done)
+    }
+
+    /// Both stand the same.
+    fn compare(&self) {
+        let (state, naive) = (&self.world.state, &self.naive);
+        for spot in SPOTS {
+            let numbers = state.limits_of(&place(spot)).iter().copied();
+            let engine: Vec<_> = state.limit_states(numbers, None, self.world.now).map(|l| (l.spent, l.held)).collect();
+            let defs = naive.policies.get(&spot).cloned().unwrap_or_default();
+            let expected: Vec<_> = defs.iter().map(|def| naive.standing(*def, naive.now)).collect();
+            assert_eq!(engine, expected, "spent and held at {spot:?}");
+        }
+        assert_eq!(state.wallet.balance.get(), naive.balance());
+        assert_eq!(state.wallet.held.get(), naive.wallet_held());
+        assert_eq!(state.entry, naive.entry);
+        let open: Vec<_> = naive.uses.iter().filter(|used| used.state == ReservationState::Open).collect();
+        assert_eq!(state.open_count(), open.len());
+        for used in open {
+            let reservation = state.reservation(used.no.unwrap()).unwrap();
+            assert_eq!(reservation.held, used.held);
+            assert_eq!(reservation.expire_time.micros(), used.expire);
+            assert_eq!(reservation.revoked.as_ref().map(|revoked| revoked.0.code), used.revoked);
+        }
+    }
+
+    /// The history adds up.
+    fn audit(&self) {
+        let (mut entry, mut balance) = (0, Nanos::ZERO);
+        for (at, record) in self.world.records.iter().enumerate() {
+            assert_eq!(record.sequence, at as u64 + 1);
+            let (number, delta, after) = match &record.event {
+                Event::Settled(settled) => (settled.entry, settled.wallet, settled.balance),
+                Event::ToppedUp(top_up) => (Some(top_up.entry), top_up.amount, top_up.balance),
+                _ => continue,
+            };
+            entry += u64::from(number.is_some());
+            balance += delta;
+            assert_eq!((number.unwrap_or(entry), after), (entry, balance));
+        }
+    }
+}
+
+fn any_world() -> impl Strategy<Value = (Vec<Vec<Limit>>, bool, Vec<Operation>)> {
+    let policies = prop::collection::vec(any_limits(), SPOTS.len());
+    (policies, any::<bool>(), prop::collection::vec(any_operation(), 1..90))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_engine_does_what_the_naive_model_does((policies, wallet, operations) in any_world()) {
+        let mut model = Model::new();
+        for (spot, limits) in SPOTS.into_iter().zip(policies) {
+            model.step(&Operation::Policy(spot, limits));
+        }
+        model.step(&Operation::TopUp(300));
+        model.step(&Operation::Wallet(wallet));
+        for operation in &operations {
+            model.step(operation);
+        }
+        model.step(&Operation::Crash(0));
+        model.audit();
+    }
+}

@@ -1,0 +1,281 @@
+//! The rules once more, the slow and obvious way: keeps every admission and charge for ever and adds them up whenever
+//! something is to be known. Shares values with the engine, but no arithmetic, windows, counters or state.
+
+use std::collections::BTreeMap;
+
+use crate::domain::{
+    decision::{DenialCode, ReservationState},
+    id::{Model, RequestId},
+    money::Nanos,
+    operation::{Charge, Commit, Reserve},
+    period::Period,
+    policy::{Limit, Models, Unit},
+    price::Price,
+    reservation_id::ReservationNo,
+    time::Timestamp,
+    usage::{Amounts, Usage},
+};
+
+mod decide;
+mod settle;
+
+pub(super) const SECOND: i64 = 1_000_000;
+pub(super) const DAY: i64 = 86_400 * SECOND;
+
+/// A place of the path: kind (key, membership, member, team, organization) and which of them.
+pub(super) type Spot = (usize, usize);
+
+/// The member and team of each key.
+pub(super) const KEYS: [(usize, usize); 3] = [(0, 0), (0, 1), (1, 1)];
+
+/// The places of a key's path. Each key has a membership of its own.
+pub(super) fn path(key: usize) -> [Spot; 5] {
+    let (member, team) = KEYS[key];
+    [(0, key), (1, key), (2, member), (3, team), (4, 0)]
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Def {
+    pub spot: Spot,
+    pub limit: Limit,
+}
+
+/// One admission: a reservation or a charge.
+#[derive(Debug, Clone)]
+pub(super) struct Use {
+    pub no: Option<ReservationNo>,
+    pub reserve: Option<(usize, Reserve)>,
+    pub charge: Option<(usize, Charge)>,
+    pub key: usize,
+    pub model: Model,
+    pub price: Option<Price>,
+    pub factor: i64,
+    pub wallet: bool,
+    pub admit: i64,
+    /// What it counts on, as places in [`Naive::defs`].
+    pub defs: Vec<usize>,
+    /// As granted.
+    pub granted: (Amounts, i64, u64),
+    pub usage: Usage,
+    pub held: Amounts,
+    pub expire: i64,
+    pub progress: Option<(Usage, Amounts)>,
+    pub revoked: Option<DenialCode>,
+    pub state: ReservationState,
+    pub booked: Vec<(Usage, Amounts)>,
+    /// Tokens and requests by the second in which they count.
+    pub posts: Vec<(i64, i64, i64)>,
+    pub settled: Option<(Option<Commit>, Answer)>,
+    pub released: Option<bool>,
+}
+
+/// What an operation answers, of both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    Granted { held: Amounts, expire: i64, output: u64, replayed: bool, state: ReservationState },
+    Denied { code: DenialCode, wait: Option<i64>, violations: Vec<Failing> },
+    Charged { charged: Amounts, overage: Amounts, late: bool, replayed: bool, entry: u64, balance: i64 },
+    Released { replayed: bool },
+    ToppedUp { balance: i64, replayed: bool },
+    Conflict(&'static str),
+    Done,
+}
+
+/// A violation: code, what fails, and its max, spent, held, asked and reset.
+pub(super) type Failing = (DenialCode, String, Option<Numbers>);
+pub(super) type Numbers = (i64, i64, i64, i64, Option<i64>);
+
+#[derive(Debug, Clone)]
+pub(super) struct Naive {
+    /// Every limit that ever was.
+    pub defs: Vec<Def>,
+    /// Those that are, by place.
+    pub policies: BTreeMap<Spot, Vec<usize>>,
+    pub uses: Vec<Use>,
+    pub top_ups: Vec<(RequestId, i64, i64)>,
+    pub prices: BTreeMap<&'static str, Price>,
+    pub off: BTreeMap<Spot, bool>,
+    pub key_ends: [Option<i64>; 3],
+    pub key_models: [Models; 3],
+    pub factor: i64,
+    pub enforced: bool,
+    pub charge_held: bool,
+    pub entry: u64,
+    pub now: i64,
+}
+
+impl Naive {
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            defs: Vec::new(),
+            policies: BTreeMap::new(),
+            uses: Vec::new(),
+            top_ups: Vec::new(),
+            prices: BTreeMap::new(),
+            off: BTreeMap::new(),
+            key_ends: [None; 3],
+            key_models: Default::default(),
+            factor: 1_000_000_000,
+            enforced: false,
+            charge_held: false,
+            entry: 0,
+            now: now.micros(),
+        }
+    }
+
+    /// Start and end of the window that an instant falls into.
+    pub(super) fn window(period: Period, at: i64) -> (i64, Option<i64>) {
+        let span = |offset: i64, length: i64| {
+            let start = (at + offset).div_euclid(length) * length - offset;
+            (start, Some(start + length))
+        };
+        match period {
+            Period::OneTime => (0, None),
+            Period::Daily { zone } if zone.name() == "Asia/Tokyo" => span(9 * 3600 * SECOND, DAY),
+            Period::Daily { .. } => span(0, DAY),
+            // The epoch was a Thursday.
+            Period::Weekly { start, .. } => span((3 - i64::from(start)) * DAY, 7 * DAY),
+            Period::Every { seconds, anchor } => span(-anchor * SECOND, i64::from(seconds) * SECOND),
+            Period::Monthly { .. } => unreachable!("months have tests of their own"),
+        }
+    }
+
+    pub(super) fn binds(&self, unit: Unit) -> bool {
+        unit != Unit::Credits || self.factor != 0
+    }
+
+    pub(super) fn cost(price: &Price, usage: &Usage) -> i64 {
+        let plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens;
+        let parts = [
+            (plain, price.input, 1),
+            (usage.cached_input_tokens, price.cached_input, 1),
+            (usage.cache_write_tokens, price.cache_write, 1),
+            (usage.output_tokens, price.output, 1),
+            (usage.requests, price.per_request, 1_000_000),
+        ];
+        let millionths: i64 = parts.iter().map(|(n, price, per)| i64::try_from(*n).unwrap() * price.get() * per).sum();
+        millionths / 1_000_000 + i64::from(millionths % 1_000_000 > 0)
+    }
+
+    pub(super) fn amounts(usage: &Usage, usd: i64, factor: i64) -> Amounts {
+        let nanos = i128::from(usd) * i128::from(factor);
+        let credits = i64::try_from(nanos / 1_000_000_000 + i128::from(nanos % 1_000_000_000 > 0)).unwrap();
+        let tokens = i64::try_from(usage.input_tokens + usage.output_tokens).unwrap();
+        let requests = i64::try_from(usage.requests).unwrap();
+        Amounts { usd: Nanos::new(usd), credits: Nanos::new(credits), tokens, requests }
+    }
+
+    /// What an amount is for a limit of this unit.
+    pub(super) fn of(unit: Unit, amounts: &Amounts) -> i64 {
+        match unit {
+            Unit::Usd => amounts.usd.get(),
+            Unit::Credits => amounts.credits.get(),
+            Unit::TokensPerMinute => amounts.tokens,
+            Unit::RequestsPerMinute => amounts.requests,
+            Unit::InFlight => 1,
+        }
+    }
+
+    /// Spent and held on a limit, in the window of an instant.
+    pub(super) fn standing(&self, def: usize, at: i64) -> (i64, i64) {
+        let limit = &self.defs[def].limit;
+        let unit = limit.unit();
+        let on_it = self.uses.iter().filter(|used| used.defs.contains(&def));
+        match (unit, limit.period()) {
+            (Unit::InFlight, _) => (0, i64::try_from(on_it.filter(|used| used.is_open()).count()).unwrap()),
+            (_, None) => {
+                let posts = on_it.flat_map(|used| &used.posts).filter(|(second, ..)| self.counts(*second));
+                let amount = |(_, tokens, requests): &(i64, i64, i64)| {
+                    if unit == Unit::TokensPerMinute { *tokens } else { *requests }
+                };
+                (posts.map(amount).sum(), 0)
+            }
+            (_, Some(period)) => {
+                let window = Self::window(period, at).0;
+                on_it.filter(|used| Self::window(period, used.admit).0 == window).fold((0, 0), |(spent, held), used| {
+                    let booked: i64 = used.booked.iter().map(|(_, amounts)| Self::of(unit, amounts)).sum();
+                    (spent + booked, held + if used.is_open() { Self::of(unit, &used.held) } else { 0 })
+                })
+            }
+        }
+    }
+
+    /// Whether something of this second can lie within the last 60 seconds.
+    pub(super) fn counts(&self, second: i64) -> bool {
+        self.now.div_euclid(SECOND) <= second + 60
+    }
+
+    pub(super) fn balance(&self) -> i64 {
+        let added: i64 = self.top_ups.iter().map(|(_, amount, _)| amount).sum();
+        let paid = self.uses.iter().filter(|used| used.wallet).flat_map(|used| &used.booked);
+        added - paid.map(|(_, amounts)| amounts.usd.get()).sum::<i64>()
+    }
+
+    pub(super) fn wallet_held(&self) -> i64 {
+        self.uses.iter().filter(|used| used.wallet && used.is_open()).map(|used| used.held.usd.get()).sum()
+    }
+
+    pub(super) fn find(&self, no: ReservationNo) -> Option<usize> {
+        self.uses.iter().position(|used| used.no == Some(no))
+    }
+
+    /// Replaces a policy; a limit that counts the same as before keeps its usage.
+    pub(super) fn set_policy(&mut self, spot: Spot, limits: Vec<Limit>) -> Answer {
+        let old = self.policies.get(&spot).cloned().unwrap_or_default();
+        let is_set = |limit: &Limit| old.iter().any(|def| self.defs[*def].limit == *limit);
+        if self.factor == 0 && limits.iter().any(|limit| limit.unit() == Unit::Credits && !is_set(limit)) {
+            return Answer::Conflict("precondition");
+        }
+        let same = |a: &Limit, b: &Limit| a.id() == b.id() && a.unit() == b.unit() && a.period() == b.period();
+        let mut new = Vec::new();
+        for limit in limits {
+            let kept = old.iter().copied().find(|def| same(&self.defs[*def].limit, &limit));
+            let def = kept.unwrap_or(self.defs.len());
+            if kept.is_none() {
+                self.defs.push(Def { spot, limit: limit.clone() });
+            }
+            self.defs[def].limit = limit;
+            new.push(def);
+        }
+        self.policies.insert(spot, new);
+        self.stop();
+        Answer::Done
+    }
+
+    pub(super) fn is_alive(&self, def: usize) -> bool {
+        self.policies.get(&self.defs[def].spot).is_some_and(|defs| defs.contains(&def))
+    }
+
+    /// Whoever holds on what is used up or switched off must stop: first cause first.
+    pub(super) fn stop(&mut self) {
+        let empty = self.enforced && self.balance() <= 0;
+        for at in 0..self.uses.len() {
+            let used = &self.uses[at];
+            if !used.is_open() || used.revoked.is_some() {
+                continue;
+            }
+            let off = |kind: usize| self.off.get(&path(used.key)[kind]).is_some_and(|off| *off);
+            let places = [
+                (0, DenialCode::KeyDisabled),
+                (2, DenialCode::MemberInactive),
+                (3, DenialCode::TeamInactive),
+                (4, DenialCode::OrganizationInactive),
+            ];
+            let switched_off = places.into_iter().find(|(kind, _)| off(*kind)).map(|(_, code)| code);
+            let used_up = |def: &usize| {
+                let limit = &self.defs[*def].limit;
+                let is_budget = limit.unit().is_budget() && self.binds(limit.unit()) && self.is_alive(*def);
+                is_budget && limit.max().is_some_and(|max| self.standing(*def, used.admit).0 >= max)
+            };
+            let spent = used.defs.iter().any(used_up).then_some(DenialCode::BudgetExceeded);
+            let unpaid = (empty && used.wallet).then_some(DenialCode::WalletInsufficient);
+            self.uses[at].revoked = switched_off.or(spent).or(unpaid);
+        }
+    }
+}
+
+impl Use {
+    pub(super) fn is_open(&self) -> bool {
+        self.state == ReservationState::Open
+    }
+}

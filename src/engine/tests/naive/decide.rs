@@ -1,0 +1,175 @@
+//! Admission, by trying.
+
+use super::{Answer, Failing, Naive, SECOND, path};
+use crate::domain::{
+    decision::DenialCode,
+    id::Model,
+    policy::Unit,
+    price::Price,
+    usage::{Amounts, Usage},
+};
+
+/// What is granted.
+pub(in crate::engine::tests) struct Admitted {
+    pub usage: Usage,
+    pub held: Amounts,
+    pub price: Option<Price>,
+    pub defs: Vec<usize>,
+}
+
+pub(super) const CODES: [&str; 5] = ["key", "membership", "member", "team", "organization"];
+
+impl Naive {
+    pub(super) fn price(&self, model: &Model) -> Option<Price> {
+        self.prices.get(model.as_str()).copied()
+    }
+
+    /// What a request of this key for this model counts on.
+    pub(super) fn path_defs(&self, key: usize, model: &Model) -> Vec<usize> {
+        let on_path = path(key).into_iter().flat_map(|spot| self.policies.get(&spot).cloned().unwrap_or_default());
+        let counts = |def: &usize| {
+            let limit = &self.defs[*def].limit;
+            limit.models().include(model) && self.binds(limit.unit())
+        };
+        on_path.filter(counts).collect()
+    }
+
+    pub(super) fn admits(&self, def: usize, at: i64, need: i64) -> bool {
+        let limit = &self.defs[def].limit;
+        let Some(max) = limit.max() else { return true };
+        let (spent, held) = self.standing(def, at);
+        spent + held + need <= max && (!limit.unit().is_budget() || spent < max)
+    }
+
+    pub(super) fn wallet_admits(&self, need: i64) -> bool {
+        self.balance() > 0 && self.wallet_held() + need <= self.balance()
+    }
+
+    fn fits(&self, defs: &[usize], need: &Amounts) -> bool {
+        let all = defs.iter().all(|def| self.admits(*def, self.now, Self::of(self.defs[*def].limit.unit(), need)));
+        all && (!self.enforced || self.wallet_admits(need.usd.get()))
+    }
+
+    /// Codes of what stands in the way before any limit, and where.
+    fn states(&self, key: usize, model: &Model) -> Vec<(DenialCode, String)> {
+        let off = |kind: usize| self.off.get(&path(key)[kind]).is_some_and(|off| *off);
+        let checks = [
+            (off(0), DenialCode::KeyDisabled, 0),
+            (self.key_ends[key].is_some_and(|end| self.now >= end), DenialCode::KeyExpired, 0),
+            (off(2), DenialCode::MemberInactive, 2),
+            (off(3), DenialCode::TeamInactive, 3),
+            (off(4), DenialCode::OrganizationInactive, 4),
+            (!self.key_models[key].include(model), DenialCode::ModelNotAllowed, 0),
+        ];
+        let failing = checks.into_iter().filter(|(fails, ..)| *fails);
+        failing.map(|(_, code, kind)| (code, String::from(CODES[kind]))).collect()
+    }
+
+    pub(super) fn decide(
+        &self,
+        key: usize,
+        model: &Model,
+        usage: &Usage,
+        least: Option<u64>,
+    ) -> Result<Admitted, Answer> {
+        let price = self.price(model).filter(|_| usage.cost.is_none());
+        let priced = |usage: &Usage| {
+            let usd = usage.cost.map(|cost| cost.get()).or(price.map(|price| Self::cost(&price, usage)))?;
+            Some(Self::amounts(usage, usd, self.factor))
+        };
+        let mut states = self.states(key, model);
+        let defs = self.path_defs(key, model);
+        if priced(usage).is_none() {
+            states.push((DenialCode::ModelUnpriced, String::from("key")));
+        }
+        let least = least.filter(|_| price.is_some());
+        if states.is_empty() {
+            let outputs = least.unwrap_or(usage.output_tokens)..=usage.output_tokens;
+            for output_tokens in outputs.rev() {
+                let usage = Usage { output_tokens, ..*usage };
+                let held = priced(&usage).unwrap();
+                if self.fits(&defs, &held) {
+                    return Ok(Admitted { usage, held, price, defs });
+                }
+            }
+        }
+        let smallest = Usage { output_tokens: least.unwrap_or(usage.output_tokens), ..*usage };
+        let need = priced(&smallest);
+        Err(self.denial(key, states, &defs, &smallest, need))
+    }
+
+    fn denial(
+        &self,
+        key: usize,
+        states: Vec<(DenialCode, String)>,
+        defs: &[usize],
+        usage: &Usage,
+        need: Option<Amounts>,
+    ) -> Answer {
+        let mut violations: Vec<(Failing, Option<i64>)> =
+            states.into_iter().map(|(code, at)| ((code, at, None), None)).collect();
+        let counts = Self::amounts(usage, 0, 0);
+        for code in [DenialCode::ConcurrencyExceeded, DenialCode::RateLimitExceeded, DenialCode::BudgetExceeded] {
+            for def in defs {
+                let unit = self.defs[*def].limit.unit();
+                let asked = Self::of(unit, &need.unwrap_or(counts));
+                let is_known = need.is_some() || !unit.is_budget();
+                if self.code(*def) == code && is_known && !self.admits(*def, self.now, asked) {
+                    violations.push(self.failing(*def, self.now, asked));
+                }
+            }
+        }
+        if let Some(need) = need.filter(|need| self.enforced && !self.wallet_admits(need.usd.get())) {
+            violations.push((self.wallet_failing(need.usd.get()), None));
+        }
+        let waits: Option<Vec<i64>> = violations.iter().map(|(_, wait)| *wait).collect();
+        let wait = waits.and_then(|waits| waits.into_iter().max());
+        let in_time = |wait: &i64| self.key_ends[key].is_none_or(|end| self.now + wait < end);
+        let code = violations[0].0.0;
+        let violations = violations.into_iter().map(|(failing, _)| failing).collect();
+        Answer::Denied { code, wait: wait.filter(in_time), violations }
+    }
+
+    pub(super) fn wallet_failing(&self, asked: i64) -> Failing {
+        let numbers = (self.balance(), 0, self.wallet_held(), asked, None);
+        (DenialCode::WalletInsufficient, String::from("wallet"), Some(numbers))
+    }
+
+    pub(super) fn code(&self, def: usize) -> DenialCode {
+        match self.defs[def].limit.unit() {
+            Unit::InFlight => DenialCode::ConcurrencyExceeded,
+            Unit::RequestsPerMinute | Unit::TokensPerMinute => DenialCode::RateLimitExceeded,
+            Unit::Usd | Unit::Credits => DenialCode::BudgetExceeded,
+        }
+    }
+
+    /// A limit that fails, with the wait until it doesn't.
+    pub(super) fn failing(&self, def: usize, at: i64, asked: i64) -> (Failing, Option<i64>) {
+        let limit = &self.defs[def].limit;
+        let max = limit.max().unwrap();
+        let (spent, held) = self.standing(def, at);
+        let (wait, reset) = match limit.period() {
+            Some(period) => {
+                let end = Self::window(period, at).1;
+                (end.filter(|_| asked <= max && max > 0).map(|end| end - self.now), end)
+            }
+            None if limit.unit() == Unit::InFlight => ((max > 0).then_some(SECOND), None),
+            None => {
+                let wait = self.rate_wait(def, asked);
+                (wait, wait.map(|wait| self.now + wait))
+            }
+        };
+        let name = format!("{}/{}", CODES[self.defs[def].spot.0], limit.id());
+        ((self.code(def), name, Some((max, spent, held, asked, reset))), wait)
+    }
+
+    /// Tries each instant at which something slides out.
+    fn rate_wait(&self, def: usize, asked: i64) -> Option<i64> {
+        let on_it = self.uses.iter().filter(|used| used.defs.contains(&def)).flat_map(|used| &used.posts);
+        let mut instants: Vec<i64> =
+            on_it.filter(|(second, ..)| self.counts(*second)).map(|(second, ..)| (second + 61) * SECOND).collect();
+        instants.sort_unstable();
+        let fits = |now: &i64| Self { now: *now, ..self.clone() }.admits(def, *now, asked);
+        instants.into_iter().find(fits).map(|instant| instant - self.now)
+    }
+}

@@ -1,0 +1,384 @@
+//! What happens to admissions.
+
+use super::{Answer, DAY, Naive, SECOND, Use, decide::Admitted};
+use crate::domain::{
+    decision::{DenialCode, ReservationState},
+    id::{Model, RequestId},
+    operation::{Charge, Commit, Extend, Reserve},
+    policy::Unit,
+    reservation_id::ReservationNo,
+    usage::{Amounts, Usage},
+};
+
+fn conflict(name: &'static str) -> Answer {
+    Answer::Conflict(name)
+}
+
+fn granted(used: &Use, replayed: bool) -> Answer {
+    let (held, expire, output) = used.granted;
+    let state = match used.state {
+        ReservationState::Open if used.revoked.is_some() => ReservationState::Revoked,
+        state => state,
+    };
+    Answer::Granted { held, expire, output, replayed, state }
+}
+
+fn replay(answer: &Answer) -> Answer {
+    let mut answer = answer.clone();
+    if let Answer::Charged { replayed, .. } = &mut answer {
+        *replayed = true;
+    }
+    answer
+}
+
+impl Naive {
+    fn admission(&self, key: usize, model: &Model, admitted: Admitted) -> Use {
+        let Admitted { usage, held, price, defs } = admitted;
+        Use {
+            no: None,
+            reserve: None,
+            charge: None,
+            key,
+            model: model.clone(),
+            price,
+            factor: self.factor,
+            wallet: self.enforced,
+            admit: self.now,
+            defs,
+            granted: (held, 0, usage.output_tokens),
+            usage,
+            held,
+            expire: 0,
+            progress: None,
+            revoked: None,
+            state: ReservationState::Open,
+            booked: Vec::new(),
+            posts: Vec::new(),
+            settled: None,
+            released: None,
+        }
+    }
+
+    /// `no` is the number that the engine gave, if it granted.
+    pub(in super::super) fn reserve(&mut self, key: usize, ask: &Reserve, no: Option<ReservationNo>) -> Answer {
+        self.expire(None);
+        if let Some(used) = self.uses.iter().rev().find(|used| self.took(used, &ask.request)) {
+            let is_same = used.reserve.as_ref() == Some(&(key, ask.clone()));
+            return if is_same { granted(used, true) } else { conflict("reused") };
+        }
+        if self.top_ups.iter().any(|(id, ..)| *id == ask.request) {
+            return conflict("reused");
+        }
+        if ask.min_output_tokens.is_some_and(|least| least > ask.usage.output_tokens) {
+            return conflict("invalid");
+        }
+        let admitted = match self.decide(key, &ask.model, &ask.usage, ask.min_output_tokens) {
+            Ok(admitted) => admitted,
+            Err(denial) => return denial,
+        };
+        let mut used = self.admission(key, &ask.model, admitted);
+        (used.no, used.reserve) = (no, Some((key, ask.clone())));
+        used.expire = self.now + ask.ttl.as_micros();
+        used.granted.1 = used.expire;
+        used.posts.push((self.now.div_euclid(SECOND), used.held.tokens, used.held.requests));
+        let answer = granted(&used, false);
+        self.uses.push(used);
+        answer
+    }
+
+    fn took(&self, used: &Use, request: &RequestId) -> bool {
+        let reserved = used.reserve.as_ref().map(|(_, ask)| &ask.request);
+        reserved.or(used.charge.as_ref().map(|(_, charge)| &charge.request)) == Some(request)
+    }
+
+    /// Expires what is due: at most 64, and the target.
+    pub(in super::super) fn expire(&mut self, target: Option<ReservationNo>) {
+        let is_due = |used: &Use, now: i64| used.is_open() && used.expire <= now;
+        for _ in 0..64 {
+            let due = self.uses.iter().enumerate().filter(|(_, used)| is_due(used, self.now));
+            let Some((at, _)) = due.min_by_key(|(_, used)| (used.expire, used.no)) else { return };
+            self.expire_one(at);
+        }
+        if let Some(at) = target.and_then(|no| self.find(no)).filter(|at| is_due(&self.uses[*at], self.now)) {
+            self.expire_one(at);
+        }
+    }
+
+    fn expire_one(&mut self, at: usize) {
+        let used = &self.uses[at];
+        let holds = used.held != Amounts::ZERO;
+        let owed = if self.charge_held && holds { Some((used.usage, used.held)) } else { used.progress };
+        match owed {
+            Some((usage, total)) => drop(self.book(at, usage, total, ReservationState::Expired)),
+            None => self.close(at, &Amounts::ZERO, ReservationState::Expired),
+        }
+    }
+
+    /// Ends the hold; what was counted of it and isn't charged goes, as far as it still counts.
+    fn close(&mut self, at: usize, charged: &Amounts, state: ReservationState) {
+        let own = if self.uses[at].is_open() { self.uses[at].held } else { Amounts::ZERO };
+        self.post(at, charged.minus(own));
+        self.uses[at].state = state;
+    }
+
+    fn post(&mut self, at: usize, change: Amounts) {
+        let admitted = self.uses[at].admit.div_euclid(SECOND);
+        let counts = self.counts(admitted);
+        let now = self.now.div_euclid(SECOND);
+        let late = |n: i64| n.max(0);
+        let post = if counts {
+            (admitted, change.tokens, change.requests)
+        } else {
+            (now, late(change.tokens), late(change.requests))
+        };
+        self.uses[at].posts.push(post);
+    }
+
+    fn book(&mut self, at: usize, usage: Usage, total: Amounts, state: ReservationState) -> Answer {
+        let used = &self.uses[at];
+        let late = used.state == ReservationState::Expired;
+        let booked = used.booked.iter().fold(total, |rest, (_, before)| rest.minus(*before));
+        let own = if used.is_open() { used.held } else { Amounts::ZERO };
+        let overage = self.overage(at, &booked, &own);
+        let same_counts = used
+            .booked
+            .last()
+            .is_some_and(|(before, _)| Usage { cost: None, ..*before } == Usage { cost: None, ..usage });
+        let is_nothing = late && booked == Amounts::ZERO && same_counts;
+        self.close(at, &booked, state);
+        self.uses[at].booked.push((usage, booked));
+        self.entry += u64::from(!is_nothing);
+        let entry = if is_nothing { 0 } else { self.entry };
+        self.stop();
+        Answer::Charged { charged: total, overage, late, replayed: false, entry, balance: self.balance() }
+    }
+
+    /// What wasn't held and stands above a cap then.
+    fn overage(&self, at: usize, booked: &Amounts, own: &Amounts) -> Amounts {
+        let used = &self.uses[at];
+        let mut over = [0; 5];
+        let grown = self.counts(used.admit.div_euclid(SECOND));
+        for def in used.defs.iter().filter(|def| self.is_alive(**def)) {
+            let limit = &self.defs[*def].limit;
+            let unit = limit.unit();
+            let Some(max) = limit.max().filter(|_| self.binds(unit) && unit != Unit::InFlight) else { continue };
+            let more = Self::of(unit, booked) - Self::of(unit, own);
+            let (spent, held) = self.standing(*def, used.admit);
+            let after = spent + held + if unit.is_budget() || grown { more } else { more.max(0) };
+            let above = (after - max).min(more).max(0);
+            over[unit as usize] = above.max(over[unit as usize]);
+        }
+        if used.wallet {
+            let more = (booked.usd - own.usd).get();
+            let above = self.wallet_held() + more - self.balance();
+            over[Unit::Usd as usize] = over[Unit::Usd as usize].max(above.min(more));
+        }
+        let nanos = |unit: Unit| crate::domain::money::Nanos::new(over[unit as usize]);
+        Amounts {
+            usd: nanos(Unit::Usd),
+            credits: nanos(Unit::Credits),
+            tokens: over[Unit::TokensPerMinute as usize],
+            requests: over[Unit::RequestsPerMinute as usize],
+        }
+    }
+
+    /// Where an operation on a reservation finds it.
+    fn seek(&mut self, no: ReservationNo) -> Result<usize, Answer> {
+        self.expire(Some(no));
+        let at = self.find(no).ok_or(conflict("unknown"))?;
+        if self.now - self.uses[at].admit > DAY { Err(conflict("too old")) } else { Ok(at) }
+    }
+
+    /// What usage of a reservation comes to.
+    fn settled(&self, at: usize, usage: &Usage, other: Option<&Model>) -> Amounts {
+        let used = &self.uses[at];
+        let price = match other {
+            Some(model) => self.price(model).or(used.price),
+            None => used.price.or(self.price(&used.model)),
+        };
+        let by_price = price.map(|price| Self::cost(&price, usage));
+        let usd = usage.cost.map(|cost| cost.get()).or(by_price).unwrap_or(used.held.usd.get());
+        Self::amounts(usage, usd, used.factor)
+    }
+
+    pub(in super::super) fn commit(&mut self, no: ReservationNo, commit: &Commit) -> Answer {
+        let at = match self.seek(no) {
+            Ok(at) => at,
+            Err(answer) => return answer,
+        };
+        match self.uses[at].state {
+            ReservationState::Released => return conflict("released"),
+            ReservationState::Committed => {
+                let (before, answer) = self.uses[at].settled.as_ref().unwrap();
+                return if before.as_ref() == Some(commit) { replay(answer) } else { conflict("otherwise") };
+            }
+            _ => {}
+        }
+        let other = commit.model.as_ref().filter(|model| **model != self.uses[at].model);
+        let total = self.settled(at, &commit.usage, other);
+        let answer = self.book(at, commit.usage, total, ReservationState::Committed);
+        self.uses[at].settled = Some((Some(commit.clone()), answer.clone()));
+        answer
+    }
+
+    pub(in super::super) fn release(&mut self, no: ReservationNo, reason: bool) -> Answer {
+        let at = match self.seek(no) {
+            Ok(at) => at,
+            Err(answer) => return answer,
+        };
+        let used = &self.uses[at];
+        match used.state {
+            ReservationState::Committed => conflict("committed"),
+            ReservationState::Released if used.released == Some(reason) => Answer::Released { replayed: true },
+            ReservationState::Released => conflict("otherwise"),
+            ReservationState::Expired if used.booked.is_empty() => Answer::Released { replayed: true },
+            ReservationState::Expired => conflict("expired"),
+            _ => {
+                self.close(at, &Amounts::ZERO, ReservationState::Released);
+                self.uses[at].released = Some(reason);
+                Answer::Released { replayed: false }
+            }
+        }
+    }
+
+    pub(in super::super) fn extend(&mut self, no: ReservationNo, extend: &Extend) -> Answer {
+        let at = match self.seek(no) {
+            Ok(at) => at,
+            Err(answer) => return answer,
+        };
+        let used = &self.uses[at];
+        let stop = |code| Answer::Denied { code, wait: None, violations: Vec::new() };
+        match used.state {
+            ReservationState::Committed => return conflict("committed"),
+            ReservationState::Released => return conflict("released"),
+            ReservationState::Expired => return stop(DenialCode::ReservationExpired),
+            _ if used.revoked.is_some() => return stop(DenialCode::Revoked),
+            _ => {}
+        }
+        let shrinks = |new: &Usage, old: &Usage| {
+            let counts = |u: &Usage| {
+                let cost = u.cost.map_or(0, |cost| u64::try_from(cost.get()).unwrap());
+                [u.input_tokens, u.cached_input_tokens, u.cache_write_tokens, u.output_tokens, u.requests, cost]
+            };
+            counts(new).iter().zip(counts(old)).any(|(new, old)| *new < old)
+        };
+        let so_far = extend.usage_so_far;
+        if let (Some(new), Some((old, _))) = (&so_far, &used.progress)
+            && shrinks(new, old)
+        {
+            return conflict("invalid");
+        }
+        let (mut usage, mut target) = (used.usage, used.held);
+        if let Some(estimate) = &extend.estimate {
+            let with_progress = so_far.map_or(*estimate, |so_far| estimate.at_least(&so_far));
+            if shrinks(&with_progress, &used.usage) {
+                return conflict("invalid");
+            }
+            usage = *estimate;
+        }
+        let progress = so_far.map(|so_far| (so_far, self.settled(at, &so_far, None)));
+        if let Some((so_far, amounts)) = progress {
+            (usage, target) = (usage.at_least(&so_far), target.max(amounts));
+        }
+        if extend.estimate.is_some() || so_far.is_some() {
+            target = target.max(self.settled(at, &usage, None));
+        }
+        let more = target.minus(used.held);
+        if let Some(denial) = self.extension_denial(at, &more) {
+            return denial;
+        }
+        self.post(at, more);
+        let expire = (self.now + extend.ttl.as_micros()).min(self.uses[at].admit + DAY);
+        let used = &mut self.uses[at];
+        (used.usage, used.held, used.expire) = (usage, target, expire);
+        used.progress = progress.or(used.progress);
+        Answer::Granted {
+            held: target,
+            expire,
+            output: usage.output_tokens,
+            replayed: false,
+            state: ReservationState::Open,
+        }
+    }
+
+    fn extension_denial(&self, at: usize, more: &Amounts) -> Option<Answer> {
+        let used = &self.uses[at];
+        let mut failing = Vec::new();
+        for code in [DenialCode::RateLimitExceeded, DenialCode::BudgetExceeded] {
+            for def in used.defs.iter().filter(|def| self.is_alive(**def) && self.code(**def) == code) {
+                let unit = self.defs[*def].limit.unit();
+                let asked = Self::of(unit, more);
+                if self.binds(unit) && asked > 0 && !self.admits(*def, used.admit, asked) {
+                    let (failing_limit, wait) = self.failing(*def, used.admit, asked);
+                    // The window that it was admitted in never starts over for it.
+                    failing.push((failing_limit, wait.filter(|_| !unit.is_budget())));
+                }
+            }
+        }
+        if used.wallet && more.usd.get() > 0 && !self.wallet_admits(more.usd.get()) {
+            failing.push((self.wallet_failing(more.usd.get()), None));
+        }
+        let code = failing.first()?.0.0;
+        let waits: Option<Vec<i64>> = failing.iter().map(|(_, wait)| *wait).collect();
+        let wait = waits.and_then(|waits| waits.into_iter().max()).filter(|wait| self.now + wait < used.expire);
+        Some(Answer::Denied { code, wait, violations: failing.into_iter().map(|(failing, _)| failing).collect() })
+    }
+
+    pub(in super::super) fn charge(&mut self, key: usize, charge: &Charge) -> Answer {
+        self.expire(None);
+        if let Some(used) = self.uses.iter().rev().find(|used| self.took(used, &charge.request)) {
+            let is_same = used.charge.as_ref() == Some(&(key, charge.clone()));
+            return if is_same { replay(&used.settled.as_ref().unwrap().1) } else { conflict("reused") };
+        }
+        let at = charge.occurred_at.map_or(self.now, |at| at.micros());
+        if at > self.now || self.now - at > DAY || (at != self.now && !charge.already_used) {
+            return conflict("invalid");
+        }
+        let admitted = if charge.already_used {
+            let price = self.price(&charge.model).filter(|_| charge.usage.cost.is_none());
+            let usd = charge.usage.cost.map(|cost| cost.get());
+            let Some(usd) = usd.or(price.map(|price| Self::cost(&price, &charge.usage))) else {
+                let unpriced = DenialCode::ModelUnpriced;
+                let violations = vec![(unpriced, String::from("key"), None)];
+                return Answer::Denied { code: unpriced, wait: None, violations };
+            };
+            let held = Self::amounts(&charge.usage, usd, self.factor);
+            Admitted { usage: charge.usage, held, price, defs: self.path_defs(key, &charge.model) }
+        } else {
+            match self.decide(key, &charge.model, &charge.usage, None) {
+                Ok(admitted) => admitted,
+                Err(denial) => return denial,
+            }
+        };
+        let total = admitted.held;
+        let mut used = self.admission(key, &charge.model, admitted);
+        (used.admit, used.charge, used.state) = (at, Some((key, charge.clone())), ReservationState::Committed);
+        self.uses.push(used);
+        let answer = self.book(self.uses.len() - 1, charge.usage, total, ReservationState::Committed);
+        self.uses.last_mut().unwrap().settled = Some((None, answer.clone()));
+        answer
+    }
+
+    pub(in super::super) fn top_up(&mut self, request: &RequestId, amount: i64) -> Answer {
+        self.expire(None);
+        self.entry += 1;
+        self.top_ups.push((request.clone(), amount, 0));
+        Answer::ToppedUp { balance: self.balance(), replayed: false }
+    }
+
+    /// A hold that a crash forgot, named again.
+    pub(in super::super) fn restore(&mut self, lost: &Use) -> Result<(), Answer> {
+        if self.now - lost.admit > DAY {
+            return Err(conflict("too old"));
+        }
+        let (key, model) = (lost.key, &lost.model);
+        let (price, defs) = (self.price(model), self.path_defs(key, model));
+        let mut used =
+            self.admission(key, model, Admitted { usage: Usage::default(), held: Amounts::ZERO, price, defs });
+        (used.no, used.admit) = (lost.no, lost.admit);
+        used.expire = (self.now + 600 * SECOND).min(lost.admit + DAY);
+        self.uses.push(used);
+        self.stop();
+        Ok(())
+    }
+}
