@@ -15,3 +15,6 @@ pub mod system;
 pub mod table;
 pub mod turn;
 pub mod windows;
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,9 @@
 //! The store never decides anything: it writes down what the events say, exactly once, in one transaction with the journal
 //! position that it has reached.
 
+mod batch;
+pub mod sqlite;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,9 +37,6 @@ pub trait Store: Send + Sync + 'static {
     async fn find_entry(&self, organization: &OrganizationId, request: &RequestId)
     -> Result<Option<Entry>, StoreError>;
 
-    /// The organization's last entry in the books; 0 when there is none.
-    async fn last_entry(&self, organization: &OrganizationId) -> Result<u64, StoreError>;
-
     /// Entries that match, newest first, before entry number `before` if given.
     async fn list_entries(&self, query: &EntryQuery, before: Option<u64>, limit: u32)
     -> Result<Vec<Entry>, StoreError>;
@@ -44,8 +44,8 @@ pub trait Store: Send + Sync + 'static {
     /// Sums over all entries that match.
     async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError>;
 
-    /// What the entries of an organization add up to, up to and including `entry`, recomputed from the entries alone.
-    async fn audit(&self, organization: &OrganizationId, entry: u64) -> Result<Audit, StoreError>;
+    /// What the entries of an organization add up to, recomputed from the entries alone.
+    async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError>;
 }
 
 /// Names a reservation: by its number, or by the key and request id that it was made with (the latest such one).

@@ -162,7 +162,7 @@ impl LimitEntry {
     pub fn add(&mut self, touch: &Touch, spent: Amounts, held: Amounts, slots: i64, now: Timestamp) {
         let (spent, held) = (amount_in(touch.unit, spent), amount_in(touch.unit, held));
         match &mut self.counter {
-            Counter::Budget(windows) => windows.add(touch.window, Nanos::new(spent), Nanos::new(held)),
+            Counter::Budget(windows) => windows.add(touch.window, Nanos::new(spent), Nanos::new(held), now),
             Counter::Rate(rate) => rate.add(touch.window, spent.saturating_add(held), now),
             Counter::InFlight(open) => *open += slots,
         }

@@ -1,7 +1,7 @@
 //! All of one organization, and the one function that changes it.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
 };
 
@@ -62,6 +62,9 @@ pub struct OrganizationState {
     pub time: Timestamp,
     /// Each start with the last sequence known of it.
     epochs: Vec<(u32, u64)>,
+    /// Those that a crash forgot and a caller named since, with their admission: so that none is taken for forgotten again when
+    /// memory has forgotten how it was settled. Kept while they can be settled.
+    restored: BTreeMap<ReservationNo, Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -135,6 +138,7 @@ impl OrganizationState {
             entry: 0,
             time: Timestamp::EPOCH,
             epochs: Vec::new(),
+            restored: BTreeMap::new(),
         }
     }
 
@@ -231,12 +235,16 @@ impl OrganizationState {
     }
 
     /// Whether a reservation of this number, which its seal proves was granted, was lost in a crash: the epoch is over and
-    /// nothing from this sequence on was recovered of it.
+    /// nothing from this sequence on was recovered of it. Once restored, it isn't forgotten any more.
     pub fn was_forgotten(&self, no: ReservationNo, current_epoch: u32) -> bool {
-        if no.epoch >= current_epoch {
+        if no.epoch >= current_epoch || self.was_restored(no) {
             return false;
         }
         self.epochs.iter().rev().find(|(epoch, _)| *epoch <= no.epoch).is_some_and(|(_, last)| no.sequence > *last)
+    }
+
+    pub(super) fn was_restored(&self, no: ReservationNo) -> bool {
+        self.restored.contains_key(&no)
     }
 
     /// As it stands now, with or without a model that narrows it.

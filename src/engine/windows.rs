@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 
 use crate::domain::{
     money::Nanos,
+    operation::MAX_AGE,
     period::{Period, Window},
     time::Timestamp,
 };
@@ -17,7 +18,11 @@ pub struct Counted {
     pub held: Nanos,
 }
 
-/// The latest window that anything was counted in, and older ones while something is held in them.
+/// How many windows are kept for late settlements alone. Only periods below 23 minutes have more of them in a day; of those
+/// the oldest is forgotten early.
+const KEPT: usize = 64;
+
+/// The latest window that anything was counted in, and older ones while something is held in them or may still be settled.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Windows {
     /// By start, ascending.
@@ -55,22 +60,39 @@ impl Windows {
         self.counted.iter().rev().find(|(s, _)| *s == start).map_or_else(Counted::default, |(_, counted)| *counted)
     }
 
-    /// Changes the window that starts at `start`. One that is gone stays gone: nothing can be admitted into it any more, and
-    /// the books keep its sum.
-    pub fn add(&mut self, start: Timestamp, spent: Nanos, held: Nanos) {
-        let at = self.counted.partition_point(|(s, _)| *s < start);
-        let known = self.counted.get(at).is_some_and(|(s, _)| *s == start);
-        if !known {
-            if at < self.counted.len() && !held.is_positive() {
-                return;
+    /// Changes the window that starts at `start`. One that is gone stays gone: nothing can be settled in it any more, and the
+    /// books keep its sum.
+    pub fn add(&mut self, start: Timestamp, spent: Nanos, held: Nanos, now: Timestamp) {
+        let at = match self.counted.last() {
+            Some((latest, _)) if *latest == start => self.counted.len() - 1,
+            _ => self.counted.partition_point(|(s, _)| *s < start),
+        };
+        match self.counted.get_mut(at) {
+            Some((s, counted)) if *s == start => {
+                counted.spent += spent;
+                counted.held += held;
             }
-            self.counted.insert(at, (start, Counted::default()));
+            _ => {
+                self.counted.insert(at, (start, Counted { spent, held }));
+                self.forget(now);
+            }
         }
-        let Some((_, counted)) = self.counted.get_mut(at) else { return };
-        counted.spent += spent;
-        counted.held += held;
-        let latest = self.counted.last().map(|(start, _)| *start);
-        self.counted.retain(|(start, counted)| Some(*start) == latest || counted.held != Nanos::ZERO);
+    }
+
+    /// A window ended at the latest when the next one started; a day later nothing that was admitted in it can be settled.
+    fn forget(&mut self, now: Timestamp) {
+        let mut excess = self.counted.len().saturating_sub(KEPT);
+        let mut at = 0;
+        while at + 1 < self.counted.len() {
+            let ended = self.counted[at + 1].0 <= now - MAX_AGE;
+            let is_held = self.counted[at].1.held != Nanos::ZERO;
+            if is_held || (!ended && excess == 0) {
+                at += 1;
+            } else {
+                self.counted.remove(at);
+                excess = excess.saturating_sub(1);
+            }
+        }
     }
 
     /// Every window that is counted, oldest first.
@@ -87,15 +109,36 @@ mod tests {
         Timestamp::from_seconds(seconds)
     }
 
+    const DAY: i64 = 86_400;
+
+    fn starts(windows: &Windows) -> Vec<i64> {
+        windows.iter().map(|(start, _)| start.seconds() / DAY).collect()
+    }
+
     #[test]
-    fn an_older_window_is_kept_while_something_is_held_in_it() {
+    fn an_older_window_is_kept_while_something_is_held_in_it_or_may_be_settled() {
         let mut windows = Windows::default();
-        windows.add(at(0), Nanos::ZERO, Nanos::new(5));
-        windows.add(at(60), Nanos::new(3), Nanos::ZERO);
-        assert_eq!(windows.at(at(0)).held, Nanos::new(5));
-        windows.add(at(0), Nanos::new(4), Nanos::new(-5));
-        assert_eq!(windows.iter().collect::<Vec<_>>(), [(at(60), Counted { spent: Nanos::new(3), held: Nanos::ZERO })]);
-        windows.add(at(0), Nanos::new(4), Nanos::ZERO);
+        windows.add(at(0), Nanos::ZERO, Nanos::new(5), at(0));
+        windows.add(at(DAY), Nanos::new(3), Nanos::ZERO, at(DAY));
+        windows.add(at(3 * DAY), Nanos::new(3), Nanos::ZERO, at(3 * DAY));
+        assert_eq!(starts(&windows), [0, 1, 3], "the second may have ended just now");
+        windows.add(at(5 * DAY), Nanos::new(3), Nanos::ZERO, at(5 * DAY));
+        assert_eq!(starts(&windows), [0, 3, 5]);
+        windows.add(at(0), Nanos::new(4), Nanos::new(-5), at(5 * DAY));
+        assert_eq!(windows.at(at(0)).spent, Nanos::new(4));
+        windows.add(at(6 * DAY), Nanos::new(1), Nanos::ZERO, at(6 * DAY));
+        assert_eq!(starts(&windows), [5, 6]);
+        windows.add(at(0), Nanos::new(4), Nanos::ZERO, at(6 * DAY));
         assert_eq!(windows.at(at(0)), Counted::default(), "a window that is gone stays gone");
+    }
+
+    #[test]
+    fn short_windows_are_bounded_in_number() {
+        let mut windows = Windows::default();
+        for minute in 0..1000 {
+            windows.add(at(minute * 60), Nanos::new(1), Nanos::ZERO, at(minute * 60));
+        }
+        assert_eq!((windows.iter().count(), KEPT), (64, 64));
+        assert_eq!(windows.iter().next().unwrap().0, at((1000 - 64) * 60));
     }
 }

@@ -159,7 +159,7 @@ impl Service {
         for attempt in 1.. {
             let memory = memory_of(cell);
             self.wait_stored(memory.position).await?;
-            let audit = self.store.audit(&cell.id, u64::MAX).await?;
+            let audit = self.store.audit(&cell.id).await?;
             let settled = audit.entries == memory.entry;
             if !settled && attempt < ATTEMPTS {
                 continue;

@@ -11,7 +11,7 @@ use crate::{
         money::Nanos,
         policy::{Scope, Unit},
         price::Price,
-        time::Timestamp,
+        time::{Span, Timestamp},
         usage::{Amounts, Usage},
     },
     engine::limit::amount_in,
@@ -89,7 +89,11 @@ pub(super) fn denial(
     if cost.is_some() && state.wallet_binds() && !wallet_admits(state, need.usd) {
         violations.push(wallet_violation(state, need.usd));
     }
-    Ok(Denial::of(violations))
+    let mut denial = Denial::of(violations);
+    // Who waits until the key has expired has waited in vain.
+    let expires_by = |wait: Span| path.key.entity.key.expire_time.is_some_and(|end| now + wait >= end);
+    denial.retry_after = denial.retry_after.filter(|wait| !expires_by(*wait));
+    Ok(denial)
 }
 
 /// The usage with the largest output that fits on every limit, if it is at least what is asked for and less than the whole.
@@ -120,7 +124,10 @@ fn output_within(state: &OrganizationState, usage: &Usage, price: &Price, unit: 
     match unit {
         Unit::Usd => price.output_within(usage, Nanos::new(room)),
         Unit::Credits => {
-            let usd = state.organization.credit_factor.usd_within(Nanos::new(room.max(-1)));
+            if room < 0 {
+                return None;
+            }
+            let usd = state.organization.credit_factor.usd_within(Nanos::new(room));
             price.output_within(usage, usd)
         }
         Unit::TokensPerMinute => u64::try_from(room).ok()?.checked_sub(usage.input_tokens),

@@ -10,6 +10,7 @@ use crate::{
         entity::Key,
         event::{Event, Extended, NumberedLimit, Record, Reserved, Settled},
         id::RequestId,
+        operation::MAX_AGE,
         policy::Place,
         reservation_id::ReservationNo,
         time::Timestamp,
@@ -69,6 +70,8 @@ impl OrganizationState {
                 self.apply_reserved(no, record.time, reserved, record.time);
             }
             Event::Restored { reservation, admit_time, reserved } => {
+                self.restored.retain(|_, admitted| record.time - *admitted <= MAX_AGE);
+                self.restored.insert(*reservation, *admit_time);
                 self.apply_reserved(*reservation, *admit_time, reserved, record.time);
             }
             Event::Extended(extended) => self.apply_extended(extended, record.time),

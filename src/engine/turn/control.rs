@@ -126,6 +126,7 @@ impl Turn<'_> {
         next.disabled = disabled.unwrap_or(next.disabled);
         next.update_time = self.now;
         let stops = next.disabled && !self.state.organization.disabled;
+        let (had_wallet, had_credits) = (self.state.wallet_binds(), self.state.organization.credit_factor.is_on());
         if let Some(policy) = &policy {
             self.check_credits(&Place::Organization, policy, next.credit_factor)?;
         }
@@ -136,6 +137,8 @@ impl Turn<'_> {
         if stops {
             self.revoke_under(&Place::Organization, DenialCode::OrganizationInactive);
         }
+        let (wallet, credits) = (self.state.wallet_binds(), self.state.organization.credit_factor.is_on());
+        self.revoke_newly_bound(wallet && !had_wallet, credits && !had_credits);
         Ok(())
     }
 
@@ -198,8 +201,8 @@ impl Turn<'_> {
         }
         let team = Team { deleted: true, update_time: self.now, ..team.clone() };
         self.emit(Event::TeamSet(Box::new(team)));
-        self.end_below(|membership| membership.team == *id, |key| key.team == *id);
         self.end_place(Place::Team(id.clone()), DenialCode::TeamInactive);
+        self.end_below(|membership| membership.team == *id, |key| key.team == *id);
         Ok(())
     }
 
@@ -248,8 +251,8 @@ impl Turn<'_> {
     pub fn delete_member(&mut self, id: &MemberId) -> Outcome<()> {
         let member = live(&self.state.members, id, id.as_str())?.clone();
         self.emit(Event::MemberSet(Box::new(Member { deleted: true, update_time: self.now, ..member })));
-        self.end_below(|membership| membership.member == *id, |key| key.member == *id);
         self.end_place(Place::Member(id.clone()), DenialCode::MemberInactive);
+        self.end_below(|membership| membership.member == *id, |key| key.member == *id);
         Ok(())
     }
 
@@ -393,6 +396,7 @@ impl Turn<'_> {
         }
     }
 
+    /// Comes before the keys below end, so that their work hears the true cause.
     fn end_place(&mut self, place: Place, code: DenialCode) {
         self.revoke_under(&place, code);
         self.set_policy(place, &Policy::default());

@@ -92,7 +92,7 @@ impl Turn<'_> {
         let organization = self.state.organization.id.as_str();
         let mut violations = Vec::new();
         for touch in reserved.touches.iter().filter(|touch| touch.unit != Unit::InFlight) {
-            let Some(entry) = self.state.limit(touch.limit) else { continue };
+            let Some(entry) = self.state.limit(touch.limit).filter(|_| self.state.binds(touch.unit)) else { continue };
             let asked = amount_in(touch.unit, more);
             let standing = entry.standing_in(touch.window, self.now);
             if asked > 0 && !entry.admits(&standing, asked) {
@@ -116,8 +116,10 @@ fn check_growth(reservation: &Reservation, extend: &Extend) -> Result<(), Invali
     {
         return shrinks("usage_so_far", "was reported");
     }
+    // Progress may have gone beyond the estimate that came with it; the same two again are a repeat.
+    let covered = |estimate: &Usage| extend.usage_so_far.map_or(*estimate, |so_far| estimate.at_least(&so_far));
     match &extend.estimate {
-        Some(estimate) if !estimate.covers(&reservation.usage) => shrinks("estimate", "was held"),
+        Some(estimate) if !covered(estimate).covers(&reservation.usage) => shrinks("estimate", "was held"),
         _ => Ok(()),
     }
 }

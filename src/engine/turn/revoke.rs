@@ -9,7 +9,7 @@ use crate::{
     domain::{
         decision::{DenialCode, RevocationCause},
         entity::Key,
-        event::{Event, LimitNo, Settled},
+        event::{Event, LimitNo, Settled, Touch},
         id::KeyId,
         money::Nanos,
         policy::{Place, Scope},
@@ -35,15 +35,16 @@ impl Turn<'_> {
         let booked = settled.booked.amounts();
         let mut exhausted = Exhausted::default();
         for touch in settled.touches.iter().filter(|touch| touch.unit.is_budget()) {
-            let Some(entry) = self.state.limit(touch.limit) else { continue };
-            let Some(max) = entry.limit.max() else { continue };
-            let spent = entry.standing_in(touch.window, self.now).spent;
+            let Some(entry) = self.state.limit(touch.limit).filter(|_| self.state.binds(touch.unit)) else { continue };
+            let (Some(max), Counter::Budget(windows)) = (entry.limit.max(), &entry.counter) else { continue };
+            let spent = windows.at(touch.window).spent.get();
             if spent < max && spent.saturating_add(amount_in(touch.unit, booked)) >= max {
                 exhausted.limits.push((touch.limit, touch.window));
             }
         }
         let balance = self.state.wallet.balance;
-        exhausted.wallet = balance.is_positive() && !(balance + settled.wallet).is_positive();
+        let is_used_up = balance.is_positive() && !(balance + settled.wallet).is_positive();
+        exhausted.wallet = is_used_up && self.state.wallet_binds();
         exhausted
     }
 
@@ -52,21 +53,56 @@ impl Turn<'_> {
             self.revoke_on_limit(limit, window);
         }
         if exhausted.wallet {
-            let cause = RevocationCause {
-                code: DenialCode::WalletInsufficient,
-                scope: Scope::Wallet,
-                scope_id: self.state.organization.id.as_str().into(),
-                limit: None,
-            };
-            self.revoke_all(&cause, |reservation| reservation.reserved.wallet);
+            self.revoke_on_wallet();
         }
+    }
+
+    fn revoke_on_wallet(&mut self) {
+        let cause = RevocationCause {
+            code: DenialCode::WalletInsufficient,
+            scope: Scope::Wallet,
+            scope_id: self.state.organization.id.as_str().into(),
+            limit: None,
+        };
+        self.revoke_all(&cause, |reservation| reservation.reserved.wallet);
+    }
+
+    /// After the wallet or the credit caps began to bind: what they would have stopped meanwhile.
+    pub(super) fn revoke_newly_bound(&mut self, wallet: bool, credits: bool) {
+        if credits {
+            let limits: Vec<_> = (0..self.state.next_limit_no()).map(LimitNo).collect();
+            self.revoke_above_caps(&limits);
+        }
+        if wallet && !self.state.wallet.balance.is_positive() {
+            self.revoke_on_wallet();
+        }
+    }
+
+    /// A hold that stands again after a crash: what would have stopped it meanwhile.
+    pub(super) fn revoke_restored(&mut self, key: u32, touches: &[Touch]) {
+        let Some(path) = self.state.path(key) else { return };
+        let (key, member) = (&path.key.entity.key, &path.member.entity);
+        let (team, organization) = (&path.team.entity, &self.state.organization);
+        let places = [
+            (key.deleted, Place::Key(key.id.clone()), DenialCode::KeyUnknown),
+            (key.disabled, Place::Key(key.id.clone()), DenialCode::KeyDisabled),
+            (member.disabled || member.deleted, Place::Member(member.id.clone()), DenialCode::MemberInactive),
+            (team.disabled || team.deleted, Place::Team(team.id.clone()), DenialCode::TeamInactive),
+            (organization.disabled || organization.deleted, Place::Organization, DenialCode::OrganizationInactive),
+        ];
+        if let Some((_, place, code)) = places.into_iter().find(|(is_off, ..)| *is_off) {
+            return self.revoke_under(&place, code);
+        }
+        let limits: SmallVec<[LimitNo; 12]> = touches.iter().map(|touch| touch.limit).collect();
+        self.revoke_above_caps(&limits);
+        self.revoke_newly_bound(self.state.wallet_binds(), false);
     }
 
     /// After limits were changed: those budgets that now stand at or above their cap, in whichever window.
     pub(super) fn revoke_above_caps(&mut self, limits: &[LimitNo]) {
         for no in limits {
             let Some(entry) = self.state.limit(*no) else { continue };
-            let (Some(max), true) = (entry.limit.max(), entry.limit.unit().is_budget()) else { continue };
+            let (Some(max), true) = (entry.limit.max(), self.state.binds(entry.limit.unit())) else { continue };
             let Counter::Budget(windows) = &entry.counter else { continue };
             let reached: SmallVec<[Timestamp; 2]> = windows
                 .iter()

@@ -174,13 +174,17 @@ impl Turn<'_> {
         Ok((held, false))
     }
 
-    /// Lets a hold that a crash forgot stand again, holding nothing, so that it can be settled like any other.
+    /// Lets a hold that a crash forgot stand again, holding nothing, so that it can be settled like any other. Changes nothing
+    /// where it stands or stood already.
     ///
     /// # Errors
     /// [`Conflict`] when it is too old or its key isn't here.
     pub fn restore(&mut self, forgotten: &Forgotten) -> Outcome<()> {
         check_age(forgotten.admit_time, self.now)?;
         let key = self.state.keys.place(&forgotten.key).ok_or(Conflict::ReservationUnknown)?;
+        if self.state.reservation(forgotten.no).is_some() || self.state.was_restored(forgotten.no) {
+            return Ok(());
+        }
         let touches = touches_at(self.state, key, &forgotten.model, forgotten.admit_time);
         let reserved = Reserved {
             request: None,
@@ -199,6 +203,7 @@ impl Turn<'_> {
         };
         let (reservation, admit_time) = (forgotten.no, forgotten.admit_time);
         self.emit(Event::Restored { reservation, admit_time, reserved: Arc::new(reserved) });
+        self.revoke_restored(key, &touches);
         Ok(())
     }
 }
@@ -208,7 +213,7 @@ fn overage(state: &OrganizationState, bill: &Bill, booked: Amounts, now: Timesta
     let freed = Amounts::ZERO.minus(bill.own);
     let mut overage = Amounts::ZERO;
     for touch in bill.touches.iter().filter(|touch| touch.unit != Unit::InFlight) {
-        let Some(entry) = state.limit(touch.limit) else { continue };
+        let Some(entry) = state.limit(touch.limit).filter(|_| state.binds(touch.unit)) else { continue };
         let not_held = amount_in(touch.unit, booked).saturating_sub(amount_in(touch.unit, bill.own)).max(0);
         let over = entry.excess_after(touch, booked, freed, now).min(not_held);
         match touch.unit {

@@ -55,7 +55,7 @@ fn records(count: usize) -> Vec<Record> {
 }
 
 fn start(journal: &Arc<Scripted>, capacity: usize) -> Writer {
-    let window = Duration::from_secs(3600);
+    let window = Duration::from_hours(1);
     let journal: Arc<dyn Journal> = journal.clone();
     Writer::start(journal, 0, Collecting { window, capacity }, Arc::default())
 }

@@ -1,0 +1,358 @@
+//! A small organization to decide on: one team, one member, one key, until a test adds others.
+//!
+//! Every turn's records are replayed into a second state, which must equal the live one: so each test proves replay too.
+
+use crate::{
+    domain::{
+        decision::{Charged, Denial, Granted, LimitState, Revocation, Violated},
+        entity::{ExpiryPolicy, Key, Member, Organization, PriceEntry, Team, WalletMode},
+        event::Record,
+        id::{Actor, DEFAULT_TEAM, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, TeamId},
+        money::{Factor, Nanos},
+        operation::{Charge, Commit, DEFAULT_TTL, Extend, Reserve},
+        period::Period,
+        policy::{Budget, BudgetUnit, Limit, Models, Place, Policy, Quota, QuotaUnit},
+        price::{Price, PriceBook},
+        reservation_id::ReservationNo,
+        time::{Span, Timestamp},
+        usage::Usage,
+    },
+    engine::{
+        conflict::Conflict,
+        state::OrganizationState,
+        turn::{Context, Decision, Effects, KeyChange, MemberChange, OrganizationChange, Outcome, TeamChange, Turn},
+    },
+};
+
+/// 2026-03-02, a Monday, at noon UTC.
+pub(super) const NOON: Timestamp = Timestamp::from_seconds(1_772_452_800);
+pub(super) const MINUTE: Span = Span::seconds(60);
+pub(super) const MODEL: &str = "llama";
+/// Costs nothing.
+pub(super) const FREE: &str = "free";
+pub(super) const KEY: &str = "k1";
+
+pub(super) struct World {
+    pub state: OrganizationState,
+    pub now: Timestamp,
+    pub epoch: u32,
+    pub prices: PriceBook,
+    pub records: Vec<Record>,
+    /// Of the last turn.
+    pub revocations: Vec<Revocation>,
+    replica: OrganizationState,
+}
+
+fn organization(now: Timestamp) -> Organization {
+    Organization {
+        id: OrganizationId::trusted("acme"),
+        name: String::from("Acme"),
+        credit_factor: Factor::ONE,
+        wallet_mode: WalletMode::Off,
+        expiry_policy: ExpiryPolicy::Release,
+        disabled: false,
+        deleted: false,
+        create_time: now,
+        update_time: now,
+    }
+}
+
+impl World {
+    /// `k1` of `ann` in the default team; the wallet off; `llama` at 1000 nano-USD an input and 2000 an output token.
+    pub(super) fn new() -> Self {
+        let founded = organization(NOON);
+        let state = OrganizationState::new(founded.clone());
+        let replica = state.clone();
+        let (records, revocations) = (Vec::new(), Vec::new());
+        let mut world =
+            Self { state, now: NOON, epoch: 1, prices: PriceBook::default(), records, revocations, replica };
+        world.set_price(MODEL, Price { input: Nanos::units(1), output: Nanos::units(2), ..Price::default() });
+        world.set_price(FREE, Price::default());
+        world.turn(|turn| turn.found_organization(founded, &Policy::default())).unwrap();
+        world.add_member("ann", &[DEFAULT_TEAM]);
+        world.add_key(KEY, "ann", DEFAULT_TEAM);
+        world
+    }
+
+    /// One turn, recorded and replayed.
+    pub(super) fn turn<T>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> T) -> T {
+        let context = Context { now: self.now, epoch: self.epoch, actor: &Actor::OPERATOR, prices: &self.prices };
+        let mut turn = Turn::new(&mut self.state, context);
+        let answer = act(&mut turn);
+        let Effects { records, revocations } = turn.finish();
+        for record in &records {
+            self.replica.apply(record).unwrap();
+        }
+        assert_eq!(self.replica, self.state, "replay leads to another state");
+        self.records.extend(records);
+        self.revocations = revocations;
+        answer
+    }
+
+    /// A start of the server after which all but the first `kept` records are lost.
+    pub(super) fn crash(&mut self, kept: usize) {
+        self.records.truncate(kept);
+        self.state = OrganizationState::new(organization(NOON));
+        for record in &self.records {
+            self.state.apply(record).unwrap();
+        }
+        self.replica = self.state.clone();
+        self.epoch += 1;
+    }
+
+    pub(super) fn forget(&mut self, before: Timestamp) {
+        let stored = self.state.sequence;
+        while self.state.forget(before, usize::MAX, stored) > 0 {}
+        self.replica = self.state.clone();
+    }
+
+    pub(super) fn advance(&mut self, span: Span) {
+        self.now = self.now + span;
+    }
+
+    pub(super) fn set_price(&mut self, name: &str, price: Price) {
+        self.prices.set(PriceEntry { model: model(name), price, update_time: self.now });
+    }
+
+    pub(super) fn add_team(&mut self, id: &str) {
+        let (id, now) = (TeamId::trusted(id), self.now);
+        let team =
+            Team { id, name: String::new(), disabled: false, deleted: false, create_time: now, update_time: now };
+        self.turn(|turn| turn.create_team(team, &Policy::default())).unwrap();
+    }
+
+    pub(super) fn add_member(&mut self, id: &str, teams: &[&str]) {
+        let member = Member {
+            id: MemberId::trusted(id),
+            name: String::new(),
+            email: String::new(),
+            disabled: false,
+            deleted: false,
+            create_time: self.now,
+            update_time: self.now,
+        };
+        let teams: Vec<_> = teams.iter().map(|team| TeamId::trusted(*team)).collect();
+        self.turn(|turn| turn.create_member(member, &teams, &Policy::default())).unwrap();
+    }
+
+    pub(super) fn add_key(&mut self, id: &str, member: &str, team: &str) {
+        let key = Key {
+            id: KeyId::trusted(id),
+            member: MemberId::trusted(member),
+            team: TeamId::trusted(team),
+            name: String::new(),
+            secret_prefix: String::new(),
+            disabled: false,
+            deleted: false,
+            expire_time: None,
+            models: Models::default(),
+            create_time: self.now,
+            update_time: self.now,
+        };
+        self.turn(|turn| turn.create_key(key, &Policy::default())).unwrap();
+    }
+
+    pub(super) fn organization(&mut self, change: OrganizationChange) {
+        self.turn(|turn| turn.update_organization(change)).unwrap();
+    }
+
+    pub(super) fn key(&mut self, change: KeyChange) {
+        self.turn(|turn| turn.update_key(&KeyId::trusted(KEY), change)).unwrap();
+    }
+
+    pub(super) fn member(&mut self, change: MemberChange) {
+        self.turn(|turn| turn.update_member(&MemberId::trusted("ann"), change)).unwrap();
+    }
+
+    pub(super) fn team(&mut self, change: TeamChange) {
+        self.turn(|turn| turn.update_team(&TeamId::trusted(DEFAULT_TEAM), change)).unwrap();
+    }
+
+    /// Turns the wallet on, with this balance.
+    pub(super) fn wallet(&mut self, balance: i64) {
+        self.organization(OrganizationChange { wallet_mode: Some(WalletMode::Enforced), ..Default::default() });
+        self.top_up("first", balance);
+    }
+
+    pub(super) fn top_up(&mut self, id: &str, amount: i64) {
+        self.turn(|turn| turn.top_up(&request(id), Nanos::new(amount), "", 7)).unwrap();
+    }
+
+    pub(super) fn set_policy(&mut self, place: &Place, limits: Vec<Limit>) -> Outcome<()> {
+        let policy = Policy::checked(limits).unwrap();
+        self.turn(|turn| match place {
+            Place::Key(id) => turn.update_key(id, KeyChange { policy: Some(policy), ..Default::default() }),
+            Place::Membership(team, member) => turn.update_membership(team, member, Some(policy)),
+            Place::Member(id) => turn.update_member(id, MemberChange { policy: Some(policy), ..Default::default() }),
+            Place::Team(id) => turn.update_team(id, TeamChange { policy: Some(policy), ..Default::default() }),
+            Place::Organization => {
+                turn.update_organization(OrganizationChange { policy: Some(policy), ..Default::default() })
+            }
+        })
+    }
+
+    /// Limits of `k1` itself.
+    pub(super) fn limits(&mut self, limits: Vec<Limit>) {
+        self.set_policy(&Place::Key(KeyId::trusted(KEY)), limits).unwrap();
+    }
+
+    pub(super) fn reserve_as(&mut self, key: &str, request: &Reserve) -> Outcome<Decision<Granted>> {
+        let key = KeyId::trusted(key);
+        let place = self.state.keys.place(&key).unwrap();
+        self.turn(|turn| turn.reserve(place, request, request.fingerprint(&key)))
+    }
+
+    pub(super) fn try_reserve(&mut self, request: &Reserve) -> Decision<Granted> {
+        self.reserve_as(KEY, request).unwrap()
+    }
+
+    pub(super) fn reserve(&mut self, id: &str, usage: Usage) -> ReservationNo {
+        self.try_reserve(&ask(id, usage)).unwrap().reservation
+    }
+
+    /// The refusal of a request that must be refused.
+    pub(super) fn refused(&mut self, usage: Usage) -> Denial {
+        self.try_reserve(&ask("refused", usage)).unwrap_err()
+    }
+
+    pub(super) fn try_commit(&mut self, no: ReservationNo, commit: &Commit) -> Outcome<Charged> {
+        self.turn(|turn| turn.commit(no, commit, commit.fingerprint()))
+    }
+
+    pub(super) fn commit(&mut self, no: ReservationNo, usage: Usage) -> Charged {
+        self.try_commit(no, &Commit { usage, model: None }).unwrap()
+    }
+
+    pub(super) fn release(&mut self, no: ReservationNo) -> Outcome<bool> {
+        self.turn(|turn| turn.release(no, &"".into())).map(|(_, replayed)| replayed)
+    }
+
+    pub(super) fn extend(&mut self, no: ReservationNo, extend: &Extend) -> Outcome<Decision<Granted>> {
+        self.turn(|turn| turn.extend(no, extend))
+    }
+
+    pub(super) fn try_charge(&mut self, charge: &Charge) -> Outcome<Decision<Charged>> {
+        let key = KeyId::trusted(KEY);
+        let place = self.state.keys.place(&key).unwrap();
+        self.turn(|turn| turn.charge(place, charge, charge.fingerprint(&key)))
+    }
+
+    pub(super) fn charge(&mut self, id: &str, usage: Usage) -> Charged {
+        self.try_charge(&charge(id, usage)).unwrap().unwrap()
+    }
+
+    pub(super) fn expire_due(&mut self) {
+        self.turn(|turn| turn.expire_due(None));
+    }
+
+    /// A limit of `k1`'s path as it stands.
+    pub(super) fn limit(&self, id: &str) -> LimitState {
+        let key = self.state.keys.place(&KeyId::trusted(KEY)).unwrap();
+        let states = self.state.path_states(key, &model(MODEL), self.now);
+        states.into_iter().find(|state| state.limit == Some(limit_id(id))).unwrap()
+    }
+
+    /// What is spent and held of a limit.
+    pub(super) fn counted(&self, id: &str) -> (i64, i64) {
+        let state = self.limit(id);
+        (state.spent, state.held)
+    }
+}
+
+pub(super) fn model(name: &str) -> Model {
+    Model::trusted(name)
+}
+
+pub(super) fn request(id: &str) -> RequestId {
+    RequestId::trusted(id)
+}
+
+fn limit_id(id: &str) -> LimitId {
+    LimitId::trusted(id)
+}
+
+pub(super) fn ask(id: &str, usage: Usage) -> Reserve {
+    Reserve {
+        request: request(id),
+        model: model(MODEL),
+        usage,
+        min_output_tokens: None,
+        ttl: DEFAULT_TTL,
+        holder: None,
+        labels: None,
+    }
+}
+
+pub(super) fn charge(id: &str, usage: Usage) -> Charge {
+    let (request, model) = (request(id), model(MODEL));
+    Charge { request, model, usage, already_used: false, occurred_at: None, labels: None }
+}
+
+pub(super) fn renew() -> Extend {
+    Extend { ttl: DEFAULT_TTL, usage_so_far: None, estimate: None }
+}
+
+pub(super) fn tokens(input_tokens: u64, output_tokens: u64) -> Usage {
+    Usage { input_tokens, output_tokens, requests: 1, ..Usage::default() }
+}
+
+/// One request whose cost the caller gives, in nano-USD.
+pub(super) fn cost(nanos: i64) -> Usage {
+    Usage { requests: 1, cost: Some(Nanos::new(nanos)), ..Usage::default() }
+}
+
+pub(super) fn budget(id: &str, unit: BudgetUnit, max: i64, period: Period) -> Limit {
+    let max = Some(Nanos::new(max));
+    Limit::Budget(Budget { id: limit_id(id), unit, max, soft: None, period, models: Models::default() })
+}
+
+pub(super) fn usd(id: &str, max: i64) -> Limit {
+    budget(id, BudgetUnit::Usd, max, Period::OneTime)
+}
+
+pub(super) fn credits(id: &str, max: i64) -> Limit {
+    budget(id, BudgetUnit::Credits, max, Period::OneTime)
+}
+
+pub(super) fn daily(id: &str, max: i64) -> Limit {
+    budget(id, BudgetUnit::Usd, max, Period::Daily { zone: crate::domain::period::Zone::UTC })
+}
+
+fn quota(id: &str, unit: QuotaUnit, max: u64) -> Limit {
+    Limit::Quota(Quota { id: limit_id(id), unit, max, models: Models::default() })
+}
+
+pub(super) fn rpm(id: &str, max: u64) -> Limit {
+    quota(id, QuotaUnit::RequestsPerMinute, max)
+}
+
+pub(super) fn tpm(id: &str, max: u64) -> Limit {
+    quota(id, QuotaUnit::TokensPerMinute, max)
+}
+
+pub(super) fn slots(id: &str, max: u64) -> Limit {
+    quota(id, QuotaUnit::InFlight, max)
+}
+
+/// Narrows a limit.
+pub(super) fn only(name: &str, mut limit: Limit) -> Limit {
+    let models = Models::checked("models", vec![model(name)]).unwrap();
+    match &mut limit {
+        Limit::Budget(budget) => budget.models = models,
+        Limit::Quota(quota) => quota.models = models,
+    }
+    limit
+}
+
+/// The ids of the limits that a refusal names, in its order; the scope's name for anything else.
+pub(super) fn named(denial: &Denial) -> Vec<String> {
+    let name = |at: &Violated| match at {
+        Violated::Limit { state, .. } => state.limit.as_ref().map_or("wallet".into(), ToString::to_string),
+        Violated::State(scope, _) => scope.name().to_owned(),
+    };
+    denial.violations.iter().map(|violation| name(&violation.at)).collect()
+}
+
+pub(super) fn is_invalid<T>(outcome: &Outcome<T>, field: &str) -> bool {
+    matches!(outcome, Err(Conflict::Invalid(invalid)) if invalid.field == field)
+}

@@ -1,0 +1,250 @@
+//! What a batch of records comes to in the books: entries as they are, state rows as they are in the end.
+//!
+//! Knows no SQL, so that every database is written the same. A reservation that is opened and committed within the batch
+//! leaves no row; deltas of one budget's window are added up.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use crate::domain::{
+    entity::{Key, Member, Membership, Organization, PriceEntry, ServiceToken, Team},
+    event::{EntryKind, Event, Extended, LimitNo, NumberedLimit, Record, Reserved, Settled, Stream, TopUp},
+    id::{KeyId, MemberId, Model, OrganizationId, SecretHash, TeamId, TokenId},
+    money::Nanos,
+    policy::{Place, Unit},
+    reservation_id::ReservationNo,
+    time::Timestamp,
+    usage::Amounts,
+};
+
+#[cfg(test)]
+pub(super) mod tests;
+
+/// An organization's id with something of its own.
+type Of<T> = (OrganizationId, T);
+
+#[derive(Debug, Default)]
+pub(super) struct Batch<'a> {
+    pub organizations: BTreeMap<OrganizationId, &'a Organization>,
+    pub teams: BTreeMap<Of<TeamId>, &'a Team>,
+    pub members: BTreeMap<Of<MemberId>, &'a Member>,
+    pub memberships: BTreeMap<Of<(TeamId, MemberId)>, &'a Membership>,
+    pub keys: BTreeMap<Of<KeyId>, &'a Key>,
+    pub directory: BTreeMap<&'a KeyId, (&'a OrganizationId, &'a SecretHash)>,
+    /// In their order: what a later policy of the same place leaves out isn't active any more.
+    pub policies: Vec<(&'a OrganizationId, &'a Place, &'a [NumberedLimit])>,
+    pub windows: BTreeMap<Of<(LimitNo, Timestamp)>, Nanos>,
+    pub reservations: HashMap<Of<ReservationNo>, ReservationChange>,
+    pub entries: Vec<EntryRow<'a>>,
+    pub prices: BTreeMap<&'a Model, Option<&'a PriceEntry>>,
+    pub tokens: BTreeMap<&'a TokenId, Option<&'a ServiceToken>>,
+}
+
+/// What becomes of a reservation's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ReservationChange {
+    /// A new row, as it is at the end of the batch.
+    New(Box<ReservationRow>),
+    /// Changes to a row of an earlier batch; `None` leaves a column as it is.
+    Old(Box<ReservationPatch>),
+    /// Committed: the ledger has it.
+    Gone,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ReservationRow {
+    pub admit_time: Timestamp,
+    pub reserved: Arc<Reserved>,
+    pub state: &'static str,
+    pub expire_time: Timestamp,
+    pub held: Amounts,
+    pub reason: Option<String>,
+    pub settled: Option<Arc<Settled>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ReservationPatch {
+    pub state: Option<&'static str>,
+    pub expire_time: Option<Timestamp>,
+    pub held: Option<Amounts>,
+    pub reason: Option<String>,
+    pub settled: Option<Arc<Settled>>,
+}
+
+/// A ledger entry to be.
+#[derive(Debug)]
+pub(super) struct EntryRow<'a> {
+    pub organization: &'a OrganizationId,
+    pub record: &'a Record,
+    pub detail: EntryEvent<'a>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum EntryEvent<'a> {
+    Settled(&'a Settled),
+    ToppedUp(&'a TopUp),
+}
+
+/// What a settlement charges to each budget that it touches.
+pub(super) fn charges(settled: &Settled) -> impl Iterator<Item = (LimitNo, Unit, Timestamp, Nanos)> {
+    let booked = settled.booked;
+    settled.touches.iter().filter_map(move |touch| {
+        let amount = match touch.unit {
+            Unit::Usd => booked.cost,
+            Unit::Credits => booked.credits,
+            Unit::RequestsPerMinute | Unit::TokensPerMinute | Unit::InFlight => return None,
+        };
+        Some((touch.limit, touch.unit, touch.window, amount))
+    })
+}
+
+impl<'a> Batch<'a> {
+    pub(super) fn of(records: &'a [Record]) -> Self {
+        let mut batch = Self::default();
+        for record in records {
+            match &record.stream {
+                Stream::System => batch.add_system(&record.event),
+                Stream::Organization(id) => batch.add(id, record),
+            }
+        }
+        batch
+    }
+
+    fn add_system(&mut self, event: &'a Event) {
+        match event {
+            Event::PriceSet(entry) => {
+                self.prices.insert(&entry.model, Some(entry));
+            }
+            Event::PriceDeleted(model) => {
+                self.prices.insert(model, None);
+            }
+            Event::TokenSet(token) => {
+                self.tokens.insert(&token.id, Some(token));
+            }
+            Event::TokenDeleted(id) => {
+                self.tokens.insert(id, None);
+            }
+            Event::KeyRegistered { key, organization, hash } => {
+                self.directory.insert(key, (organization, hash));
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, id: &'a OrganizationId, record: &'a Record) {
+        match &record.event {
+            Event::OrganizationSet(organization) => {
+                self.organizations.insert(id.clone(), organization);
+            }
+            Event::TeamSet(team) => {
+                self.teams.insert((id.clone(), team.id.clone()), team);
+            }
+            Event::MemberSet(member) => {
+                self.members.insert((id.clone(), member.id.clone()), member);
+            }
+            Event::MembershipSet(membership) => {
+                let of = (membership.team.clone(), membership.member.clone());
+                self.memberships.insert((id.clone(), of), membership);
+            }
+            Event::KeySet(key) => {
+                self.keys.insert((id.clone(), key.id.clone()), key);
+            }
+            Event::PolicySet { place, limits } => self.policies.push((id, place, limits)),
+            Event::Reserved(reserved) => {
+                let no = ReservationNo { epoch: record.epoch, sequence: record.sequence };
+                self.open(id, no, record.time, reserved);
+            }
+            Event::Restored { reservation, admit_time, reserved } => {
+                self.open(id, *reservation, *admit_time, reserved);
+            }
+            Event::Extended(extended) => {
+                let Extended { reservation, expire_time, held, .. } = **extended;
+                let (expire_time, held) = (Some(expire_time), Some(held));
+                self.patch(id, reservation, ReservationPatch { expire_time, held, ..ReservationPatch::default() });
+            }
+            Event::Released { reservation, reason } => {
+                let (state, reason) = (Some("released"), Some(reason.to_string()));
+                self.patch(id, *reservation, ReservationPatch { state, reason, ..ReservationPatch::default() });
+            }
+            Event::Expired { reservation } => self.set_state(id, *reservation, "expired"),
+            Event::Revoked { reservation, .. } => self.set_state(id, *reservation, "revoked"),
+            Event::Settled(settled) => self.settle(id, record, settled),
+            Event::ToppedUp(top_up) => {
+                self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::ToppedUp(top_up) });
+            }
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, id: &OrganizationId, no: ReservationNo, admit_time: Timestamp, reserved: &Arc<Reserved>) {
+        let row = ReservationRow {
+            admit_time,
+            reserved: Arc::clone(reserved),
+            state: "open",
+            expire_time: reserved.expire_time,
+            held: reserved.held,
+            reason: None,
+            settled: None,
+        };
+        self.reservations.insert((id.clone(), no), ReservationChange::New(Box::new(row)));
+    }
+
+    fn set_state(&mut self, id: &OrganizationId, no: ReservationNo, state: &'static str) {
+        self.patch(id, no, ReservationPatch { state: Some(state), ..ReservationPatch::default() });
+    }
+
+    fn patch(&mut self, id: &OrganizationId, no: ReservationNo, patch: ReservationPatch) {
+        let fresh = || ReservationChange::Old(Box::default());
+        let ReservationPatch { state, expire_time, held, reason, settled } = patch;
+        match self.reservations.entry((id.clone(), no)).or_insert_with(fresh) {
+            ReservationChange::New(row) => {
+                row.state = state.unwrap_or(row.state);
+                row.expire_time = expire_time.unwrap_or(row.expire_time);
+                row.held = held.unwrap_or(row.held);
+                row.reason = reason.or_else(|| row.reason.take());
+                row.settled = settled.or_else(|| row.settled.take());
+            }
+            ReservationChange::Old(before) => {
+                before.state = state.or(before.state);
+                before.expire_time = expire_time.or(before.expire_time);
+                before.held = held.or(before.held);
+                before.reason = reason.or_else(|| before.reason.take());
+                before.settled = settled.or_else(|| before.settled.take());
+            }
+            ReservationChange::Gone => {}
+        }
+    }
+
+    fn settle(&mut self, id: &'a OrganizationId, record: &'a Record, settled: &'a Arc<Settled>) {
+        if let Some(no) = settled.reservation {
+            match (settled.kind, settled.entry) {
+                (EntryKind::Expiry, _) => self.set_state(id, no, "expired"),
+                (_, Some(_)) => self.remove(id, no),
+                (_, None) => {
+                    let (state, settled) = (Some("committed"), Some(Arc::clone(settled)));
+                    self.patch(id, no, ReservationPatch { state, settled, ..ReservationPatch::default() });
+                }
+            }
+        }
+        for (limit, _, window, amount) in charges(settled) {
+            *self.windows.entry((id.clone(), (limit, window))).or_default() += amount;
+        }
+        if settled.entry.is_some() {
+            self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::Settled(settled) });
+        }
+    }
+
+    fn remove(&mut self, id: &OrganizationId, no: ReservationNo) {
+        let key = (id.clone(), no);
+        match self.reservations.get(&key) {
+            Some(ReservationChange::New(_)) => {
+                self.reservations.remove(&key);
+            }
+            _ => {
+                self.reservations.insert(key, ReservationChange::Gone);
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The books in a SQLite file.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use sqlx::{
+    SqlitePool,
+    migrate::Migrator,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Audit, Entry, EntryQuery, ReservationKey, Store, StoreError, StoredReservation, Totals, batch::Batch};
+use crate::domain::{
+    event::Record,
+    id::{OrganizationId, RequestId},
+};
+
+mod audit;
+mod find;
+mod list;
+mod project;
+mod project_ledger;
+mod project_state;
+
+#[cfg(test)]
+mod tests;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// `books.db` in the data directory.
+pub struct SqliteStore {
+    /// One connection: the projector's.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        // SQLite's primary result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
+        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+        match (code.map(|code| code & 0xff), &error) {
+            (Some(5 | 6 | 8 | 10 | 13 | 14), _) | (_, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => {
+                Self::Unavailable(error.to_string())
+            }
+            _ => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// First byte of a detail: how the rest is encoded.
+const VERSION: u8 = 1;
+
+fn encode<T: serde::Serialize>(detail: &T) -> Result<Vec<u8>, StoreError> {
+    postcard::to_extend(detail, vec![VERSION]).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&VERSION, detail)) => {
+            postcard::from_bytes(detail).map_err(|error| StoreError::Damaged(format!("{what}: {error}")))
+        }
+        version => Err(StoreError::Damaged(format!("{what}: version {:?} isn't known", version.map(|(v, _)| v)))),
+    }
+}
+
+impl SqliteStore {
+    /// Opens or makes the file and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`StoreError`] when it can't be opened, is damaged, or was written by a later version.
+    pub async fn open(directory: &Path) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(directory.join("books.db"))
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // The journal is trimmed behind the books, so what they have must survive a loss of power.
+            .synchronous(SqliteSynchronous::Full);
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&writer).await.map_err(|error| StoreError::Damaged(error.to_string()))?;
+        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
+        Ok(Self { writer, readers })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn position(&self) -> Result<u64, StoreError> {
+        let position: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&self.readers).await?;
+        Ok(position.unsigned_abs())
+    }
+
+    async fn project(&self, records: &[Record]) -> Result<(), StoreError> {
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        let reached: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&mut *transaction).await?;
+        let new = &records[records.partition_point(|record| record.position <= reached.unsigned_abs())..];
+        let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(()) };
+        if first.position != reached.unsigned_abs() + 1 {
+            let problem = format!("position {} can't follow position {reached} of the books", first.position);
+            return Err(StoreError::Damaged(problem));
+        }
+        project::write(&mut transaction, &Batch::of(new)).await?;
+        project::prune(&mut transaction, last.time).await?;
+        sqlx::query("UPDATE projector SET position = ?")
+            .bind(last.position.cast_signed())
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn find_reservation(
+        &self,
+        organization: &OrganizationId,
+        by: ReservationKey<'_>,
+    ) -> Result<Option<StoredReservation>, StoreError> {
+        find::reservation(&self.readers, organization, by).await
+    }
+
+    async fn find_entry(
+        &self,
+        organization: &OrganizationId,
+        request: &RequestId,
+    ) -> Result<Option<Entry>, StoreError> {
+        find::entry(&self.readers, organization, request).await
+    }
+
+    async fn list_entries(
+        &self,
+        query: &EntryQuery,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Entry>, StoreError> {
+        list::entries(&self.readers, query, before, limit).await
+    }
+
+    async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError> {
+        list::total(&self.readers, query).await
+    }
+
+    async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError> {
+        audit::audit(&self.readers, organization).await
+    }
+}

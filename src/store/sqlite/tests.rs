@@ -1,0 +1,161 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::{
+    domain::{
+        event::{EntryKind, Event},
+        id::{KeyId, Model},
+        money::Nanos,
+        reservation_id::ReservationNo,
+    },
+    store::{
+        EntryDetail, StoredEnd,
+        batch::tests::{Script, acme, reserved, settled},
+    },
+};
+
+async fn store(directory: &tempfile::TempDir, script: &Script) -> SqliteStore {
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    store.project(&script.records).await.unwrap();
+    store
+}
+
+fn everything() -> EntryQuery {
+    EntryQuery {
+        organization: acme(),
+        key: None,
+        member: None,
+        team: None,
+        model: None,
+        kinds: Vec::new(),
+        start: None,
+        end: None,
+        as_of: u64::MAX,
+    }
+}
+
+fn busy() -> Script {
+    let mut script = Script::new();
+    script.top_up("t1", 1_000);
+    for i in 0..5 {
+        let request = format!("r{i}");
+        let no = script.reserve(&request);
+        script.settle(EntryKind::Commit, Some(no), &request, 10 + i);
+    }
+    script.settle(EntryKind::Charge, None, "c1", 7);
+    script
+}
+
+#[tokio::test]
+async fn records_are_written_exactly_once_however_often_they_come() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = busy();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    for cut in [9, 4, script.records.len(), script.records.len()] {
+        store.project(&script.records[..cut]).await.unwrap();
+    }
+    assert_eq!(store.position().await.unwrap(), script.records.len() as u64);
+    let totals = store.total(&everything()).await.unwrap();
+    assert_eq!((totals.entries, totals.cost), (7, Nanos::new(67)));
+    let audit = store.audit(&acme()).await.unwrap();
+    assert_eq!((audit.entries, audit.gap, audit.wrong_balance), (7, None, None));
+    assert_eq!(audit.balance, Nanos::new(933));
+    let [window] = &audit.windows[..] else { panic!("{:?}", audit.windows) };
+    assert_eq!((window.from_entries, window.from_row), (Nanos::new(67), Nanos::new(67)));
+}
+
+#[tokio::test]
+async fn a_gap_in_the_journal_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = busy();
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    store.project(&script.records[..3]).await.unwrap();
+    assert!(matches!(store.project(&script.records[4..]).await, Err(StoreError::Damaged(_))));
+    assert_eq!(store.position().await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn entries_can_neither_be_changed_nor_deleted() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory, &busy()).await;
+    for statement in ["UPDATE ledger_entries SET cost = 0", "DELETE FROM ledger_entries WHERE entry = 1"] {
+        let error = sqlx::query(statement).execute(&store.writer).await.unwrap_err().to_string();
+        assert!(error.contains("never"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn money_is_never_booked_twice_under_one_request_id() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut script = busy();
+    let store = store(&directory, &script).await;
+    script.settle(EntryKind::Charge, None, "c1", 7);
+    assert!(store.project(&script.records).await.is_err());
+    assert_eq!(store.total(&everything()).await.unwrap().entries, 7, "the transaction left nothing");
+}
+
+#[tokio::test]
+async fn an_audit_finds_what_was_tampered_with() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory, &busy()).await;
+    sqlx::query("DROP TRIGGER ledger_entries_are_never_changed").execute(&store.writer).await.unwrap();
+    sqlx::query("DROP TRIGGER ledger_entries_are_never_deleted").execute(&store.writer).await.unwrap();
+    sqlx::query("UPDATE budget_windows SET spent = spent + 1").execute(&store.writer).await.unwrap();
+    sqlx::query("UPDATE ledger_entries SET wallet = wallet - 1 WHERE entry = 3").execute(&store.writer).await.unwrap();
+    sqlx::query("DELETE FROM ledger_entries WHERE entry = 5").execute(&store.writer).await.unwrap();
+    let audit = store.audit(&acme()).await.unwrap();
+    assert_eq!(audit.gap, Some(5));
+    assert_eq!(audit.wrong_balance.map(|(entry, ..)| entry), Some(3));
+    assert_ne!(audit.windows[0].from_entries, audit.windows[0].from_row);
+}
+
+#[tokio::test]
+async fn entries_are_listed_newest_first_filtered_and_paged() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory, &busy()).await;
+    let numbers = |entries: Vec<Entry>| entries.iter().map(Entry::number).collect::<Vec<_>>();
+    assert_eq!(numbers(store.list_entries(&everything(), None, 3).await.unwrap()), [7, 6, 5]);
+    assert_eq!(numbers(store.list_entries(&everything(), Some(5), 10).await.unwrap()), [4, 3, 2, 1]);
+    let charges = EntryQuery { kinds: vec![EntryKind::Charge, EntryKind::TopUp], ..everything() };
+    assert_eq!(numbers(store.list_entries(&charges, None, 10).await.unwrap()), [7, 1]);
+    let key = EntryQuery { key: Some(KeyId::trusted("key-1")), as_of: 3, ..everything() };
+    assert_eq!(numbers(store.list_entries(&key, None, 10).await.unwrap()), [3, 2]);
+    let other = EntryQuery { model: Some(Model::trusted("other")), ..everything() };
+    assert_eq!(store.total(&other).await.unwrap(), Totals::default());
+    let found = store.find_entry(&acme(), &RequestId::trusted("t1")).await.unwrap().unwrap();
+    assert!(matches!(found.detail, EntryDetail::ToppedUp(top_up) if top_up.reason == "invoice 7"));
+}
+
+#[tokio::test]
+async fn every_end_of_a_reservation_is_found_as_it_was_journalled() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut script = Script::new();
+    let [open, released, freed, paid, late] = ["open", "released", "freed", "paid", "late"].map(|r| script.reserve(r));
+    script.push(Event::Released { reservation: released, reason: "unused".into() });
+    script.push(Event::Expired { reservation: freed });
+    script.settle(EntryKind::Expiry, Some(paid), "paid", 5);
+    script.settle(EntryKind::Expiry, Some(late), "late", 5);
+    // A late commit of just what expiry charged books nothing.
+    let nothing = settled(EntryKind::LateCommit, Some(late), "late", 0);
+    script.push(Event::Settled(Arc::new(nothing.clone())));
+    let committed = script.reserve("done");
+    script.settle(EntryKind::Commit, Some(committed), "done", 8);
+    let store = store(&directory, &script).await;
+    let end = async |no: ReservationNo| {
+        store.find_reservation(&acme(), ReservationKey::No(no)).await.unwrap().map(|found| found.end)
+    };
+    assert_eq!(end(open).await, Some(StoredEnd::Open));
+    let released_end = StoredEnd::Released { reserved: Arc::new(reserved("released")), reason: String::from("unused") };
+    assert_eq!(end(released).await, Some(released_end));
+    let freed_end = StoredEnd::Expired { reserved: Arc::new(reserved("freed")), charged: None };
+    assert_eq!(end(freed).await, Some(freed_end));
+    assert!(matches!(end(paid).await, Some(StoredEnd::Expired { charged: Some(_), .. })));
+    assert_eq!(end(late).await, Some(StoredEnd::Committed(Arc::new(nothing))));
+    assert!(matches!(end(committed).await, Some(StoredEnd::Committed(_))));
+    assert_eq!(end(ReservationNo { epoch: 9, sequence: 1 }).await, None);
+    let (key, request) = (KeyId::trusted("key-1"), RequestId::trusted("done"));
+    let by_request = store.find_reservation(&acme(), ReservationKey::Request(&key, &request)).await.unwrap();
+    assert_eq!(by_request.map(|found| found.no), Some(committed));
+    let foreign = KeyId::trusted("key-2");
+    assert_eq!(store.find_reservation(&acme(), ReservationKey::Request(&foreign, &request)).await.unwrap(), None);
+}
