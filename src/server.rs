@@ -1,1 +1,245 @@
-//! To come.
+//! A running server: what is on disk recovered, the tasks behind the scenes, gRPC in front, and an orderly end.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    task::{JoinHandle, JoinSet},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tonic::transport::{self, server::TcpIncoming};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{
+    api::{Auth, Stop, routes},
+    clock::Clock,
+    config::Settings,
+    domain::{id::SecretHash, time::Timestamp},
+    journal::{
+        JournalError,
+        writer::{Collecting, Writer},
+    },
+    service::{self, Parts, Service, Tuning},
+    store::StoreError,
+    telemetry::Metrics,
+};
+
+mod backends;
+mod data_dir;
+
+#[cfg(test)]
+mod tests;
+
+use backends::Backends;
+pub use data_dir::{DataDir, DataDirError};
+
+/// h2 closes a connection whose peer leaves many small frames unread: let it take them.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const STREAM_WINDOW: u32 = 4 << 20;
+/// Calls that one connection may have open.
+const MAX_STREAMS: u32 = 4096;
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long calls in flight may take to end when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
+/// What health checks may ask about: the server as a whole, or what gateways need of it.
+const HEALTH_NAMES: [&str; 2] = ["", "quotad.v1.QuotaService"];
+
+/// Why a server doesn't start, or didn't end well.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Service(#[from] service::Error),
+    #[error("{listen} can't be listened on: {source}")]
+    Listen { listen: SocketAddr, source: io::Error },
+    #[error("the API's description can't be read: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("gRPC can't be served: {0}")]
+    Transport(#[from] transport::Error),
+    #[error("gRPC isn't served any more: its task ended")]
+    Ended,
+    /// Starting again recovers from disk.
+    #[error("the journal failed, so that it isn't known what is on disk: {0}; start again to recover")]
+    JournalLost(String),
+}
+
+/// Serves from the settings' data directory. `clock` makes the clock, which must not start before the time it is given.
+///
+/// # Errors
+/// [`ServeError`] when the directory is in use or damaged, or the address is taken.
+pub async fn serve(
+    settings: &Settings,
+    metrics: Arc<Metrics>,
+    clock: impl FnOnce(Timestamp) -> Arc<dyn Clock>,
+) -> Result<Running, ServeError> {
+    let data = DataDir::prepare(&settings.data_dir)?;
+    let backends = backends::open(data.path()).await?;
+    start(settings, data, backends, metrics, clock).await
+}
+
+async fn start(
+    settings: &Settings,
+    data: DataDir,
+    backends: Backends,
+    metrics: Arc<Metrics>,
+    clock: impl FnOnce(Timestamp) -> Arc<dyn Clock>,
+) -> Result<Running, ServeError> {
+    // First, because a taken address should not cost a recovery.
+    let failed = |source| ServeError::Listen { listen: settings.listen, source };
+    let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let operator_token = data.operator_token()?;
+    let (service, writer) = recover(settings, backends, metrics, clock, &operator_token).await?;
+    let (stopper, stop) = Stop::new();
+    let (health, health_server) = tonic_health::server::health_reporter();
+    let router = transport::Server::builder()
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(Auth::new(Arc::clone(&service)))
+        .add_routes(routes(&service, settings.max_message_size, stop.clone())?)
+        .add_service(health_server);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
+    let mut background = JoinSet::new();
+    background.spawn(Arc::clone(&service).run_expiry());
+    background.spawn(Arc::clone(&service).run_projector());
+    background.spawn(Arc::clone(&service).run_snapshots());
+    background.spawn(follow_health(health.clone(), Arc::clone(&service)));
+    let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.wait()));
+    let token_file = data.token_file();
+    Ok(Running {
+        address,
+        operator_token,
+        token_file,
+        service,
+        writer,
+        stopper,
+        health,
+        serving,
+        background,
+        _data: data,
+    })
+}
+
+async fn recover(
+    settings: &Settings,
+    backends: Backends,
+    metrics: Arc<Metrics>,
+    clock: impl FnOnce(Timestamp) -> Arc<dyn Clock>,
+    operator_token: &str,
+) -> Result<(Arc<Service>, Writer), ServeError> {
+    let Backends { journal, snapshots, store } = backends;
+    let stored = store.position().await?;
+    metrics.projected.reach(stored);
+    metrics.store_up.set(1);
+    let recovered = service::recover(&*journal, &*snapshots, stored).await?;
+    tracing::info!(
+        organizations = recovered.organizations(),
+        replayed = recovered.replayed,
+        position = recovered.position,
+        "recovered"
+    );
+    let collecting = Collecting { window: settings.journal_window, capacity: settings.queue_capacity };
+    let writer = Writer::start(Arc::clone(&journal), recovered.position, collecting, Arc::clone(&metrics));
+    let parts = Parts {
+        journal,
+        snapshots,
+        store,
+        writer: writer.clone(),
+        clock: clock(recovered.time),
+        metrics,
+        operator: SecretHash::of(operator_token),
+        tuning: Tuning {
+            remember: settings.remembered,
+            remember_at_most: settings.remembered_max,
+            snapshot_every: settings.snapshot_interval,
+        },
+    };
+    Ok((recovered.start(parts, stored).await?, writer))
+}
+
+async fn report_health(health: &HealthReporter, ready: bool) {
+    let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for name in HEALTH_NAMES {
+        health.set_service_status(name, status).await;
+    }
+}
+
+/// A full disk shows only when something is written, so there is nothing better to wait for than time.
+async fn follow_health(health: HealthReporter, service: Arc<Service>) {
+    let mut ticks = interval(HEALTH_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut told = service.is_ready();
+    report_health(&health, told).await;
+    loop {
+        ticks.tick().await;
+        let ready = service.is_ready();
+        // Each report wakes all that watch.
+        if ready != told {
+            report_health(&health, ready).await;
+            told = ready;
+        }
+    }
+}
+
+/// A server that has started. Dropped, it stops serving at once and loses nothing that was acknowledged.
+pub struct Running {
+    /// With the real port, where 0 was asked for.
+    pub address: SocketAddr,
+    pub operator_token: String,
+    /// Where the operator's token is.
+    pub token_file: PathBuf,
+    service: Arc<Service>,
+    writer: Writer,
+    stopper: watch::Sender<bool>,
+    health: HealthReporter,
+    serving: JoinHandle<Result<(), transport::Error>>,
+    background: JoinSet<()>,
+    /// Locked until everything else has ended.
+    _data: DataDir,
+}
+
+impl Running {
+    /// Completes only when the server can't go on: the process should end with an error.
+    pub async fn failure(&mut self) -> ServeError {
+        tokio::select! {
+            why = self.writer.failed_for_good() => ServeError::JournalLost(why),
+            ended = &mut self.serving => match ended {
+                Ok(Err(error)) => error.into(),
+                Ok(Ok(())) | Err(_) => ServeError::Ended,
+            },
+        }
+    }
+
+    /// Stops taking calls, lets those in flight end, ends sessions and watches, and saves a snapshot for a quick start.
+    ///
+    /// # Errors
+    /// [`ServeError`] when what was decided last didn't reach the disk.
+    pub async fn shutdown(mut self) -> Result<(), ServeError> {
+        report_health(&self.health, false).await;
+        // Receivers that are gone have stopped already.
+        let _ = self.stopper.send(true);
+        match timeout(DRAIN, &mut self.serving).await {
+            Ok(Ok(served)) => served?,
+            Ok(Err(_)) => return Err(ServeError::Ended),
+            Err(_) => tracing::warn!(seconds = DRAIN.as_secs(), "calls still in flight are cut off"),
+        }
+        self.serving.abort();
+        self.background.shutdown().await;
+        self.writer.drain().await.map_err(service::Error::from)?;
+        if let Err(error) = self.service.save_snapshots().await {
+            tracing::warn!(%error, "no last snapshot; the next start replays the journal");
+        }
+        Ok(())
+    }
+}

@@ -67,7 +67,8 @@ impl Service {
             }
         }
         self.save(batch).await?;
-        self.journal.trim(from.min(*self.stored.borrow())).await?;
+        let stored = *self.stored.borrow();
+        self.journal.trim(from.min(stored)).await?;
         Ok(())
     }
 
