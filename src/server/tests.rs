@@ -1,5 +1,9 @@
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+};
 
+use async_trait::async_trait;
 use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -14,11 +18,13 @@ use crate::{
     clock::ManualClock,
     domain::{
         entity::{ExpiryPolicy, WalletMode},
+        event::Record,
         id::{DEFAULT_TEAM, KeyId, LimitId, MemberId, OrganizationId, TeamId},
         money::{Factor, Nanos},
         period::Period,
         policy::{Budget, BudgetUnit, Limit, Models, Policy},
     },
+    journal::{AppendError, Journal},
     service::{Caller, NewKey, NewMember, NewOrganization, Repeatable},
 };
 
@@ -32,13 +38,50 @@ impl Home {
         Self(tempfile::tempdir().unwrap())
     }
 
+    fn settings(&self) -> Settings {
+        let listen = "127.0.0.1:0".parse().unwrap();
+        Settings { listen, data_dir: self.0.path().join("data"), ..Settings::default() }
+    }
+
     async fn start(&self) -> Running {
-        let settings = Settings {
-            listen: "127.0.0.1:0".parse().unwrap(),
-            data_dir: self.0.path().join("data"),
-            ..Settings::default()
-        };
-        serve(&settings, Arc::default(), |at_least| Arc::new(ManualClock::new(at_least.max(NOON)))).await.unwrap()
+        serve(&self.settings(), Arc::default(), stopped_clock).await.unwrap()
+    }
+
+    /// On a journal that fails once it is told to.
+    async fn start_on_failing_journal(&self) -> (Running, Arc<FailingJournal>) {
+        let settings = self.settings();
+        let data = DataDir::prepare(&settings.data_dir).unwrap();
+        let backends = backends::open(data.path()).await.unwrap();
+        let journal = Arc::new(FailingJournal { inner: backends.journal.clone(), failing: AtomicBool::new(false) });
+        let backends = Backends { journal: journal.clone(), ..backends };
+        (start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap(), journal)
+    }
+}
+
+fn stopped_clock(at_least: Timestamp) -> Arc<dyn Clock> {
+    Arc::new(ManualClock::new(at_least.max(NOON)))
+}
+
+struct FailingJournal {
+    inner: Arc<dyn Journal>,
+    failing: AtomicBool,
+}
+
+#[async_trait]
+impl Journal for FailingJournal {
+    async fn append(&self, batch: &[Record]) -> Result<(), AppendError> {
+        if self.failing.load(SeqCst) {
+            return Err(AppendError::Fatal("fsync failed".into()));
+        }
+        self.inner.append(batch).await
+    }
+
+    async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
+        self.inner.read(from, at_least).await
+    }
+
+    async fn trim(&self, position: u64) -> Result<(), JournalError> {
+        self.inner.trim(position).await
     }
 }
 
@@ -295,4 +338,20 @@ async fn a_stopping_server_ends_its_streams_and_keeps_reservations_for_the_next(
     let mut quota = connect(&running, &token).await.quota();
     let charged = quota.commit(commit(&id, "1")).await.unwrap().into_inner();
     assert_eq!((charged.entry, charged.replayed), (1, false));
+}
+
+#[tokio::test]
+async fn a_server_whose_journal_is_lost_acknowledges_nothing_and_says_that_it_must_end() {
+    let home = Home::new();
+    let (mut running, journal) = home.start_on_failing_journal().await;
+    let token = seed(&running).await;
+    let mut quota = connect(&running, &token).await.quota();
+    let id = granted(quota.reserve(reserve("r1", "1")).await.unwrap().into_inner()).reservation_id;
+    journal.failing.store(true, SeqCst);
+    let refused = quota.commit(commit(&id, "1")).await.unwrap_err();
+    assert_eq!(reason(&refused), (Code::Unavailable, "JOURNAL_FAILED".into()));
+    assert!(matches!(running.failure().await, ServeError::JournalLost(_)));
+    let refused = quota.reserve(reserve("r2", "1")).await.unwrap_err();
+    assert_eq!(reason(&refused), (Code::Unavailable, "JOURNAL_FAILED".into()));
+    assert!(running.shutdown().await.is_err());
 }
