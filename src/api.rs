@@ -2,11 +2,20 @@
 
 mod auth;
 mod convert;
+mod key;
+mod ledger;
+mod member;
+mod organization;
+mod price;
 mod quota;
 mod router;
+mod serve;
 mod session;
 mod status;
 mod stop;
+mod team;
+mod token;
+mod wallet;
 
 pub use auth::Auth;
 pub use router::routes;

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
 use quotad::config::ServeArgs;
 
+mod demo;
 mod serve;
 
 #[global_allocator]
@@ -25,16 +26,18 @@ struct Cli {
 enum Command {
     /// Run the server; what happens without a command
     Serve(ServeArgs),
+    Demo(demo::DemoArgs),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let Cli { command, serve } = Cli::parse();
-    let args = match command {
-        Some(Command::Serve(args)) => args,
-        None => serve,
+    let outcome = match command {
+        Some(Command::Demo(args)) => demo::run(&args).await.map_err(|error| error.to_string()),
+        Some(Command::Serve(args)) => serve::run(&args).await.map_err(|error| error.to_string()),
+        None => serve::run(&serve).await.map_err(|error| error.to_string()),
     };
-    match serve::run(&args).await {
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("quotad: {error}");
