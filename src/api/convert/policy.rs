@@ -100,7 +100,10 @@ fn period_in(field: &str, period: proto::Period) -> Result<Period, Invalid> {
     let proto::Period { kind, time_zone, week_start, interval, anchor } = period;
     let at = |name: &str| format!("{field}.{name}");
     let choices = "PERIOD_KIND_ONE_TIME, _DAILY, _WEEKLY, _MONTHLY or _EVERY";
-    let kind = Kind::try_from(kind).map_err(|_| unknown(&at("kind"), kind, choices))?;
+    let kind = match Kind::try_from(kind) {
+        Ok(Kind::Unspecified) | Err(_) => return Err(unknown(&at("kind"), kind, choices)),
+        Ok(kind) => kind,
+    };
     let foreign = [
         ("time_zone", !time_zone.is_empty(), matches!(kind, Kind::Daily | Kind::Weekly | Kind::Monthly)),
         ("week_start", week_start != 0, kind == Kind::Weekly),
@@ -112,8 +115,7 @@ fn period_in(field: &str, period: proto::Period) -> Result<Period, Invalid> {
     }
     let zone = || Zone::parse(&at("time_zone"), &time_zone);
     match kind {
-        Kind::Unspecified => Err(unknown(&at("kind"), 0, choices)),
-        Kind::OneTime => Ok(Period::OneTime),
+        Kind::Unspecified | Kind::OneTime => Ok(Period::OneTime),
         Kind::Daily => Ok(Period::Daily { zone: zone()? }),
         Kind::Weekly => Ok(Period::Weekly { zone: zone()?, start: week_start_in(&at("week_start"), week_start)? }),
         Kind::Monthly => Ok(Period::Monthly { zone: zone()? }),

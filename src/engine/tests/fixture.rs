@@ -199,7 +199,7 @@ impl World {
     pub(super) fn reserve_as(&mut self, key: &str, request: &Reserve) -> Outcome<Decision<Granted>> {
         let key = KeyId::trusted(key);
         let place = self.state.keys.place(&key).unwrap();
-        self.turn(|turn| turn.reserve(place, request, request.fingerprint(&key)))
+        self.turn(|turn| turn.reserve(place, request, request.fingerprint(place)))
     }
 
     pub(super) fn try_reserve(&mut self, request: &Reserve) -> Decision<Granted> {
@@ -234,7 +234,7 @@ impl World {
     pub(super) fn try_charge(&mut self, charge: &Charge) -> Outcome<Decision<Charged>> {
         let key = KeyId::trusted(KEY);
         let place = self.state.keys.place(&key).unwrap();
-        self.turn(|turn| turn.charge(place, charge, charge.fingerprint(&key)))
+        self.turn(|turn| turn.charge(place, charge, charge.fingerprint(place)))
     }
 
     pub(super) fn charge(&mut self, id: &str, usage: Usage) -> Charged {

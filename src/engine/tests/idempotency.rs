@@ -90,8 +90,8 @@ fn a_repeated_charge_or_top_up_moves_money_once() {
 
     let top_up =
         |world: &mut World, fingerprint| world.turn(|turn| turn.top_up(&request("t"), Nanos::new(7), "", fingerprint));
-    assert!(!top_up(&mut world, 1).unwrap().1);
-    assert!(top_up(&mut world, 1).unwrap().1);
+    assert!(!top_up(&mut world, 1).unwrap().2);
+    assert!(top_up(&mut world, 1).unwrap().2);
     assert!(reused(&top_up(&mut world, 2)));
     assert_eq!(world.state.wallet.balance, Nanos::new(72));
 }

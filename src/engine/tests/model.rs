@@ -131,7 +131,7 @@ impl Model {
             Operation::TopUp(amount) => {
                 let request = RequestId::trusted(format!("t{}", self.steps));
                 let answer = self.world.turn(|turn| turn.top_up(&request, Nanos::new(*amount), "", 1)).unwrap();
-                let engine = Answer::ToppedUp { balance: answer.0.balance.get(), replayed: answer.1 };
+                let engine = Answer::ToppedUp { balance: answer.0.balance.get(), replayed: answer.2 };
                 (engine, self.naive.top_up(&request, *amount))
             }
             Operation::Crash(lose) => self.crash(*lose),
@@ -158,7 +158,7 @@ impl Model {
     fn charge(&mut self, key: usize, charge: &Charge) -> (Answer, Answer) {
         let id = KeyId::trusted(KEY_IDS[key]);
         let at = self.world.state.keys.place(&id).unwrap();
-        let engine = self.world.turn(|turn| turn.charge(at, charge, charge.fingerprint(&id)));
+        let engine = self.world.turn(|turn| turn.charge(at, charge, charge.fingerprint(at)));
         (answered(engine.map(|decision| decision.map(|answer| charged(&answer)))), self.naive.charge(key, charge))
     }
 
