@@ -112,7 +112,11 @@ impl Service {
         if self.writer.is_failed() {
             return Err(Error::JournalFailed);
         }
-        if self.writer.has_room() { Ok(()) } else { Err(Error::Overloaded) }
+        if !self.writer.has_room() {
+            self.metrics.overloaded.increment();
+            return Err(Error::Overloaded);
+        }
+        Ok(())
     }
 
     /// Waits while the queue is full: for those whose work is done already.

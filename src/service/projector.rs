@@ -13,8 +13,8 @@ use crate::{
 
 /// Records to project in one transaction, roughly: the journal is read by whole batches.
 const BATCH: usize = 4096;
-/// How long a read waits for the books before it gives up.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
+/// How long a read waits for the books where its caller sets no deadline.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
