@@ -164,8 +164,8 @@ impl Model {
 
     /// A request id that was used before, with its content or other.
     fn again(&mut self, which: usize, altered: bool) -> (Answer, Answer) {
-        let uses = &self.naive.uses;
-        let Some(used) = uses.iter().rev().nth(which % uses.len().max(1)) else { return (Answer::Done, Answer::Done) };
+        let all = &self.naive.uses;
+        let Some(used) = all.iter().rev().nth(which % all.len().max(1)) else { return (Answer::Done, Answer::Done) };
         if let Some((key, mut ask)) = used.reserve.clone() {
             ask.usage.input_tokens += u64::from(altered);
             self.reserve(key, &ask)
@@ -301,7 +301,7 @@ impl Model {
             let new: Vec<_> = new.cloned().collect();
             self.lost.extend(new);
             let (now, prices) = (self.naive.now, self.naive.prices.clone());
-            self.naive = Naive { now, prices, ..earlier };
+            self.naive = Naive { prices, now, ..earlier };
             kept = records;
         }
         self.world.crash(kept);

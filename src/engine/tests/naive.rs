@@ -1,6 +1,8 @@
 //! The rules once more, the slow and obvious way: keeps every admission and charge for ever and adds them up whenever
 //! something is to be known. Shares values with the engine, but no arithmetic, windows, counters or state.
 
+#![allow(clippy::similar_names, reason = "USD and uses are what this is about")]
+
 use std::collections::BTreeMap;
 
 use crate::domain::{

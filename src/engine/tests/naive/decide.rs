@@ -4,6 +4,7 @@ use super::{Answer, Failing, Naive, SECOND, path};
 use crate::domain::{
     decision::DenialCode,
     id::Model,
+    money::Nanos,
     policy::Unit,
     price::Price,
     usage::{Amounts, Usage},
@@ -74,7 +75,7 @@ impl Naive {
     ) -> Result<Admitted, Answer> {
         let price = self.price(model).filter(|_| usage.cost.is_none());
         let priced = |usage: &Usage| {
-            let usd = usage.cost.map(|cost| cost.get()).or(price.map(|price| Self::cost(&price, usage)))?;
+            let usd = usage.cost.map(Nanos::get).or(price.map(|price| Self::cost(&price, usage)))?;
             Some(Self::amounts(usage, usd, self.factor))
         };
         let mut states = self.states(key, model);
