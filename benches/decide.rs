@@ -213,7 +213,7 @@ fn percentiles() {
     }
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 10_000)]
 fn reserve(bencher: Bencher<'_, '_>) {
     let bench = std::cell::RefCell::new(Bench::new());
     let held = std::cell::Cell::new(None);
@@ -229,7 +229,7 @@ fn reserve(bencher: Bencher<'_, '_>) {
         .bench_local_values(|()| held.set(Some(bench.borrow_mut().reserve())));
 }
 
-#[divan::bench]
+#[divan::bench(sample_count = 10_000)]
 fn reserve_and_commit(bencher: Bencher<'_, '_>) {
     let bench = std::cell::RefCell::new(Bench::new());
     bencher
