@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     fixture::*,
-    naive::{Answer, Naive, Spot, Use},
+    naive::{Answer, DAY, Naive, Spot, Use},
 };
 use crate::{
     domain::{
@@ -208,7 +208,11 @@ impl Model {
         };
         let is_lost = self.naive.find(no).is_none();
         assert_eq!(self.world.state.reservation(no).is_none(), is_lost);
-        assert_eq!(self.world.state.was_forgotten(no, self.world.epoch), is_lost);
+        let admitted = self.lost.iter().chain(&self.naive.uses).find(|used| used.no == Some(no)).unwrap().admit;
+        // What is too old can't be restored: whether it was before need not be remembered.
+        if self.naive.now - admitted <= DAY {
+            assert_eq!(self.world.state.was_forgotten(no, self.world.epoch), is_lost);
+        }
         if is_lost {
             let used = self.lost.iter().find(|used| used.no == Some(no)).unwrap().clone();
             let forgotten = Forgotten {
@@ -258,7 +262,23 @@ impl Model {
 
     fn control(&mut self, operation: &Operation) -> (Answer, Answer) {
         let (world, naive) = (&mut self.world, &mut self.naive);
+        let gone = |key: usize| naive.deleted[key];
         match operation {
+            Operation::Policy((0, key), _)
+            | Operation::Switch((0, key), _)
+            | Operation::KeyEnd(key, _)
+            | Operation::KeyModels(key, _)
+            | Operation::DeleteKey(key)
+                if gone(*key) =>
+            {
+                let gone = world.turn(|turn| turn.delete_key(&KeyId::trusted(KEY_IDS[*key])));
+                return (conflicted(&gone.unwrap_err()), Answer::Conflict("entity"));
+            }
+            Operation::DeleteKey(key) => {
+                world.turn(|turn| turn.delete_key(&KeyId::trusted(KEY_IDS[*key]))).unwrap();
+                naive.deleted[*key] = true;
+                naive.policies.remove(&(0, *key));
+            }
             Operation::Policy(spot, limits) => {
                 let engine = world.set_policy(&place(*spot), limits.clone());
                 let engine = engine.map_or_else(|e| conflicted(&e), |()| Answer::Done);

@@ -73,6 +73,10 @@ impl Naive {
         usage: &Usage,
         least: Option<u64>,
     ) -> Result<Admitted, Answer> {
+        if self.deleted[key] {
+            let (code, wait) = (DenialCode::KeyUnknown, None);
+            return Err(Answer::Denied { code, wait, violations: vec![(code, String::from("key"), None)] });
+        }
         let price = self.price(model).filter(|_| usage.cost.is_none());
         let priced = |usage: &Usage| {
             let usd = usage.cost.map(Nanos::get).or(price.map(|price| Self::cost(&price, usage)))?;
