@@ -235,7 +235,7 @@ impl OrganizationState {
     }
 
     /// Whether a reservation of this number, which its seal proves was granted, was lost in a crash: the epoch is over and
-    /// nothing from this sequence on was recovered of it. Once restored, it isn't forgotten any more.
+    /// nothing from this sequence on was recovered of it. Once restored, it isn't forgotten any more, while it isn't too old.
     pub fn was_forgotten(&self, no: ReservationNo, current_epoch: u32) -> bool {
         if no.epoch >= current_epoch || self.was_restored(no) {
             return false;

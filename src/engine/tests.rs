@@ -2,6 +2,7 @@
 
 mod admission;
 mod billing;
+mod concurrency;
 mod expiry;
 mod extension;
 mod fixture;

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::domain::{
     decision::{Charged, Denial, DenialCode, Granted, ReservationState, Revocation},
+    error::Invalid,
     event::{EntryKind, Event, Record, Reserved, Settled, Stream},
     id::{Actor, RequestId},
     operation::{MAX_AGE, Reserve},
@@ -108,18 +109,25 @@ impl<'a> Turn<'a> {
         if let Some(replay) = self.replayed_reserve(&request.request, fingerprint)? {
             return Ok(Ok(replay));
         }
-        if request.min_output_tokens.is_some_and(|least| least > request.usage.output_tokens) {
-            let problem = format!("is more than the estimate's {} output tokens", request.usage.output_tokens);
-            return Err(crate::domain::error::Invalid::new("min_output_tokens", problem).into());
-        }
         let ask =
             Ask { key, model: &request.model, usage: &request.usage, min_output_tokens: request.min_output_tokens };
-        let plan = match decide(self.state, &ask, self.context.prices, self.now) {
-            Ok(plan) => plan,
-            Err(Refusal::Denied(denial)) => return Ok(Err(*denial)),
-            Err(Refusal::Invalid(invalid)) => return Err(invalid.into()),
-        };
-        Ok(self.grant(key, request, fingerprint, &plan))
+        match self.decide(&ask)? {
+            Ok(plan) => Ok(self.grant(key, request, fingerprint, &plan)),
+            Err(denial) => Ok(Err(denial)),
+        }
+    }
+
+    fn decide(&self, ask: &Ask<'_>) -> Outcome<Decision<Plan>> {
+        let output = ask.usage.output_tokens;
+        if ask.min_output_tokens.is_some_and(|least| least > output) {
+            let problem = format!("is more than the estimate's {output} output tokens");
+            return Err(Invalid::new("min_output_tokens", problem).into());
+        }
+        match decide(self.state, ask, self.context.prices, self.now) {
+            Ok(plan) => Ok(Ok(plan)),
+            Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
+            Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
+        }
     }
 
     fn grant(&mut self, key: u32, request: &Reserve, fingerprint: u64, plan: &Plan) -> Decision<Granted> {
@@ -168,14 +176,10 @@ impl<'a> Turn<'a> {
     /// The answer that [`Self::reserve`] would give, holding nothing.
     ///
     /// # Errors
-    /// [`Conflict::Invalid`] when the usage is absurd.
+    /// [`Conflict::Invalid`] when the usage or the minimal output is absurd.
     pub fn check(&mut self, ask: &Ask<'_>) -> Outcome<Decision<Plan>> {
         self.expire_due(None);
-        match decide(self.state, ask, self.context.prices, self.now) {
-            Ok(plan) => Ok(Ok(plan)),
-            Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
-            Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
-        }
+        self.decide(ask)
     }
 
     /// The reservation that an operation is about, expired first if it is due.

@@ -93,3 +93,32 @@ fn extend_of_an_unknown_reservation_is_no_denial() {
     world.key(crate::engine::turn::KeyChange { disabled: Some(true), ..Default::default() });
     assert_eq!(world.extend(no, &renew()).unwrap().unwrap_err().code, Revoked);
 }
+
+#[test]
+fn waiting_helps_an_extension_only_where_a_quota_slides_before_the_hold_expires() {
+    let mut world = World::new();
+    world.limits(vec![daily("b", 10), tpm("t", 10)]);
+    let no = world.reserve("r", Usage { input_tokens: 5, ..cost(5) });
+    let more = |tokens, nanos| estimate(Usage { input_tokens: tokens, ..cost(nanos) });
+    let denial = world.extend(no, &more(5, 11)).unwrap().unwrap_err();
+    assert_eq!(denial.retry_after, None, "the day that it was admitted in never starts over for it");
+    let denial = world.extend(no, &more(11, 5)).unwrap().unwrap_err();
+    assert_eq!(denial.retry_after, Some(Span::seconds(61)));
+    world.advance(Span::seconds(550));
+    world.charge("c", Usage { input_tokens: 10, ..cost(0) });
+    let denial = world.extend(no, &more(6, 5)).unwrap().unwrap_err();
+    assert_eq!(denial.retry_after, None, "by then it has expired");
+}
+
+#[test]
+fn what_is_held_covers_estimate_and_progress_together() {
+    let mut world = World::new();
+    let no = world.reserve("r", tokens(12, 0));
+    let granted = world.extend(no, &so_far(tokens(0, 4))).unwrap().unwrap();
+    assert_eq!((granted.held.tokens, granted.held.usd), (16, Nanos::new(20_000)));
+    let cached =
+        |cached_input_tokens, cache_write_tokens| Usage { cached_input_tokens, cache_write_tokens, ..tokens(1, 0) };
+    let no = world.reserve("s", cached(1, 0));
+    let granted = world.extend(no, &so_far(cached(0, 1))).unwrap().unwrap();
+    assert_eq!(granted.held.tokens, 2, "an input has room for its cached parts");
+}

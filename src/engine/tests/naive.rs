@@ -1,6 +1,8 @@
 //! The rules once more, the slow and obvious way: keeps every admission and charge for ever and adds them up whenever
 //! something is to be known. Shares values with the engine, but no arithmetic, windows, counters or state.
 
+#![allow(clippy::similar_names, reason = "USD and uses are what this is about")]
+
 use std::collections::BTreeMap;
 
 use crate::domain::{
@@ -95,6 +97,7 @@ pub(super) struct Naive {
     pub top_ups: Vec<(RequestId, i64, i64)>,
     pub prices: BTreeMap<&'static str, Price>,
     pub off: BTreeMap<Spot, bool>,
+    pub deleted: [bool; 3],
     pub key_ends: [Option<i64>; 3],
     pub key_models: [Models; 3],
     pub factor: i64,
@@ -113,6 +116,7 @@ impl Naive {
             top_ups: Vec::new(),
             prices: BTreeMap::new(),
             off: BTreeMap::new(),
+            deleted: [false; 3],
             key_ends: [None; 3],
             key_models: Default::default(),
             factor: 1_000_000_000,
@@ -255,6 +259,7 @@ impl Naive {
                 continue;
             }
             let off = |kind: usize| self.off.get(&path(used.key)[kind]).is_some_and(|off| *off);
+            let is_deleted = self.deleted[used.key].then_some(DenialCode::KeyUnknown);
             let places = [
                 (0, DenialCode::KeyDisabled),
                 (2, DenialCode::MemberInactive),
@@ -269,7 +274,7 @@ impl Naive {
             };
             let spent = used.defs.iter().any(used_up).then_some(DenialCode::BudgetExceeded);
             let unpaid = (empty && used.wallet).then_some(DenialCode::WalletInsufficient);
-            self.uses[at].revoked = switched_off.or(spent).or(unpaid);
+            self.uses[at].revoked = is_deleted.or(switched_off).or(spent).or(unpaid);
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        decide::{Ask, Plan, Refusal, cost_of, decide, touches_at},
+        decide::{Ask, Plan, cost_of, touches_at},
         state::Taken,
     },
 };
@@ -82,11 +82,7 @@ impl Turn<'_> {
         self.check_occurred_at(charge)?;
         if !charge.already_used {
             let ask = Ask { key, model: &charge.model, usage: &charge.usage, min_output_tokens: None };
-            return match decide(self.state, &ask, self.context.prices, self.now) {
-                Ok(plan) => Ok(Ok(plan)),
-                Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
-                Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
-            };
+            return self.decide(&ask);
         }
         let price = self.context.prices.price(&charge.model).filter(|_| charge.usage.cost.is_none());
         let factor = self.state.organization.credit_factor;

@@ -30,7 +30,7 @@ fn failing(violation: &Violation) -> Failing {
         Violated::Limit { state, asked } => {
             let limit = state.limit.as_ref();
             let name = limit.map_or("wallet".into(), |limit| format!("{}/{limit}", state.scope.name()));
-            let reset = state.reset_time.map(|reset| reset.micros());
+            let reset = state.reset_time.map(crate::domain::time::Timestamp::micros);
             (violation.code, name, Some((state.max.unwrap(), state.spent, state.held, *asked, reset)))
         }
     }
@@ -39,7 +39,7 @@ fn failing(violation: &Violation) -> Failing {
 fn denied(denial: &Denial) -> Answer {
     let stops = matches!(denial.code, DenialCode::Revoked | DenialCode::ReservationExpired);
     let violations = denial.violations.iter().filter(|_| !stops).map(failing).collect();
-    Answer::Denied { code: denial.code, wait: denial.retry_after.map(|wait| wait.as_micros()), violations }
+    Answer::Denied { code: denial.code, wait: denial.retry_after.map(crate::domain::time::Span::as_micros), violations }
 }
 
 pub(super) fn charged(charged: &Charged) -> Answer {

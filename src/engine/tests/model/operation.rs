@@ -27,6 +27,7 @@ pub(super) enum Operation {
     TopUp(i64),
     Policy(Spot, Vec<Limit>),
     Switch(Spot, bool),
+    DeleteKey(usize),
     KeyEnd(usize, Option<i64>),
     KeyModels(usize, Vec<usize>),
     Factor(i64),
@@ -147,6 +148,9 @@ fn any_control() -> impl Strategy<Value = Operation> {
         4 => (spot, any_limits()).prop_map(|(spot, limits)| Operation::Policy(spot, limits)),
         3 => (select(switchable), prop::bool::weighted(0.3)).prop_map(|(spot, off)| Operation::Switch(spot, off)),
         1 => (0..3usize, prop::option::of(0..9_000_000_000i64)).prop_map(|(key, end)| Operation::KeyEnd(key, end)),
+        1 => (0..3usize, prop::bool::weighted(0.3)).prop_map(|(key, really)| {
+            if really { Operation::DeleteKey(key) } else { Operation::KeyEnd(key, None) }
+        }),
         1 => (0..3usize, models).prop_map(|(key, models)| Operation::KeyModels(key, models)),
         1 => select(vec![0, 1_000_000_000, 333_333_333, 2_500_000_000]).prop_map(Operation::Factor),
         1 => prop::bool::weighted(0.6).prop_map(Operation::Wallet),

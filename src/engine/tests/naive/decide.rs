@@ -4,6 +4,7 @@ use super::{Answer, Failing, Naive, SECOND, path};
 use crate::domain::{
     decision::DenialCode,
     id::Model,
+    money::Nanos,
     policy::Unit,
     price::Price,
     usage::{Amounts, Usage},
@@ -72,9 +73,13 @@ impl Naive {
         usage: &Usage,
         least: Option<u64>,
     ) -> Result<Admitted, Answer> {
+        if self.deleted[key] {
+            let (code, wait) = (DenialCode::KeyUnknown, None);
+            return Err(Answer::Denied { code, wait, violations: vec![(code, String::from("key"), None)] });
+        }
         let price = self.price(model).filter(|_| usage.cost.is_none());
         let priced = |usage: &Usage| {
-            let usd = usage.cost.map(|cost| cost.get()).or(price.map(|price| Self::cost(&price, usage)))?;
+            let usd = usage.cost.map(Nanos::get).or(price.map(|price| Self::cost(&price, usage)))?;
             Some(Self::amounts(usage, usd, self.factor))
         };
         let mut states = self.states(key, model);

@@ -4,9 +4,11 @@ use super::{Answer, DAY, Naive, SECOND, Use, decide::Admitted};
 use crate::domain::{
     decision::{DenialCode, ReservationState},
     id::{Model, RequestId},
+    money::Nanos,
     operation::{Charge, Commit, Extend, Reserve},
     policy::Unit,
     reservation_id::ReservationNo,
+    time::Timestamp,
     usage::{Amounts, Usage},
 };
 
@@ -29,6 +31,11 @@ fn replay(answer: &Answer) -> Answer {
         *replayed = true;
     }
     answer
+}
+
+fn took(used: &Use, request: &RequestId) -> bool {
+    let reserved = used.reserve.as_ref().map(|(_, ask)| &ask.request);
+    reserved.or(used.charge.as_ref().map(|(_, charge)| &charge.request)) == Some(request)
 }
 
 impl Naive {
@@ -62,7 +69,7 @@ impl Naive {
     /// `no` is the number that the engine gave, if it granted.
     pub(in super::super) fn reserve(&mut self, key: usize, ask: &Reserve, no: Option<ReservationNo>) -> Answer {
         self.expire(None);
-        if let Some(used) = self.uses.iter().rev().find(|used| self.took(used, &ask.request)) {
+        if let Some(used) = self.uses.iter().rev().find(|used| took(used, &ask.request)) {
             let is_same = used.reserve.as_ref() == Some(&(key, ask.clone()));
             return if is_same { granted(used, true) } else { conflict("reused") };
         }
@@ -84,11 +91,6 @@ impl Naive {
         let answer = granted(&used, false);
         self.uses.push(used);
         answer
-    }
-
-    fn took(&self, used: &Use, request: &RequestId) -> bool {
-        let reserved = used.reserve.as_ref().map(|(_, ask)| &ask.request);
-        reserved.or(used.charge.as_ref().map(|(_, charge)| &charge.request)) == Some(request)
     }
 
     /// Expires what is due: at most 64, and the target.
@@ -173,7 +175,7 @@ impl Naive {
             let above = self.wallet_held() + more - self.balance();
             over[Unit::Usd as usize] = over[Unit::Usd as usize].max(above.min(more));
         }
-        let nanos = |unit: Unit| crate::domain::money::Nanos::new(over[unit as usize]);
+        let nanos = |unit: Unit| Nanos::new(over[unit as usize]);
         Amounts {
             usd: nanos(Unit::Usd),
             credits: nanos(Unit::Credits),
@@ -197,7 +199,7 @@ impl Naive {
             None => used.price.or(self.price(&used.model)),
         };
         let by_price = price.map(|price| Self::cost(&price, usage));
-        let usd = usage.cost.map(|cost| cost.get()).or(by_price).unwrap_or(used.held.usd.get());
+        let usd = usage.cost.map(Nanos::get).or(by_price).unwrap_or(used.held.usd.get());
         Self::amounts(usage, usd, used.factor)
     }
 
@@ -326,17 +328,17 @@ impl Naive {
 
     pub(in super::super) fn charge(&mut self, key: usize, charge: &Charge) -> Answer {
         self.expire(None);
-        if let Some(used) = self.uses.iter().rev().find(|used| self.took(used, &charge.request)) {
+        if let Some(used) = self.uses.iter().rev().find(|used| took(used, &charge.request)) {
             let is_same = used.charge.as_ref() == Some(&(key, charge.clone()));
             return if is_same { replay(&used.settled.as_ref().unwrap().1) } else { conflict("reused") };
         }
-        let at = charge.occurred_at.map_or(self.now, |at| at.micros());
+        let at = charge.occurred_at.map_or(self.now, Timestamp::micros);
         if at > self.now || self.now - at > DAY || (at != self.now && !charge.already_used) {
             return conflict("invalid");
         }
         let admitted = if charge.already_used {
             let price = self.price(&charge.model).filter(|_| charge.usage.cost.is_none());
-            let usd = charge.usage.cost.map(|cost| cost.get());
+            let usd = charge.usage.cost.map(Nanos::get);
             let Some(usd) = usd.or(price.map(|price| Self::cost(&price, &charge.usage))) else {
                 let unpriced = DenialCode::ModelUnpriced;
                 let violations = vec![(unpriced, String::from("key"), None)];

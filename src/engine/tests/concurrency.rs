@@ -1,0 +1,73 @@
+//! N concurrent callers never pass a hard cap together: one short lock an organization.
+
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use super::fixture::*;
+use crate::{
+    domain::{
+        id::{Actor, DEFAULT_TEAM, KeyId},
+        operation::Payer,
+        policy::{Limit, Place},
+        usage::Usage,
+    },
+    engine::{
+        directory::{Cell, Directory, Route},
+        turn::{Context, Turn},
+    },
+};
+
+const CALLERS: usize = 8;
+const EACH: usize = 250;
+
+/// How many of 2,000 requests over four keys, of 3 tokens and 7 nano-USD each, pass a limit of the organization together.
+fn granted_under(limit: Limit) -> usize {
+    let mut world = World::new();
+    world.set_policy(&Place::Organization, vec![limit]).unwrap();
+    let keys: Vec<_> = (0..4).map(|i| format!("many-{i}")).collect();
+    for key in &keys {
+        world.add_key(key, "ann", DEFAULT_TEAM);
+    }
+    let cell = Arc::new(Cell::new(world.state.clone(), 0));
+    let directory = Directory::default();
+    directory.insert(Arc::clone(&cell)).unwrap();
+    for key in &keys {
+        let id = KeyId::trusted(key.as_str());
+        let place = world.state.keys.place(&id).unwrap();
+        directory.add_key(id, None, Route { cell: Arc::clone(&cell), key: place });
+    }
+    let (granted, start, prices) = (AtomicUsize::new(0), Barrier::new(CALLERS), &world.prices);
+    let run = |caller: usize| {
+        start.wait();
+        for i in 0..EACH {
+            let request = ask(&format!("{caller}-{i}"), Usage { input_tokens: 3, ..cost(7) });
+            let payer = Payer::Key(KeyId::trusted(keys[(caller + i) % 4].as_str()));
+            let route = directory.route(&payer).unwrap();
+            let context = Context { now: NOON, epoch: 1, actor: &Actor::SYSTEM, prices };
+            let mut inner = route.cell.lock();
+            let answer = Turn::new(&mut inner.state, context).reserve(route.key, &request, 1).unwrap();
+            granted.fetch_add(usize::from(answer.is_ok()), Ordering::Relaxed);
+        }
+    };
+    thread::scope(|scope| {
+        for caller in 0..CALLERS {
+            let run = &run;
+            scope.spawn(move || run(caller));
+        }
+    });
+    granted.into_inner()
+}
+
+#[test]
+fn concurrent_callers_never_pass_a_hard_cap_together() {
+    assert_eq!(granted_under(usd("b", 7 * 1000 + 6)), 1000);
+    assert_eq!(granted_under(credits("c", 7 * 1000)), 1000);
+    assert_eq!(granted_under(tpm("t", 3 * 1000 + 2)), 1000);
+    assert_eq!(granted_under(rpm("r", 1000)), 1000);
+    assert_eq!(granted_under(slots("s", 1000)), 1000);
+}
