@@ -11,7 +11,7 @@ use std::{
 use super::fixture::*;
 use crate::{
     domain::{
-        id::{Actor, DEFAULT_TEAM, KeyId},
+        id::{Actor, DEFAULT_TEAM, KeyId, SecretHash},
         operation::Payer,
         policy::{Limit, Place},
         usage::Usage,
@@ -39,7 +39,8 @@ fn granted_under(limit: Limit) -> usize {
     for key in &keys {
         let id = KeyId::trusted(key.as_str());
         let place = world.state.keys.place(&id).unwrap();
-        directory.add_key(id, None, Route { cell: Arc::clone(&cell), key: place });
+        let secret = SecretHash::of(key);
+        directory.add_key(id, secret, Route { cell: Arc::clone(&cell), key: place });
     }
     let (granted, start, prices) = (AtomicUsize::new(0), Barrier::new(CALLERS), &world.prices);
     let run = |caller: usize| {
