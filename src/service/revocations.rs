@@ -23,7 +23,14 @@ pub struct WatchedRevocation {
     pub revocation: Revocation,
 }
 
-type Sender = mpsc::UnboundedSender<WatchedRevocation>;
+type Sender = mpsc::UnboundedSender<Message>;
+
+#[derive(Debug, Clone)]
+enum Message {
+    Revocation(Box<WatchedRevocation>),
+    /// What was revoked before has been sent: from here on nothing comes twice.
+    CaughtUp,
+}
 
 /// Who listens, by holder.
 #[derive(Debug, Default)]
@@ -34,7 +41,7 @@ pub(super) struct Hub {
 impl Hub {
     fn send(&self, holder: &Holder, revocation: &WatchedRevocation) {
         if let Some(mut listeners) = self.listeners.get_mut(holder) {
-            listeners.retain(|listener| listener.send(revocation.clone()).is_ok());
+            listeners.retain(|listener| listener.send(Message::Revocation(Box::new(revocation.clone()))).is_ok());
         }
     }
 
@@ -56,21 +63,24 @@ pub struct Subscription {
     service: Arc<Service>,
     holders: HashSet<Holder>,
     sender: Sender,
-    receiver: mpsc::UnboundedReceiver<WatchedRevocation>,
-    /// Told already: what was revoked while the subscription was made would come twice.
-    told: HashSet<(OrganizationId, ReservationNo)>,
+    receiver: mpsc::UnboundedReceiver<Message>,
+    /// While catching up, what was told already: what is revoked meanwhile comes twice.
+    told: Option<HashSet<(OrganizationId, ReservationNo)>>,
 }
 
 impl Subscription {
     pub fn new(service: Arc<Service>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { service, holders: HashSet::new(), sender, receiver, told: HashSet::new() }
+        Self { service, holders: HashSet::new(), sender, receiver, told: None }
     }
 
     /// Listens for this holder too; what is revoked already comes first if `catch_up`.
     pub async fn add(&mut self, holder: &Holder, catch_up: bool) {
         if !self.holders.insert(holder.clone()) {
             return;
+        }
+        if catch_up {
+            self.told = Some(HashSet::new());
         }
         self.service.revocations.listen(holder, self.sender.clone());
         if !catch_up {
@@ -85,18 +95,26 @@ impl Subscription {
             };
             for revocation in revoked {
                 // Its receiver is here, so it can't be closed.
-                let _ = self.sender.send(self.service.watched(&cell, revocation));
+                let _ = self.sender.send(Message::Revocation(Box::new(self.service.watched(&cell, revocation))));
             }
             tokio::task::yield_now().await;
         }
+        let _ = self.sender.send(Message::CaughtUp);
     }
 
     /// The next one; waits for it.
     pub async fn next(&mut self) -> Option<WatchedRevocation> {
         loop {
-            let watched = self.receiver.recv().await?;
+            let watched = match self.receiver.recv().await? {
+                Message::Revocation(watched) => *watched,
+                Message::CaughtUp => {
+                    self.told = None;
+                    continue;
+                }
+            };
+            let Some(told) = &mut self.told else { return Some(watched) };
             let organization = ReservationId::decode(&watched.reservation_id, &self.service.seal)?.organization;
-            if self.told.insert((organization, watched.revocation.reservation)) {
+            if told.insert((organization, watched.revocation.reservation)) {
                 return Some(watched);
             }
         }
