@@ -4,6 +4,7 @@
 
 pub mod snapshots;
 pub mod sqlite;
+mod wal;
 pub mod writer;
 
 use async_trait::async_trait;

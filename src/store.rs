@@ -139,6 +139,8 @@ pub struct Audit {
     pub balance: Nanos,
     /// First entry whose stored balance isn't the running sum: its number, the sum, what stands there.
     pub wrong_balance: Option<(u64, Nanos, Nanos)>,
+    /// First entry that charged a budget something else than it cost.
+    pub wrong_charge: Option<u64>,
     /// Per limit and window: the sum of the entries' charges, and what the books' own row for the window says.
     pub windows: Vec<WindowAudit>,
 }

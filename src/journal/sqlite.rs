@@ -9,14 +9,27 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use super::{AppendError, Journal, JournalError};
+use super::{AppendError, Journal, JournalError, wal};
 use crate::domain::event::Record;
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;
 
 /// First byte of a batch: how the rest is encoded.
 const VERSION: u8 = 1;
+
+const TABLES: [&str; 3] = [
+    "CREATE TABLE IF NOT EXISTS batches (
+        first INTEGER PRIMARY KEY, last INTEGER NOT NULL, checksum BLOB NOT NULL, body BLOB NOT NULL
+     ) STRICT",
+    // What was trimmed, so that batches missing behind it are noticed.
+    "CREATE TABLE IF NOT EXISTS trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL) STRICT",
+    "INSERT OR IGNORE INTO trimmed (id, position) VALUES (1, 0)",
+];
+/// Batches to delete at once: a writer waits no longer than for that.
+const TRIM_AT_ONCE: i64 = 32;
 
 /// `journal.db` in the data directory.
 pub struct SqliteJournal {
@@ -48,6 +61,21 @@ pub(super) fn failed(file: &str, error: &sqlx::Error) -> JournalError {
     }
 }
 
+/// Refuses a write-ahead log of which SQLite would silently drop more than the unfinished tail.
+fn check_log(path: &Path) -> Result<(), JournalError> {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = Path::new(&log);
+    let unreadable = |error| JournalError::Io(format!("{}: {error}", log.display()));
+    match wal::check(log).map_err(unreadable)? {
+        None => Ok(()),
+        Some(wal::Loss { frame, frames }) => Err(JournalError::Damaged(format!(
+            "{}: frame {frame} of {frames} doesn't match its checksum, and acknowledged batches lie behind it",
+            log.display()
+        ))),
+    }
+}
+
 /// SQLite's primary result code.
 fn code(error: &sqlx::Error) -> Option<i32> {
     let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
@@ -64,15 +92,11 @@ impl SqliteJournal {
         let file = path.display().to_string();
         let options = durable(&path);
         let failed = |error| failed(&file, &error);
+        check_log(&path)?;
         let mut writer = options.connect().await.map_err(failed)?;
-        sqlx::query(
-            "CREATE TABLE IF NOT EXISTS batches (
-                first INTEGER PRIMARY KEY, last INTEGER NOT NULL, checksum BLOB NOT NULL, body BLOB NOT NULL
-            ) STRICT",
-        )
-        .execute(&mut writer)
-        .await
-        .map_err(failed)?;
+        for table in TABLES {
+            sqlx::query(table).execute(&mut writer).await.map_err(failed)?;
+        }
         let readers =
             SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await.map_err(failed)?;
         let last: Option<i64> =
@@ -169,27 +193,32 @@ impl Journal for SqliteJournal {
     }
 
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
+        let failed = |error| failed(&self.file, &error);
+        let trimmed: i64 =
+            sqlx::query_scalar("SELECT position FROM trimmed").fetch_one(&self.readers).await.map_err(failed)?;
+        let mut next = from.max(trimmed.unsigned_abs() + 1);
         let mut records: Vec<Record> = Vec::new();
-        let mut next: Option<u64> = None;
+        // The first batch may begin before `next`, every other one begins there.
+        let mut is_first = true;
         while records.len() < at_least {
             // A batch has thousands of records at most, so a few rows at a time are enough and bound the memory.
-            let rows =
-                sqlx::query("SELECT first, last, checksum, body FROM batches WHERE last >= ? ORDER BY first LIMIT 64")
-                    .bind(next.unwrap_or(from).cast_signed())
-                    .fetch_all(&self.readers)
-                    .await
-                    .map_err(|error| failed(&self.file, &error))?;
+            let rows = sqlx::query(
+                "SELECT first, last, checksum, body FROM batches
+                 WHERE first >= coalesce((SELECT max(first) FROM batches WHERE first <= ?1), ?1) AND last >= ?1
+                 ORDER BY first LIMIT 16",
+            )
+            .bind(next.cast_signed())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?;
             if rows.is_empty() {
                 break;
             }
             for row in &rows {
-                let expected = match next {
-                    Some(next) => next,
-                    // Reading may begin within a batch, and where the journal was trimmed.
-                    None => row.try_get::<i64, _>(0).map_err(|error| self.damaged(error))?.unsigned_abs(),
-                };
-                let batch = self.decode(row, expected)?;
-                next = batch.last().map(|record| record.position + 1);
+                let first = row.try_get::<i64, _>(0).map_err(|error| self.damaged(error))?.unsigned_abs();
+                let batch = self.decode(row, if is_first { first.min(next) } else { next })?;
+                is_first = false;
+                next = batch.last().map_or(next, |record| record.position + 1);
                 records.extend(batch.into_iter().filter(|record| record.position >= from));
                 if records.len() >= at_least {
                     break;
@@ -200,13 +229,29 @@ impl Journal for SqliteJournal {
     }
 
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
-        // The last batch stays: the next one must be known to continue it.
-        sqlx::query("DELETE FROM batches WHERE last <= ? AND last < (SELECT max(last) FROM batches)")
+        let failed = |error| failed(&self.file, &error);
+        loop {
+            let mut transaction = self.readers.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+            // The last batch stays: the next one must be known to continue it.
+            let gone: Vec<i64> = sqlx::query_scalar(
+                "DELETE FROM batches WHERE first IN (
+                    SELECT first FROM batches WHERE last <= ?1 AND first < (SELECT max(first) FROM batches)
+                    ORDER BY first LIMIT ?2
+                 ) RETURNING last",
+            )
             .bind(position.cast_signed())
-            .execute(&self.readers)
+            .bind(TRIM_AT_ONCE)
+            .fetch_all(&mut *transaction)
             .await
-            .map_err(|error| failed(&self.file, &error))?;
-        Ok(())
+            .map_err(failed)?;
+            let Some(last) = gone.into_iter().max() else { return Ok(()) };
+            sqlx::query("UPDATE trimmed SET position = ?")
+                .bind(last)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failed)?;
+            transaction.commit().await.map_err(failed)?;
+        }
     }
 }
 

@@ -115,7 +115,14 @@ impl Writer {
             room: Notify::new(),
             metrics,
         });
-        tokio::spawn(write(Arc::clone(&shared), journal, collecting.window));
+        let writing = tokio::spawn(write(Arc::clone(&shared), journal, collecting.window));
+        let guarded = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // It ends by itself only after it has failed for good.
+            if let Err(error) = writing.await {
+                guarded.fail_for_good(error.to_string());
+            }
+        });
         Self(shared)
     }
 
@@ -269,9 +276,7 @@ impl Shared {
                     retry = (retry * 2).min(LAST_RETRY);
                 }
                 Err(AppendError::Fatal(why)) => {
-                    self.failed.store(true, SeqCst);
-                    self.fail_waiters();
-                    self.fatal.send_replace(Some(why));
+                    self.fail_for_good(why);
                     return false;
                 }
             }
@@ -298,6 +303,12 @@ impl Shared {
         }
         self.durable_watch.send_replace(position);
         self.room.notify_waiters();
+    }
+
+    fn fail_for_good(&self, why: String) {
+        self.failed.store(true, SeqCst);
+        self.fail_waiters();
+        self.fatal.send_replace(Some(why));
     }
 
     fn fail_waiters(&self) {

@@ -225,6 +225,10 @@ fn differences(organization: &OrganizationId, audit: &Audit) -> Vec<Difference> 
     if let Some((entry, sum, found)) = audit.wrong_balance {
         differences.push(difference(format!("balance after entry {entry}"), sum.to_string(), found.to_string()));
     }
+    if let Some(entry) = audit.wrong_charge {
+        let what = format!("what entry {entry} charged to its budgets");
+        differences.push(difference(what, String::from("what it cost"), String::from("something else")));
+    }
     for WindowAudit { limit, window, from_entries, from_row } in &audit.windows {
         if from_entries != from_row {
             let what = format!("books' budget {} from {}", limit.0, window.micros());

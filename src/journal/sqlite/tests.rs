@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use super::*;
 use crate::domain::{
     event::{Event, Stream},
-    id::{Actor, Model},
+    id::{Actor, Model, OrganizationId},
     time::Timestamp,
 };
 
@@ -76,6 +76,8 @@ async fn damage_is_refused_and_its_place_named() {
         ),
         ("UPDATE batches SET last = 8 WHERE first = 5", "5 to 8"),
         ("DELETE FROM batches WHERE first = 4", "position 4 is missing"),
+        ("DELETE FROM batches WHERE first = 1", "position 1 is missing"),
+        ("DELETE FROM batches WHERE first < 5", "position 1 is missing"),
         ("UPDATE batches SET checksum = zeroblob(32) WHERE first = 1", "1 to 3"),
     ];
     for (damage, place) in damages {
@@ -123,4 +125,63 @@ async fn a_full_disk_keeps_nothing_of_a_batch_and_takes_it_later() {
     assert_eq!(journal.read(10, 1).await.unwrap(), []);
     journal.append(&large).await.unwrap();
     assert_eq!(journal.read(10, 1).await.unwrap(), large);
+}
+
+/// What a crash leaves: the files as they are while the journal is open.
+fn crash(from: &Path, to: &Path) {
+    for name in ["journal.db", "journal.db-wal"] {
+        std::fs::copy(from.join(name), to.join(name)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_the_write_ahead_log_is_refused_unless_it_is_the_tail() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal_of_three(directory.path()).await;
+    let crashed = tempfile::tempdir().unwrap();
+    let log = crashed.path().join("journal.db-wal");
+    crash(directory.path(), crashed.path());
+    let whole = std::fs::read(&log).unwrap();
+    for (at, is_tail) in [(whole.len() / 2, false), (whole.len() - 10, true)] {
+        crash(directory.path(), crashed.path());
+        let mut bad = whole.clone();
+        bad[at] ^= 1;
+        std::fs::write(&log, bad).unwrap();
+        match SqliteJournal::open(crashed.path()).await {
+            Ok(journal) => {
+                assert!(is_tail);
+                assert_eq!(positions(&journal.read(1, 100).await.unwrap()), [1, 2, 3, 4]);
+            }
+            Err(error) => assert!(!is_tail && error.to_string().contains("journal.db-wal"), "{error}"),
+        }
+    }
+    drop(journal);
+}
+
+/// One record of each event that version 1 has, in the order of the variants.
+fn golden_records() -> Vec<Record> {
+    let events = super::golden::events();
+    let record = |(i, event): (u64, Event)| Record {
+        position: i + 1,
+        stream: if i % 2 == 0 { Stream::System } else { Stream::Organization(OrganizationId::trusted("acme")) },
+        sequence: i + 1,
+        epoch: 3,
+        time: Timestamp::from_micros(1_700_000_000_000_001),
+        actor: Actor::OPERATOR,
+        event,
+    };
+    (0..).zip(events).map(record).collect()
+}
+
+#[test]
+fn journals_of_version_1_are_read_and_written_for_ever() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/journal/sqlite/golden-v1.bin");
+    let records = golden_records();
+    let encoded = encode(&records).unwrap();
+    if std::env::var_os("QUOTAD_WRITE_GOLDEN").is_some() {
+        std::fs::write(file, &encoded).unwrap();
+    }
+    let golden = std::fs::read(file).unwrap();
+    assert_eq!(golden, encoded, "the encoding of an event changed: old journals couldn't be read any more");
+    assert_eq!(postcard::from_bytes::<Vec<Record>>(&golden[1..]).unwrap(), records);
 }

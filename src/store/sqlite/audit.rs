@@ -18,6 +18,7 @@ pub(super) async fn audit(pool: &SqlitePool, organization: &OrganizationId) -> R
     let mut transaction = pool.begin().await?;
     let mut audit = balances(&mut transaction, organization).await?;
     let mut windows = Windows::new();
+    audit.wrong_charge = wrong_charge(&mut transaction, organization).await?;
     sum_entries(&mut transaction, organization, &mut windows).await?;
     read_rows(&mut transaction, organization, &mut windows).await?;
     audit.windows = windows.into_values().collect();
@@ -52,6 +53,22 @@ fn window(windows: &mut Windows, limit: i64, start: i64) -> Result<&mut WindowAu
     Ok(windows.entry((limit, window)).or_insert(fresh))
 }
 
+/// The first entry that charged a budget something else than it cost.
+async fn wrong_charge(
+    connection: &mut SqliteConnection,
+    organization: &OrganizationId,
+) -> Result<Option<u64>, StoreError> {
+    let entry: Option<i64> = sqlx::query_scalar(
+        "SELECT min(entry) FROM ledger_entries, json_each(ledger_entries.limits) AS charge
+         WHERE organization_id = ? AND charge.value ->> 'amount' <>
+            CASE charge.value ->> 'unit' WHEN 'usd' THEN cost WHEN 'credits' THEN credits END",
+    )
+    .bind(organization.as_str())
+    .fetch_one(connection)
+    .await?;
+    Ok(entry.map(i64::unsigned_abs))
+}
+
 async fn sum_entries(
     connection: &mut SqliteConnection,
     organization: &OrganizationId,
@@ -59,7 +76,7 @@ async fn sum_entries(
 ) -> Result<(), StoreError> {
     let rows = sqlx::query(
         "SELECT charge.value ->> 'limit_no' AS limit_no, charge.value ->> 'window_start' AS window_start,
-                sum(charge.value ->> 'amount')
+                sum((charge.value ->> 'amount') / 1000000000), sum((charge.value ->> 'amount') % 1000000000)
          FROM ledger_entries, json_each(ledger_entries.limits) AS charge
          WHERE organization_id = ? GROUP BY 1, 2",
     )
@@ -67,7 +84,8 @@ async fn sum_entries(
     .fetch_all(connection)
     .await?;
     for row in rows {
-        window(windows, row.try_get(0)?, row.try_get(1)?)?.from_entries = Nanos::new(row.try_get(2)?);
+        window(windows, row.try_get(0)?, row.try_get(1)?)?.from_entries =
+            Nanos::units(row.try_get(2)?) + Nanos::new(row.try_get(3)?);
     }
     Ok(())
 }

@@ -63,18 +63,20 @@ pub(super) async fn entries(
 
 pub(super) async fn total(pool: &SqlitePool, filter: &EntryQuery) -> Result<Totals, StoreError> {
     let mut query = QueryBuilder::<Sqlite>::new(
-        "SELECT count(*), coalesce(sum(cost), 0), coalesce(sum(credits), 0), coalesce(sum(input_tokens), 0),
-         coalesce(sum(output_tokens), 0), coalesce(sum(requests), 0) FROM ledger_entries",
+        // Whole units and the rest apart: a sum of nano-units could pass the integers.
+        "SELECT count(*), coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0), coalesce(sum(requests), 0),
+         coalesce(sum(cost / 1000000000), 0), coalesce(sum(cost % 1000000000), 0),
+         coalesce(sum(credits / 1000000000), 0), coalesce(sum(credits % 1000000000), 0) FROM ledger_entries",
     );
     push_conditions(&mut query, filter);
     let row = query.build().fetch_one(pool).await?;
     let entries: i64 = row.try_get(0)?;
     Ok(Totals {
         entries: entries.unsigned_abs(),
-        cost: Nanos::new(row.try_get(1)?),
-        credits: Nanos::new(row.try_get(2)?),
-        input_tokens: row.try_get(3)?,
-        output_tokens: row.try_get(4)?,
-        requests: row.try_get(5)?,
+        input_tokens: row.try_get(1)?,
+        output_tokens: row.try_get(2)?,
+        requests: row.try_get(3)?,
+        cost: Nanos::units(row.try_get(4)?) + Nanos::new(row.try_get(5)?),
+        credits: Nanos::units(row.try_get(6)?) + Nanos::new(row.try_get(7)?),
     })
 }

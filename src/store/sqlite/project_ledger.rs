@@ -22,7 +22,11 @@ pub(super) async fn windows(connection: &mut SqliteConnection, batch: &Batch<'_>
             row.push_bind(organization.as_str()).push_bind(i64::from(limit.0));
             row.push_bind(window.micros()).push_bind(spent.get());
         });
-        query.push(" ON CONFLICT DO UPDATE SET spent = spent + excluded.spent");
+        // Saturates as memory does: beyond the integers SQLite would go on in floating point.
+        query.push(
+            " ON CONFLICT DO UPDATE SET spent = CAST(
+                max(-9223372036854775807, min(9223372036854775807, spent + excluded.spent)) AS INTEGER)",
+        );
         query.build().execute(&mut *connection).await?;
     }
     Ok(())

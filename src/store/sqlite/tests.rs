@@ -102,9 +102,11 @@ async fn an_audit_finds_what_was_tampered_with() {
     sqlx::query("DROP TRIGGER ledger_entries_are_never_deleted").execute(&store.writer).await.unwrap();
     sqlx::query("UPDATE budget_windows SET spent = spent + 1").execute(&store.writer).await.unwrap();
     sqlx::query("UPDATE ledger_entries SET wallet = wallet - 1 WHERE entry = 3").execute(&store.writer).await.unwrap();
+    sqlx::query("UPDATE ledger_entries SET cost = cost - 1 WHERE entry = 4").execute(&store.writer).await.unwrap();
     sqlx::query("DELETE FROM ledger_entries WHERE entry = 5").execute(&store.writer).await.unwrap();
     let audit = store.audit(&acme()).await.unwrap();
     assert_eq!(audit.gap, Some(5));
+    assert_eq!(audit.wrong_charge, Some(4));
     assert_eq!(audit.wrong_balance.map(|(entry, ..)| entry), Some(3));
     assert_ne!(audit.windows[0].from_entries, audit.windows[0].from_row);
 }
@@ -158,4 +160,20 @@ async fn every_end_of_a_reservation_is_found_as_it_was_journalled() {
     assert_eq!(by_request.map(|found| found.no), Some(committed));
     let foreign = KeyId::trusted("key-2");
     assert_eq!(store.find_reservation(&acme(), ReservationKey::Request(&foreign, &request)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn sums_beyond_the_integers_saturate_and_stop_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut script = Script::new();
+    for request in ["a", "b", "c"] {
+        script.settle(EntryKind::Charge, None, request, i64::MAX / 2);
+    }
+    let store = SqliteStore::open(directory.path()).await.unwrap();
+    for cut in [7, 8, 9] {
+        store.project(&script.records[..cut]).await.unwrap();
+    }
+    assert_eq!(store.total(&everything()).await.unwrap().cost, Nanos::MAX);
+    let audit = store.audit(&acme()).await.unwrap();
+    assert_eq!((audit.windows[0].from_entries, audit.windows[0].from_row), (Nanos::MAX, Nanos::MAX));
 }
