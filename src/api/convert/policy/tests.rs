@@ -1,5 +1,7 @@
 use super::*;
 
+type Change = Box<dyn Fn(&mut proto::Budget)>;
+
 fn period(kind: proto::PeriodKind) -> proto::Period {
     proto::Period { kind: kind.into(), ..proto::Period::default() }
 }
@@ -50,7 +52,6 @@ fn what_is_wrong_with_a_budget_is_named() {
         change(&mut budget);
         refused(proto::Policy { budgets: vec![budget], quotas: Vec::new() })
     };
-    type Change = Box<dyn Fn(&mut proto::Budget)>;
     let period_of = |change: &'static dyn Fn(&mut proto::Period)| -> Change {
         Box::new(move |budget| change(budget.period.as_mut().unwrap()))
     };

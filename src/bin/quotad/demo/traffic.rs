@@ -182,8 +182,8 @@ mod tests {
     #[test]
     fn the_plan_has_every_kind_of_request() {
         let steps: Vec<Step> = (0..REQUESTS).map(step).collect();
-        for key in 0..KEYS.len() {
-            assert!(steps.iter().any(|step| step.key == key), "{}", KEYS[key].0);
+        for (key, (name, ..)) in KEYS.iter().enumerate() {
+            assert!(steps.iter().any(|step| step.key == key), "{name}");
         }
         assert!(steps.iter().any(|step| step.aborted));
         assert!(steps.iter().any(|step| step.output.1 > step.output.0), "some generate more than they asked for");
