@@ -13,8 +13,6 @@ use super::{AppendError, Journal, JournalError, wal};
 use crate::domain::event::Record;
 
 #[cfg(test)]
-mod golden;
-#[cfg(test)]
 mod tests;
 
 /// First byte of a batch: how the rest is encoded.

@@ -7,6 +7,8 @@ use crate::domain::{
     time::Timestamp,
 };
 
+mod golden;
+
 fn batch(positions: std::ops::RangeInclusive<u64>) -> Vec<Record> {
     let record = |position| Record {
         position,
@@ -160,7 +162,7 @@ async fn a_flipped_bit_in_the_write_ahead_log_is_refused_unless_it_is_the_tail()
 
 /// One record of each event that version 1 has, in the order of the variants.
 fn golden_records() -> Vec<Record> {
-    let events = super::golden::events();
+    let events = golden::events();
     let record = |(i, event): (u64, Event)| Record {
         position: i + 1,
         stream: if i % 2 == 0 { Stream::System } else { Stream::Organization(OrganizationId::trusted("acme")) },
@@ -175,7 +177,7 @@ fn golden_records() -> Vec<Record> {
 
 #[test]
 fn journals_of_version_1_are_read_and_written_for_ever() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/journal/sqlite/golden-v1.bin");
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/journal/sqlite/tests/golden-v1.bin");
     let records = golden_records();
     let encoded = encode(&records).unwrap();
     if std::env::var_os("QUOTAD_WRITE_GOLDEN").is_some() {
