@@ -46,6 +46,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
 /// What health checks may ask about: the server as a whole, or what gateways need of it.
 const HEALTH_NAMES: [&str; 2] = ["", "quotad.v1.QuotaService"];
+/// Not serving while the books lag behind; decisions don't wait for them.
+const BOOKS_NAME: &str = "quotad.v1.LedgerService";
 
 /// Why a server doesn't start, or didn't end well.
 #[derive(Debug, thiserror::Error)]
@@ -168,10 +170,10 @@ async fn recover(
     Ok((recovered.start(parts, stored).await?, writer))
 }
 
-async fn report_health(health: &HealthReporter, ready: bool) {
+async fn report_health(health: &HealthReporter, names: &[&str], ready: bool) {
     let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-    for name in HEALTH_NAMES {
-        health.set_service_status(name, status).await;
+    for name in names {
+        health.set_service_status(*name, status).await;
     }
 }
 
@@ -179,15 +181,16 @@ async fn report_health(health: &HealthReporter, ready: bool) {
 async fn follow_health(health: HealthReporter, service: Arc<Service>) {
     let mut ticks = interval(HEALTH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = service.is_ready();
-    report_health(&health, told).await;
+    let mut told: [Option<bool>; 2] = [None; 2];
     loop {
         ticks.tick().await;
-        let ready = service.is_ready();
-        // Each report wakes all that watch.
-        if ready != told {
-            report_health(&health, ready).await;
-            told = ready;
+        let now = [service.is_ready(), service.books_follow()].map(Some);
+        for (names, (told, now)) in [&HEALTH_NAMES[..], &[BOOKS_NAME]].iter().zip(told.iter_mut().zip(now)) {
+            // Each report wakes all that watch.
+            if *told != now {
+                report_health(&health, names, now == Some(true)).await;
+                *told = now;
+            }
         }
     }
 }
@@ -226,7 +229,7 @@ impl Running {
     /// # Errors
     /// [`ServeError`] when what was decided last didn't reach the disk.
     pub async fn shutdown(mut self) -> Result<(), ServeError> {
-        report_health(&self.health, false).await;
+        report_health(&self.health, &HEALTH_NAMES, false).await;
         // Receivers that are gone have stopped already.
         let _ = self.stopper.send(true);
         match timeout(DRAIN, &mut self.serving).await {

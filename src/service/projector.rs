@@ -15,6 +15,8 @@ use crate::{
 const BATCH: usize = 4096;
 /// How long a read waits for the books where its caller sets no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// Journal positions that the books may lag behind and still count as following: a few seconds' worth.
+const MAX_LAG: u64 = 100_000;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -90,8 +92,8 @@ impl Service {
         }
     }
 
-    /// How many journal positions the books lag behind.
-    pub fn lag(&self) -> u64 {
-        self.writer.durable_position().saturating_sub(*self.stored.borrow())
+    /// Whether the books follow the journal closely enough to be read.
+    pub fn books_follow(&self) -> bool {
+        self.writer.durable_position().saturating_sub(*self.stored.borrow()) <= MAX_LAG
     }
 }
