@@ -158,15 +158,20 @@ fn parse(usd: &str) -> Result<Nanos, DemoError> {
 
 fn invite(running: &Running, token: &str) {
     let (address, operator) = (running.address, running.token_file.display());
-    let reserve = r#"{"payer":{"key_id":"ann-notebook"},"request_id":"try-1","model":"llama-3.3-70b","usage":{"input_tokens":900,"output_tokens":300}}"#;
-    println!("Still serving; Ctrl-C ends it. Reserve, then commit with the reservation_id that it answers:\n");
+    let header = format!("authorization: Bearer {token}");
+    let reserve = r#"{"payer":{"key_id":"ben-agent"},"request_id":"try-1","model":"llama-3.3-70b","usage":{"input_tokens":900,"output_tokens":300}}"#;
     println!(
-        "  grpcurl -plaintext -H 'authorization: Bearer {token}' \\\n    -d '{reserve}' \\\n    {address} quotad.v1.QuotaService/Reserve\n"
+        "Still serving; Ctrl-C ends it. Reserve with one of these, then Commit with the reservation id it answers:\n"
     );
-    println!(
-        "  buf curl --protocol grpc --http2-prior-knowledge -H 'authorization: Bearer {token}' \\\n    -d '{reserve}' \\\n    http://{address}/quotad.v1.QuotaService/Reserve\n"
-    );
+    println!("  grpcurl -plaintext -H '{header}' \\");
+    println!("    -d '{reserve}' \\");
+    println!("    {address} quotad.v1.QuotaService/Reserve\n");
+    println!("  buf curl --protocol grpc --http2-prior-knowledge \\");
+    println!("    -H '{header}' --reflect-header '{header}' \\");
+    println!("    -d '{reserve}' \\");
+    println!("    http://{address}/quotad.v1.QuotaService/Reserve\n");
     println!("  export QUOTAD_ENDPOINT=http://{address} QUOTAD_TOKEN_FILE={operator} QUOTAD_ORG={ORGANIZATION}");
+    println!("  alias quotactl='cargo run -q --release --bin quotactl --'    # where it isn't installed");
     println!("  quotactl policy get --team research");
     println!("  quotactl ledger list --limit 5");
     println!("  quotactl check --key cleo-batch --model {} --input-tokens 900 --output-tokens 300\n", seed::LARGE);
