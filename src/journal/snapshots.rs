@@ -3,11 +3,11 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use sqlx::{Row, SqlitePool, sqlite::SqlitePoolOptions};
+use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool, sqlite::SqlitePoolOptions};
 
 use super::{
     JournalError, Snapshot, Snapshots,
-    sqlite::{durable, failed},
+    sqlite::{check_structure, durable, failed},
 };
 use crate::domain::{event::Stream, id::OrganizationId};
 
@@ -44,6 +44,7 @@ impl SqliteSnapshots {
         let file = path.display().to_string();
         let failed = |error| failed(&file, &error);
         let pool = SqlitePoolOptions::new().max_connections(2).connect_with(durable(&path)).await.map_err(failed)?;
+        check_structure(&mut *pool.acquire().await.map_err(failed)?, &file).await?;
         sqlx::query(
             "CREATE TABLE IF NOT EXISTS snapshots (
                 stream TEXT PRIMARY KEY, sequence INTEGER NOT NULL, position INTEGER NOT NULL,
@@ -57,25 +58,34 @@ impl SqliteSnapshots {
     }
 }
 
+async fn replace(connection: &mut SqliteConnection, snapshots: &[Snapshot]) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    for snapshot in snapshots {
+        sqlx::query(
+            "INSERT OR REPLACE INTO snapshots (stream, sequence, position, checksum, state) VALUES (?, ?, ?, ?, ?)",
+        )
+        .bind(key_of(&snapshot.stream))
+        .bind(snapshot.sequence.cast_signed())
+        .bind(snapshot.position.cast_signed())
+        .bind(&checksum(snapshot)[..])
+        .bind(&snapshot.state)
+        .execute(&mut *transaction)
+        .await?;
+    }
+    transaction.commit().await
+}
+
 #[async_trait]
 impl Snapshots for SqliteSnapshots {
     async fn save(&self, snapshots: &[Snapshot]) -> Result<(), JournalError> {
         let failed = |error| failed(&self.file, &error);
-        let mut transaction = self.pool.begin().await.map_err(failed)?;
-        for snapshot in snapshots {
-            sqlx::query(
-                "INSERT OR REPLACE INTO snapshots (stream, sequence, position, checksum, state) VALUES (?, ?, ?, ?, ?)",
-            )
-            .bind(key_of(&snapshot.stream))
-            .bind(snapshot.sequence.cast_signed())
-            .bind(snapshot.position.cast_signed())
-            .bind(&checksum(snapshot)[..])
-            .bind(&snapshot.state)
-            .execute(&mut *transaction)
-            .await
-            .map_err(failed)?;
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let saved = replace(&mut connection, snapshots).await;
+        if saved.is_err() {
+            // A transaction that a full disk broke off leaves its connection in doubt.
+            let _ = connection.close().await;
         }
-        transaction.commit().await.map_err(failed)
+        saved.map_err(failed)
     }
 
     async fn load(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, JournalError> {

@@ -59,6 +59,18 @@ pub(super) fn failed(file: &str, error: &sqlx::Error) -> JournalError {
     }
 }
 
+/// Refuses a file that was cut or whose pages don't hang together.
+pub(super) async fn check_structure(connection: &mut SqliteConnection, file: &str) -> Result<(), JournalError> {
+    let problems: Vec<String> = sqlx::query_scalar("PRAGMA quick_check(1)")
+        .fetch_all(connection)
+        .await
+        .map_err(|error| failed(file, &error))?;
+    match problems.first().map(String::as_str) {
+        Some("ok") | None => Ok(()),
+        Some(problem) => Err(JournalError::Damaged(format!("{file}: {problem}"))),
+    }
+}
+
 /// Refuses a write-ahead log of which SQLite would silently drop more than the unfinished tail.
 fn check_log(path: &Path) -> Result<(), JournalError> {
     let mut log = path.as_os_str().to_owned();
@@ -76,8 +88,11 @@ fn check_log(path: &Path) -> Result<(), JournalError> {
 
 /// SQLite's primary result code.
 fn code(error: &sqlx::Error) -> Option<i32> {
-    let code: i32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+    Some(extended_code(error)? & 0xff)
+}
+
+fn extended_code(error: &sqlx::Error) -> Option<i32> {
+    error.as_database_error()?.code()?.parse().ok()
 }
 
 impl SqliteJournal {
@@ -92,6 +107,7 @@ impl SqliteJournal {
         let failed = |error| failed(&file, &error);
         check_log(&path)?;
         let mut writer = options.connect().await.map_err(failed)?;
+        check_structure(&mut writer, &file).await?;
         for table in TABLES {
             sqlx::query(table).execute(&mut writer).await.map_err(failed)?;
         }
@@ -227,39 +243,52 @@ impl Journal for SqliteJournal {
     }
 
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
-        let failed = |error| failed(&self.file, &error);
         loop {
-            let mut transaction = self.readers.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
-            // The last batch stays: the next one must be known to continue it.
-            let gone: Vec<i64> = sqlx::query_scalar(
-                "DELETE FROM batches WHERE first IN (
-                    SELECT first FROM batches WHERE last <= ?1 AND first < (SELECT max(first) FROM batches)
-                    ORDER BY first LIMIT ?2
-                 ) RETURNING last",
-            )
-            .bind(position.cast_signed())
-            .bind(TRIM_AT_ONCE)
-            .fetch_all(&mut *transaction)
-            .await
-            .map_err(failed)?;
-            let Some(last) = gone.into_iter().max() else { return Ok(()) };
-            sqlx::query("UPDATE trimmed SET position = ?")
-                .bind(last)
-                .execute(&mut *transaction)
-                .await
-                .map_err(failed)?;
-            transaction.commit().await.map_err(failed)?;
+            let mut connection = self.readers.acquire().await.map_err(|error| failed(&self.file, &error))?;
+            match trim_some(&mut connection, position).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
+                    // A transaction that a full disk broke off leaves its connection in doubt.
+                    let _ = connection.close().await;
+                    return Err(failed(&self.file, &error));
+                }
+            }
         }
     }
 }
 
-/// Whether SQLite says for sure that nothing was written. Of an I/O error that can't be known: the pages may reach the disk
-/// later, so the process must recover from what is there.
+/// Deletes a few batches; false when none is left to delete.
+async fn trim_some(connection: &mut SqliteConnection, position: u64) -> Result<bool, sqlx::Error> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    // The last batch stays: the next one must be known to continue it.
+    let gone: Vec<i64> = sqlx::query_scalar(
+        "DELETE FROM batches WHERE first IN (
+            SELECT first FROM batches WHERE last <= ?1 AND first < (SELECT max(first) FROM batches)
+            ORDER BY first LIMIT ?2
+         ) RETURNING last",
+    )
+    .bind(position.cast_signed())
+    .bind(TRIM_AT_ONCE)
+    .fetch_all(&mut *transaction)
+    .await?;
+    let Some(last) = gone.into_iter().max() else { return Ok(false) };
+    sqlx::query("UPDATE trimmed SET position = ?").bind(last).execute(&mut *transaction).await?;
+    transaction.commit().await?;
+    Ok(true)
+}
+
+/// Whether SQLite says for sure that nothing was written: no room, no right, or a write that failed before the commit. Of a
+/// failed sync that can't be known, because the pages may reach the disk later: the process must recover from what is there.
 fn may_be_retried(error: &sqlx::Error) -> bool {
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;
     const READONLY: i32 = 8;
     const FULL: i32 = 13;
     const CANTOPEN: i32 = 14;
-    matches!(code(error), Some(BUSY | LOCKED | READONLY | FULL | CANTOPEN))
+    const IOERR_WRITE: i32 = 10 | 3 << 8;
+    const IOERR_SHMSIZE: i32 = 10 | 19 << 8;
+    let extended = extended_code(error);
+    matches!(extended, Some(IOERR_WRITE | IOERR_SHMSIZE))
+        || matches!(code(error), Some(BUSY | LOCKED | READONLY | FULL | CANTOPEN))
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::{
-    SqlitePool,
+    Connection as _, SqliteConnection, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -83,6 +83,26 @@ impl SqliteStore {
     }
 }
 
+/// One transaction: what is new of the records, and the position that they end at.
+async fn project(connection: &mut SqliteConnection, records: &[Record]) -> Result<(), StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let reached: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&mut *transaction).await?;
+    let new = &records[records.partition_point(|record| record.position <= reached.unsigned_abs())..];
+    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(()) };
+    if first.position != reached.unsigned_abs() + 1 {
+        let problem = format!("position {} can't follow position {reached} of the books", first.position);
+        return Err(StoreError::Damaged(problem));
+    }
+    project::write(&mut transaction, &Batch::of(new)).await?;
+    project::prune(&mut transaction, last.time).await?;
+    sqlx::query("UPDATE projector SET position = ?")
+        .bind(last.position.cast_signed())
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn position(&self) -> Result<u64, StoreError> {
@@ -91,22 +111,13 @@ impl Store for SqliteStore {
     }
 
     async fn project(&self, records: &[Record]) -> Result<(), StoreError> {
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await?;
-        let reached: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&mut *transaction).await?;
-        let new = &records[records.partition_point(|record| record.position <= reached.unsigned_abs())..];
-        let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(()) };
-        if first.position != reached.unsigned_abs() + 1 {
-            let problem = format!("position {} can't follow position {reached} of the books", first.position);
-            return Err(StoreError::Damaged(problem));
+        let mut connection = self.writer.acquire().await?;
+        let projected = project(&mut connection, records).await;
+        if projected.is_err() {
+            // A transaction that a full disk broke off leaves its connection in doubt.
+            let _ = connection.close().await;
         }
-        project::write(&mut transaction, &Batch::of(new)).await?;
-        project::prune(&mut transaction, last.time).await?;
-        sqlx::query("UPDATE projector SET position = ?")
-            .bind(last.position.cast_signed())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        projected
     }
 
     async fn find_reservation(
