@@ -286,8 +286,8 @@ fn may_be_retried(error: &sqlx::Error) -> bool {
     const READONLY: i32 = 8;
     const FULL: i32 = 13;
     const CANTOPEN: i32 = 14;
-    const IOERR_WRITE: i32 = 10 | 3 << 8;
-    const IOERR_SHMSIZE: i32 = 10 | 19 << 8;
+    const IOERR_WRITE: i32 = 778;
+    const IOERR_SHMSIZE: i32 = 4874;
     let extended = extended_code(error);
     matches!(extended, Some(IOERR_WRITE | IOERR_SHMSIZE))
         || matches!(code(error), Some(BUSY | LOCKED | READONLY | FULL | CANTOPEN))
