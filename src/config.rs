@@ -42,7 +42,7 @@ impl Default for Settings {
             journal_window: Duration::from_millis(3),
             queue_capacity: 100_000,
             remembered: Span::seconds(600),
-            remembered_max: 1_000_000,
+            remembered_max: 100_000,
             snapshot_interval: Duration::from_mins(5),
             max_message_size: 1 << 20,
             otlp_endpoint: None,
@@ -80,7 +80,7 @@ pub struct Given {
     /// How long request ids of closed reservations are remembered, in seconds [default: 600]
     #[arg(long, value_name = "SECONDS", env = "QUOTAD_REMEMBERED_SECONDS")]
     pub remembered_seconds: Option<u64>,
-    /// Request ids of closed reservations remembered per organization at most [default: 1000000]
+    /// Request ids of closed reservations remembered per organization at most [default: 100000]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_REMEMBERED_MAX")]
     pub remembered_max: Option<u64>,
     /// Time between snapshots, in seconds; longer means a slower restart [default: 300]
