@@ -1,4 +1,5 @@
-//! Lets nobody in without a token: asks the service who calls, once a call, and tells the methods behind it.
+//! Around every call: lets nobody in without a token, tells the methods behind it who calls, and puts right whose mistake an
+//! undecodable request is.
 
 use std::{
     future::Ready,
@@ -6,11 +7,15 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::future::Either;
+use futures::{
+    TryFutureExt as _,
+    future::{Either, MapOk},
+};
 use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tonic::{Code, Status};
 use tower::{Layer, Service as TowerService};
 
-use super::status::status;
+use super::status::{blame_caller, status};
 use crate::service::{Caller, Error, Service};
 
 /// Needs no token: whoever asks learns whether the server runs, nothing else.
@@ -42,14 +47,25 @@ pub struct Authenticated<S> {
     inner: S,
 }
 
+type Answered<F, Out> = MapOk<F, fn(Response<Out>) -> Response<Out>>;
+
+/// A call that failed before its method began says so in its headers.
+fn put_right<Out: Default>(response: Response<Out>) -> Response<Out> {
+    match Status::from_header_map(response.headers()) {
+        Some(failed) if failed.code() == Code::Internal => blame_caller(failed).into_http(),
+        _ => response,
+    }
+}
+
 impl<S, In, Out> TowerService<Request<In>> for Authenticated<S>
 where
     S: TowerService<Request<In>, Response = Response<Out>>,
+    S::Future: Future<Output = Result<Response<Out>, S::Error>>,
     Out: Default,
 {
     type Response = Response<Out>;
     type Error = S::Error;
-    type Future = Either<S::Future, Ready<Result<Response<Out>, S::Error>>>;
+    type Future = Either<Answered<S::Future, Out>, Ready<Result<Response<Out>, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -58,13 +74,13 @@ where
     fn call(&mut self, mut request: Request<In>) -> Self::Future {
         let path = request.uri().path();
         if path.starts_with(OPEN) {
-            return Either::Left(self.inner.call(request));
+            return Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _));
         }
         let caller = bearer(request.headers()).and_then(|token| self.service.authorize(token, path));
         match caller {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request))
+                Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _))
             }
             Err(error) => Either::Right(std::future::ready(Ok(status(error).into_http()))),
         }

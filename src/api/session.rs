@@ -19,7 +19,7 @@ use super::{
     convert::limits::revocation_out,
     proto::{self, SessionRequest, SessionResponse, session_request::Op, session_response::Result as Answer},
     quota::Asker,
-    status::{in_band, status, stopping},
+    status::{blame_caller, in_band, status, stopping},
     stop::Stop,
 };
 use crate::{
@@ -98,7 +98,7 @@ where
                 budget.made_progress();
                 Poll::Ready(Some(request))
             }
-            Poll::Ready(Some(Err(broken))) => self.close(Some(broken)),
+            Poll::Ready(Some(Err(broken))) => self.close(Some(blame_caller(broken))),
             Poll::Ready(None) => self.close(None),
             // Asked only for the wake-up: whether it is set was seen above, and is again.
             Poll::Pending => match self.stopped.as_mut().poll(cx) {

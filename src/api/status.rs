@@ -63,6 +63,18 @@ pub(super) fn stopping() -> Status {
     with_reason(Code::Unavailable, "STOPPING", message)
 }
 
+/// What tonic calls internal when a request can't be decoded is the caller's mistake.
+pub(super) fn blame_caller(status: Status) -> Status {
+    const UNDECODABLE: &str = "failed to decode Protobuf message";
+    match status.message().strip_prefix(UNDECODABLE) {
+        Some(why) if status.code() == Code::Internal => {
+            let problem = format!("isn't the message of this method{why}");
+            invalid_argument(Invalid::new("request", problem))
+        }
+        _ => status,
+    }
+}
+
 fn invalid_argument(Invalid { field, problem }: Invalid) -> Status {
     let message = format!("{field}: {problem}");
     let mut details = ErrorDetails::with_bad_request_violation(field.as_str(), problem);

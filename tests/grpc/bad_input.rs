@@ -2,11 +2,17 @@
 
 use std::collections::HashMap;
 
+use bytes::BufMut as _;
+use http::uri::PathAndQuery;
 use quotad::api::proto::{
     ChargeRequest, CommitRequest, CreatePriceRequest, DenialCode, ExtendRequest, Payer, Price, ReserveRequest,
     TopUpRequest, Usage, WatchRevocationsRequest, payer,
 };
-use tonic::Code;
+use tonic::{
+    Code, Request, Status,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    transport::Endpoint,
+};
 use tonic_types::StatusExt as _;
 
 use crate::world::{KEY, MODEL, ORGANIZATION, World, ask, by_id, by_key, cost, failed, tokens};
@@ -167,4 +173,59 @@ async fn money_and_prices_that_make_no_sense_are_refused() {
         assert_eq!(failed(answer).0, Code::InvalidArgument);
     }
     assert_eq!(world.balance().await, "1000");
+}
+
+/// Sends and receives bytes as they are.
+#[derive(Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Vec<u8>;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put_slice(&item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        Ok(Some(()))
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_message_are_the_callers_mistake() {
+    let world = World::new().await;
+    let channel = Endpoint::from_shared(world.endpoint()).unwrap().connect().await.unwrap();
+    // Field 3, the model, in bytes that are no UTF-8; a field that ends before its length.
+    for bytes in [vec![0x1a, 2, 0xff, 0xfe], vec![0x1a, 200, 1]] {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let mut request = Request::new(bytes);
+        let bearer = format!("Bearer {}", world.secret).parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+        let path = PathAndQuery::from_static("/quotad.v1.QuotaService/Reserve");
+        let answer = client.unary(request, path, Raw).await;
+        assert_eq!(failed(answer), (Code::InvalidArgument, String::from("INVALID_ARGUMENT")));
+    }
 }

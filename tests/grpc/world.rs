@@ -77,6 +77,10 @@ impl World {
         Self { server, clock, operator, gateway, secret, directory }
     }
 
+    pub(crate) fn endpoint(&self) -> String {
+        endpoint(&self.server)
+    }
+
     pub(crate) fn pass(&self, seconds: i64) {
         self.clock.advance(Span::seconds(seconds));
     }

@@ -1,7 +1,5 @@
 //! Stopping running work: who holds on what is used up, or on what was switched off.
 
-use std::collections::HashSet;
-
 use smallvec::SmallVec;
 
 use super::Turn;
@@ -10,7 +8,6 @@ use crate::{
         decision::{DenialCode, RevocationCause},
         entity::Key,
         event::{Event, LimitNo, Settled, Touch},
-        id::KeyId,
         money::Nanos,
         policy::{Place, Scope},
         reservation_id::ReservationNo,
@@ -19,6 +16,7 @@ use crate::{
     engine::{
         limit::{Counter, amount_in, denial_code, scope_of},
         reservation::Reservation,
+        state::OrganizationState,
     },
 };
 
@@ -64,7 +62,8 @@ impl Turn<'_> {
             scope_id: self.state.organization.id.as_str().into(),
             limit: None,
         };
-        self.revoke_all(&cause, |reservation| reservation.reserved.wallet);
+        let to_stop = holding(self.state, |held| held.reserved.wallet);
+        self.revoke(&cause, to_stop);
     }
 
     /// After the wallet or the credit caps began to bind: what they would have stopped meanwhile.
@@ -124,9 +123,10 @@ impl Turn<'_> {
             scope_id,
             limit: Some(entry.limit.id().clone()),
         };
-        self.revoke_all(&cause, |reservation| {
-            reservation.reserved.touches.iter().any(|touch| touch.limit == limit && touch.window == window)
+        let to_stop = holding(self.state, |held| {
+            held.reserved.touches.iter().any(|touch| touch.limit == limit && touch.window == window)
         });
+        self.revoke(&cause, to_stop);
     }
 
     /// Everything under a place that was switched off.
@@ -140,22 +140,23 @@ impl Turn<'_> {
             Place::Membership(team, member) => key.team == *team && key.member == *member,
             Place::Organization => true,
         };
-        let rows = self.state.keys.all().map(|(_, row)| &row.entity.key);
-        let keys: HashSet<KeyId> = rows.filter(|key| under(key)).map(|key| key.id.clone()).collect();
-        self.revoke_all(&cause, |reservation| keys.contains(&reservation.reserved.key));
+        let state = &*self.state;
+        let to_stop =
+            holding(state, |held| state.keys.find(&held.reserved.key).is_some_and(|row| under(&row.entity.key)));
+        self.revoke(&cause, to_stop);
     }
 
-    fn revoke_all(&mut self, cause: &RevocationCause, holds: impl Fn(&Reservation) -> bool) {
-        let to_stop: Vec<ReservationNo> = self
-            .state
-            .open()
-            .filter(|reservation| reservation.revoked.is_none() && holds(reservation))
-            .map(|reservation| reservation.no)
-            .collect();
+    fn revoke(&mut self, cause: &RevocationCause, to_stop: Vec<ReservationNo>) {
         for no in to_stop {
             self.emit(Event::Revoked { reservation: no, cause: Box::new(cause.clone()) });
             let revocation = self.state.reservation(no).and_then(Reservation::revocation);
             self.revocations.extend(revocation);
         }
     }
+}
+
+/// The open reservations, not stopped yet, that hold so.
+fn holding(state: &OrganizationState, holds: impl Fn(&Reservation) -> bool) -> Vec<ReservationNo> {
+    let running = state.open().filter(|reservation| reservation.revoked.is_none());
+    running.filter(|reservation| holds(reservation)).map(|reservation| reservation.no).collect()
 }
