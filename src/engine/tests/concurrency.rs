@@ -72,3 +72,20 @@ fn concurrent_callers_never_pass_a_hard_cap_together() {
     assert_eq!(granted_under(rpm("r", 1000)), 1000);
     assert_eq!(granted_under(slots("s", 1000)), 1000);
 }
+
+/// What the lock is for: two who decide on the same state, before either's hold stands, are both let in, and together they
+/// pass the cap. In turns only the first is.
+#[test]
+fn deciding_before_the_others_hold_stands_would_pass_the_cap() {
+    let mut world = World::new();
+    world.limits(vec![usd("cap", 10)]);
+    let (first, second) = (ask("first", cost(7)), ask("second", cost(7)));
+    let (mut seen_by_first, mut seen_by_second) = (world.state.clone(), world.state.clone());
+    let place = world.state.keys.place(&KeyId::trusted(KEY)).unwrap();
+    let context = Context { now: NOON, epoch: 1, actor: &Actor::SYSTEM, prices: &world.prices };
+    let without_lock = [(&mut seen_by_first, &first), (&mut seen_by_second, &second)]
+        .map(|(state, request)| Turn::new(state, context).reserve(place, request, 1).unwrap().is_ok());
+    assert_eq!(without_lock, [true, true]);
+    let in_turns = [&first, &second].map(|request| world.try_reserve(request).is_ok());
+    assert_eq!(in_turns, [true, false]);
+}
