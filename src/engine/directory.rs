@@ -7,6 +7,7 @@ use std::sync::Arc;
 use dashmap::{DashMap, mapref::entry::Entry};
 use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
 
 use super::state::OrganizationState;
 use crate::domain::{
@@ -28,18 +29,37 @@ pub struct Inner {
     pub state: OrganizationState,
     /// Journal position of the organization's last record.
     pub position: u64,
-    /// When the expiry timer next looks here; [`Timestamp::NEVER`] when it doesn't.
-    pub timer: Timestamp,
+    /// When the expiry timer will look here, the earliest last: so that it isn't asked twice to look at the same time.
+    pub timers: SmallVec<[Timestamp; 2]>,
     /// Sequence of the organization's last snapshot.
     pub saved: u64,
     /// Last sequence in the books: what came after must not be forgotten.
     pub stored: u64,
 }
 
+impl Inner {
+    /// When the timer must be asked to look here, if it won't in time.
+    pub fn timer_to_set(&mut self) -> Option<Timestamp> {
+        let due = self.state.next_expiry()?;
+        if self.timers.last().is_some_and(|earliest| *earliest <= due) {
+            return None;
+        }
+        self.timers.push(due);
+        Some(due)
+    }
+
+    /// The timer has looked here at `now`.
+    pub fn timer_looked(&mut self, now: Timestamp) {
+        while self.timers.last().is_some_and(|earliest| *earliest <= now) {
+            self.timers.pop();
+        }
+    }
+}
+
 impl Cell {
     pub fn new(state: OrganizationState, position: u64) -> Self {
         let id = state.organization.id.clone();
-        Self { id, inner: Mutex::new(Inner { state, position, timer: Timestamp::NEVER, saved: 0, stored: 0 }) }
+        Self { id, inner: Mutex::new(Inner { state, position, timers: SmallVec::new(), saved: 0, stored: 0 }) }
     }
 
     /// Held for well under a microsecond on the hot path: decide and enqueue, never wait, log or encode.

@@ -14,4 +14,5 @@ mod quotas;
 mod refusals;
 mod revocation;
 mod settling;
+mod timers;
 mod windows;

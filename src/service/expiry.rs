@@ -108,7 +108,7 @@ impl Service {
     }
 
     fn expire(&self, cell: &Arc<Cell>) {
-        cell.lock().timer = Timestamp::NEVER;
+        cell.lock().timer_looked(self.clock.now());
         loop {
             let Done { answer: more, .. } = self.turn(cell, &Actor::SYSTEM, |turn| turn.expire_due(None));
             if !more {

@@ -180,7 +180,6 @@ impl Recovered {
 impl Service {
     /// Makes a recovered organization found, and its reservations expire.
     fn settle_in(&self, Recollection { state, position, saved, stored }: Recollection) {
-        let next_expiry = state.next_expiry();
         let cell = Arc::new(Cell::new(state, position));
         {
             let mut inner = cell.lock();
@@ -193,8 +192,7 @@ impl Service {
                     self.directory.add_key(id.clone(), registration.hash, route);
                 }
             }
-            if let Some(due) = next_expiry {
-                inner.timer = due;
+            if let Some(due) = inner.timer_to_set() {
                 self.timer.set(due, &cell);
             }
         }

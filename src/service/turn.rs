@@ -39,10 +39,7 @@ impl Service {
             inner.position = self.writer.push(records);
         }
         let position = inner.position;
-        let due = inner.state.next_expiry().filter(|due| *due < inner.timer);
-        if let Some(due) = due {
-            inner.timer = due;
-        }
+        let due = inner.timer_to_set();
         drop(inner);
         if let Some(due) = due {
             self.timer.set(due, cell);

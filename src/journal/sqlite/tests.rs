@@ -129,6 +129,17 @@ async fn a_full_disk_keeps_nothing_of_a_batch_and_takes_it_later() {
     assert_eq!(journal.read(10, 1).await.unwrap(), large);
 }
 
+#[tokio::test]
+async fn a_file_that_takes_no_writes_keeps_nothing_of_a_batch_and_takes_it_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal_of_three(directory.path()).await;
+    let read_only = sqlx::query("PRAGMA query_only = 1");
+    read_only.execute(journal.writer.lock().await.as_mut().unwrap()).await.unwrap();
+    assert!(matches!(journal.append(&batch(10..=10)).await, Err(AppendError::Retry(_))));
+    journal.append(&batch(10..=10)).await.unwrap();
+    assert_eq!(journal.read(10, 1).await.unwrap(), batch(10..=10));
+}
+
 /// What a crash leaves: the files as they are while the journal is open.
 fn crash(from: &Path, to: &Path) {
     for name in ["journal.db", "journal.db-wal"] {
