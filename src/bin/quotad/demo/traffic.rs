@@ -67,7 +67,7 @@ fn step(number: u64) -> Step {
         input: 300 + scatter(number, 3, 6000),
         output: (allowed, allowed * (40 + scatter(number, 4, 70)) / 100),
         aborted: scatter(number, 5, 25) == 0,
-        generates: Duration::from_millis(10 + scatter(number, 6, 60)),
+        generates: Duration::from_millis(60 + scatter(number, 6, 180)),
     }
 }
 
