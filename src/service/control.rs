@@ -142,8 +142,3 @@ impl Service {
         .await
     }
 }
-
-/// The creation and update times of something new.
-fn born(now: Timestamp) -> (Timestamp, Timestamp) {
-    (now, now)
-}

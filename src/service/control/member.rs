@@ -49,7 +49,7 @@ impl Service {
                 id,
                 |made| MemberId::trusted(made),
                 |turn, id| {
-                    let (create_time, update_time) = super::born(turn.now());
+                    let (create_time, update_time) = (turn.now(), turn.now());
                     let id = id.clone();
                     let member = Member { id, name, email, disabled, deleted: false, create_time, update_time };
                     turn.create_member(member, &teams, &policy)

@@ -50,7 +50,7 @@ impl Service {
                 id,
                 |made| TeamId::trusted(made),
                 |turn, id| {
-                    let (create_time, update_time) = super::born(turn.now());
+                    let (create_time, update_time) = (turn.now(), turn.now());
                     let team = Team { id: id.clone(), name, disabled, deleted: false, create_time, update_time };
                     turn.create_team(team, &policy)
                 },
