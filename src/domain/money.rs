@@ -59,8 +59,12 @@ impl Nanos {
             return Err(Invalid::new(field, "is longer than any amount; give a decimal such as \"12.50\""));
         }
         let wrong = |problem: &str| Invalid::new(field, format!("{text:?} {problem}"));
-        let decimal =
-            Decimal::from_str_exact(text).map_err(|_| wrong("isn't a decimal number; give one such as \"12.50\""))?;
+        // Decimal itself reads "1_000" and "+1" too.
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit() || b".-".contains(&byte));
+        let decimal = Decimal::from_str_exact(text)
+            .ok()
+            .filter(|_| is_plain)
+            .ok_or_else(|| wrong("isn't a decimal number; give one such as \"12.50\""))?;
         let decimal = decimal.normalize();
         if decimal.is_sign_negative() && !decimal.is_zero() {
             return Err(wrong("is negative; amounts start at 0"));
@@ -200,6 +204,8 @@ mod tests {
             "1000000000.1",
             " 1",
             "0x1",
+            "1_000",
+            "+1",
         ] {
             assert!(Nanos::parse("amount", bad).is_err(), "{bad:?}");
         }
