@@ -1,30 +1,32 @@
-//! The API as its callers see it: a real client, real gRPC, a server on files, and a clock that the test moves.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking, in its helpers too"
-)]
-#![allow(clippy::unnecessary_wraps, reason = "what goes into a message is an option there")]
-
-#[path = "grpc/world.rs"]
-mod world;
+//! The whole product over real gRPC: a server in this process, its own client, and a clock that stands until it is moved.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::unnecessary_wraps, reason = "fields that are messages are optional")]
 
 #[path = "grpc/bad_input.rs"]
 mod bad_input;
-
-#[path = "grpc/caps.rs"]
-mod caps;
-
-#[path = "grpc/control.rs"]
-mod control;
-
-#[path = "grpc/ledger.rs"]
-mod ledger;
-
-#[path = "grpc/lifecycle.rs"]
-mod lifecycle;
-
+#[path = "grpc/charging.rs"]
+mod charging;
+#[path = "grpc/concurrency.rs"]
+mod concurrency;
+#[path = "grpc/entering.rs"]
+mod entering;
+#[path = "grpc/entities.rs"]
+mod entities;
+#[path = "grpc/ledgers.rs"]
+mod ledgers;
+#[path = "grpc/messages.rs"]
+mod messages;
+#[path = "grpc/policies.rs"]
+mod policies;
+#[path = "grpc/reserving.rs"]
+mod reserving;
+#[path = "grpc/restarting.rs"]
+mod restarting;
+#[path = "grpc/running.rs"]
+mod running;
 #[path = "grpc/session.rs"]
 mod session;
+#[path = "grpc/settling.rs"]
+mod settling;
+#[path = "grpc/world.rs"]
+mod world;

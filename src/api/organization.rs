@@ -7,7 +7,7 @@ use super::{
         limits::limit_states,
         mask::Mask,
         name_in, optional,
-        page::{size_in, token_in, token_out},
+        page::{page_of, size_in, token_in},
         policy::{policy_in, policy_out},
         repeatable, required,
         time::timestamp_out,
@@ -65,9 +65,8 @@ impl OrganizationApi {
         let proto::ListOrganizationsRequest { page_size, page_token } = message;
         let size = size_in(page_size)?;
         let after = token_in::<String>("organizations", &page_token)?.map(OrganizationId::trusted);
-        let views = self.0.list_organizations(after.as_ref(), size);
-        let last = views.last().filter(|_| views.len() == size).map(|view| view.entity.id.clone());
-        let next_page_token = token_out("organizations", last);
+        let (views, next_page_token) =
+            page_of("organizations", size, self.0.list_organizations(after.as_ref(), size + 1), |view| &view.entity.id);
         Ok(proto::ListOrganizationsResponse { organizations: views.into_iter().map(out).collect(), next_page_token })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     convert::{
         mask::Mask,
-        page::{size_in, token_in, token_out},
+        page::{page_of, size_in, token_in},
         required,
         time::timestamp_out,
         usage::nanos_out,
@@ -55,9 +55,8 @@ impl PriceApi {
         let proto::ListPricesRequest { page_size, page_token } = message;
         let size = size_in(page_size)?;
         let after = token_in::<String>("prices", &page_token)?.map(Model::trusted);
-        let entries = self.0.list_prices(after.as_ref(), size);
-        let next_page_token =
-            token_out("prices", entries.last().filter(|_| entries.len() == size).map(|last| &last.model));
+        let entries = self.0.list_prices(after.as_ref(), size + 1);
+        let (entries, next_page_token) = page_of("prices", size, entries, |entry| &entry.model);
         let prices = entries.iter().map(|entry| price_out(&entry.model, &entry.price, Some(entry))).collect();
         Ok(proto::ListPricesResponse { prices, next_page_token })
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     convert::{
         name_in, optional,
-        page::{size_in, token_in, token_out},
+        page::{page_of, size_in, token_in},
         required,
         time::{timestamp_in, timestamp_out},
     },
@@ -50,8 +50,8 @@ impl TokenApi {
         let proto::ListServiceTokensRequest { page_size, page_token } = message;
         let size = size_in(page_size)?;
         let after = token_in::<String>("tokens", &page_token)?.map(TokenId::trusted);
-        let tokens = self.0.list_tokens(after.as_ref(), size);
-        let next_page_token = token_out("tokens", tokens.last().filter(|_| tokens.len() == size).map(|last| &last.id));
+        let tokens = self.0.list_tokens(after.as_ref(), size + 1);
+        let (tokens, next_page_token) = page_of("tokens", size, tokens, |token| &token.id);
         Ok(proto::ListServiceTokensResponse { tokens: tokens.into_iter().map(out).collect(), next_page_token })
     }
 

@@ -1,231 +1,322 @@
-//! What makes no sense is refused by the name of its field, and changes nothing.
+//! What no caller should send: the documented answer, and nothing changed.
 
 use std::collections::HashMap;
 
-use bytes::BufMut as _;
-use http::uri::PathAndQuery;
+use prost_types::Duration;
 use quotad::api::proto::{
-    ChargeRequest, CommitRequest, CreatePriceRequest, DenialCode, ExtendRequest, Payer, Price, ReserveRequest,
-    TopUpRequest, Usage, WatchRevocationsRequest, payer,
+    self, ChargeRequest, CheckRequest, CommitRequest, DenialCode, ExtendRequest, Key, ReleaseRequest, ReserveRequest,
+    Unit, Usage, WatchRevocationsRequest,
 };
-use tonic::{
-    Code, Request, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Endpoint,
+use tonic::{Code, Request, transport::Endpoint};
+use tonic_prost::ProstCodec;
+
+use crate::{
+    messages::{
+        budget, by_request, charge, check, commit, extend, key, policy, quota, release, reserve, seconds, secret,
+        tokens, usd, wrong_field,
+    },
+    world::{ACME, Books, Place, START, World},
 };
-use tonic_types::StatusExt as _;
 
-use crate::world::{KEY, MODEL, ORGANIZATION, World, ask, by_id, by_key, cost, failed, tokens};
-
-type Change = fn(&mut ReserveRequest);
-
-fn usage(request: &mut ReserveRequest) -> &mut Usage {
-    request.usage.as_mut().unwrap()
+async fn limited() -> (World, Books) {
+    let world = World::with_wallet("100").await;
+    let limits = vec![quota("rpm", Unit::RequestsPerMinute, 100), quota("slots", Unit::InFlight, 10)];
+    world.limit(Place::Key("k1"), policy(vec![budget("cap", "50")], limits)).await;
+    let books = world.books().await;
+    (world, books)
 }
 
-fn duration(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
-    Some(prost_types::Duration { seconds, nanos })
-}
-
-/// The field that the server blames, and what is wrong in the request.
-fn cases() -> Vec<(&'static str, Change)> {
-    vec![
-        ("payer", |request| request.payer = None),
-        ("payer", |request| request.payer = Some(Payer { payer: None })),
-        ("payer.api_key", |request| request.payer = Some(Payer { payer: Some(payer::Payer::ApiKey(String::new())) })),
-        ("payer.key_id", |request| request.payer = by_key("a\u{0}b")),
-        ("payer.key_id", |request| request.payer = by_key(&"x".repeat(65))),
-        ("request_id", |request| request.request_id.clear()),
-        ("request_id", |request| request.request_id = "x".repeat(129)),
-        ("request_id", |request| request.request_id = String::from("a\nb")),
-        ("model", |request| request.model.clear()),
-        ("model", |request| request.model = "m".repeat(200)),
-        ("usage", |request| request.usage = None),
-        ("usage.input_tokens", |request| usage(request).input_tokens = u64::MAX),
-        ("usage.output_tokens", |request| usage(request).output_tokens = 1_000_000_001),
-        ("usage.requests", |request| usage(request).requests = 1_000_001),
-        ("usage.cached_input_tokens", |request| usage(request).cached_input_tokens = 11),
-        ("usage.cost_usd", |request| usage(request).cost_usd = String::from("-1")),
-        ("usage.cost_usd", |request| usage(request).cost_usd = String::from("NaN")),
-        ("usage.cost_usd", |request| usage(request).cost_usd = String::from("inf")),
-        ("usage.cost_usd", |request| usage(request).cost_usd = String::from("1e3")),
-        ("usage.cost_usd", |request| usage(request).cost_usd = String::from("0.0000000001")),
-        ("usage.cost_usd", |request| usage(request).cost_usd = String::from("1000001")),
-        ("usage.cost_usd", |request| usage(request).cost_usd = "9".repeat(100)),
-        ("min_output_tokens", |request| request.min_output_tokens = Some(11)),
-        ("ttl", |request| request.ttl = duration(0, 0)),
-        ("ttl", |request| request.ttl = duration(0, 999_999_999)),
-        ("ttl", |request| request.ttl = duration(-5, 0)),
-        ("ttl", |request| request.ttl = duration(86_401, 0)),
-        ("ttl", |request| request.ttl = duration(i64::MAX, 0)),
-        ("ttl", |request| request.ttl = duration(5, -1)),
-        ("holder", |request| request.holder = String::from("a\u{1}")),
-        ("labels", |request| request.labels = (0..17).map(|i| (i.to_string(), String::new())).collect()),
-    ]
-}
-
-#[tokio::test]
-async fn each_field_that_makes_no_sense_is_named_and_nothing_is_held() {
-    let world = World::new().await;
-    for (field, change) in cases() {
-        let mut request = ask("r1", tokens(10, 10));
-        change(&mut request);
-        let shown = format!("{request:?}");
-        let status = world.try_reserve(request).await.unwrap_err();
-        assert_eq!(status.code(), Code::InvalidArgument, "{field}: {status:?}");
-        let blamed = status.get_details_bad_request().unwrap().field_violations.remove(0);
-        assert!(blamed.field.starts_with(field), "{} for {field} in {shown}", blamed.field);
-        assert!(!blamed.description.is_empty());
-    }
-    for (name, value) in
-        [(String::new(), String::new()), ("k".repeat(65), String::new()), (String::from("k"), "v".repeat(257))]
-    {
-        let mut request = ask("r1", tokens(10, 10));
-        request.labels = HashMap::from([(name, value)]);
-        assert_eq!(failed(world.try_reserve(request).await).0, Code::InvalidArgument);
-    }
-    assert_eq!((world.held().await, world.balance().await), (String::from("0"), String::from("1000")));
-    world.reserve(ask("r1", tokens(10, 10))).await.unwrap();
-}
-
-#[tokio::test]
-async fn settlements_that_make_no_sense_change_nothing() {
-    let world = World::new().await;
-    let reservation = world.reserve(ask("r1", cost("1"))).await.unwrap().reservation_id;
-    let mut quota = world.gateway.quota();
-    let commit = |reservation, usage| CommitRequest { reservation, usage, ..CommitRequest::default() };
-    for bad in [
-        commit(None, Some(cost("1"))),
-        commit(by_id(&reservation), None),
-        commit(by_id(&reservation), Some(cost("-1"))),
-        commit(by_id(&reservation), Some(tokens(u64::MAX, 1))),
-        CommitRequest { model: "m".repeat(300), ..commit(by_id(&reservation), Some(cost("1"))) },
-    ] {
-        assert_eq!(failed(quota.commit(bad).await).0, Code::InvalidArgument);
-    }
-    let extend = ExtendRequest { reservation: by_id(&reservation), ttl: duration(100_000, 0), ..Default::default() };
-    assert_eq!(failed(quota.extend(extend).await).0, Code::InvalidArgument);
-    let watch = WatchRevocationsRequest { holder: String::new() };
-    assert_eq!(failed(quota.watch_revocations(watch).await.map(|_| ())).0, Code::InvalidArgument);
-    let future = prost_types::Timestamp { seconds: 1_800_000_000, nanos: 0 };
-    let charge = |already_used| ChargeRequest {
-        payer: by_key(KEY),
-        request_id: String::from("c"),
-        model: MODEL.to_owned(),
-        usage: Some(cost("1")),
-        already_used,
-        occurred_at: Some(future),
-        ..ChargeRequest::default()
+/// Each kind of wrong usage, and the field that the answer names.
+fn wrong_usages() -> Vec<(Usage, &'static str)> {
+    let costs = [
+        "-1",
+        "-0.000000001",
+        "NaN",
+        "nan",
+        "inf",
+        "-inf",
+        "Infinity",
+        "1e-3",
+        "0.0000000001",
+        "1.0000000001",
+        "1000001",
+        "1000000.000000001",
+        "99999999999999999999999999999",
+        "٣",
+        " 1",
+        "1 ",
+        "+-1",
+        "1.2.3",
+        "0x1",
+        "1_000",
+        "$1",
+        ".",
+    ];
+    let mut wrong: Vec<_> = costs.into_iter().map(|cost| (usd(cost), "cost_usd")).collect();
+    wrong.push((usd(&"9".repeat(10_000)), "cost_usd"));
+    let tokens_of = |input_tokens, cached, written, output_tokens| Usage {
+        input_tokens,
+        cached_input_tokens: cached,
+        cache_write_tokens: written,
+        output_tokens,
+        ..Usage::default()
     };
-    for already_used in [true, false] {
-        assert_eq!(failed(quota.charge(charge(already_used)).await).0, Code::InvalidArgument);
+    wrong.extend([
+        (tokens_of(u64::MAX, 0, 0, 0), "input_tokens"),
+        (tokens_of(1_000_000_001, 0, 0, 0), "input_tokens"),
+        (tokens_of(1, 0, 0, u64::MAX), "output_tokens"),
+        (tokens_of(10, 11, 0, 0), "cached_input_tokens"),
+        (tokens_of(10, 6, 5, 0), "cached_input_tokens"),
+        (tokens_of(10, u64::MAX, 1, 0), "cached_input_tokens"),
+        (tokens_of(10, 0, u64::MAX, 0), "cache_write_tokens"),
+        (Usage { requests: 1_000_001, ..tokens(1, 1) }, "requests"),
+        (Usage { requests: u64::MAX, ..tokens(1, 1) }, "requests"),
+    ]);
+    wrong
+}
+
+#[tokio::test]
+async fn usage_that_cannot_be_is_refused_by_every_operation_and_changes_nothing() {
+    let (world, _) = limited().await;
+    let id = world.reserve(reserve("k1", "open", usd("1"))).await.unwrap().reservation_id;
+    let before = world.books().await;
+    let mut quota = world.service.quota();
+    for (usage, field) in wrong_usages() {
+        let named = |within: &str| format!("{within}.{field}");
+        let status = quota.reserve(reserve("k1", "r", usage.clone())).await.unwrap_err();
+        assert_eq!(wrong_field(&status), named("usage"), "{usage:?}");
+        let status = quota.charge(charge("k1", "r", usage.clone())).await.unwrap_err();
+        assert_eq!(wrong_field(&status), named("usage"), "{usage:?}");
+        let already = ChargeRequest { already_used: true, ..charge("k1", "r", usage.clone()) };
+        assert_eq!(wrong_field(&quota.charge(already).await.unwrap_err()), named("usage"), "{usage:?}");
+        let status = quota.check(check("k1", usage.clone())).await.unwrap_err();
+        assert_eq!(wrong_field(&status), named("usage"), "{usage:?}");
+        let status = quota.commit(commit(&id, usage.clone())).await.unwrap_err();
+        assert_eq!(wrong_field(&status), named("usage"), "{usage:?}");
+        let progress = ExtendRequest { usage_so_far: Some(usage.clone()), ..extend(&id) };
+        assert_eq!(wrong_field(&quota.extend(progress).await.unwrap_err()), named("usage_so_far"), "{usage:?}");
+        let raise = ExtendRequest { estimate: Some(usage.clone()), ..extend(&id) };
+        assert_eq!(wrong_field(&quota.extend(raise).await.unwrap_err()), named("estimate"), "{usage:?}");
     }
-    assert_eq!((world.held().await, world.balance().await), (String::from("1"), String::from("1000")));
+    assert_eq!(world.books().await, before);
     world.verify().await;
 }
 
 #[tokio::test]
-async fn who_cannot_pay_is_denied_in_band() {
-    let world = World::new().await;
-    let mut unknown = ask("r1", cost("1"));
-    unknown.payer = by_key("nobody");
-    let denial = world.reserve(unknown).await.unwrap_err();
-    assert_eq!((denial.code(), denial.http_status, denial.retry_after), (DenialCode::KeyUnknown, 401, None));
-    let mut wrong = ask("r1", cost("1"));
-    wrong.payer = Some(Payer { payer: Some(payer::Payer::ApiKey(String::from("qk_wrong"))) });
-    assert_eq!(world.reserve(wrong).await.unwrap_err().code(), DenialCode::KeyUnknown);
-    let mut unpriced = ask("r1", tokens(1, 1));
-    unpriced.model = String::from("unheard-of");
-    let denial = world.reserve(unpriced.clone()).await.unwrap_err();
-    assert_eq!(
-        (denial.code(), denial.http_status, denial.message.as_str()),
-        (DenialCode::ModelUnpriced, 400, "Unknown model")
-    );
-    unpriced.usage = Some(cost("0.5"));
-    world.reserve(unpriced).await.unwrap();
+async fn a_cost_that_the_price_book_makes_absurd_is_refused_too() {
+    let (world, before) = limited().await;
+    world.price("gold", "100000", "100000").await;
+    let id = world.reserve(reserve("k1", "open", usd("1"))).await.unwrap().reservation_id;
+    let gold = |request| ReserveRequest { model: "gold".into(), ..request };
+    let dear = tokens(1_000_000_000, 1_000_000_000);
+    let status = world.service.quota().reserve(gold(reserve("k1", "r", dear.clone()))).await.unwrap_err();
+    assert_eq!(wrong_field(&status), "usage");
+    let settled = CommitRequest { model: "gold".into(), ..commit(&id, dear) };
+    assert_eq!(wrong_field(&world.service.quota().commit(settled).await.unwrap_err()), "usage");
+    world.release(release(&id)).await.unwrap();
+    assert_eq!(world.books().await, before);
 }
 
 #[tokio::test]
-async fn a_message_too_large_is_refused_and_the_connection_lives_on() {
-    let world = World::new().await;
-    let mut huge = ask("r1", cost("1"));
-    huge.model = "m".repeat(3 << 20);
-    let status = world.try_reserve(huge).await.unwrap_err();
+async fn requests_that_lack_something_or_name_it_wrongly_are_refused_by_field() {
+    let (world, before) = limited().await;
+    let good = || reserve("k1", "r", usd("1"));
+    let long = |n: usize| "x".repeat(n);
+    let labels = |pairs: &[(&str, &str)]| -> HashMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    };
+    let many = (0..17).map(|no| (no.to_string(), String::new())).collect();
+    let no_oneof = Some(proto::Payer { payer: None });
+    let ttl = |seconds, nanos| Some(Duration { seconds, nanos });
+    let cases: Vec<(ReserveRequest, &str)> = vec![
+        (ReserveRequest { payer: None, ..good() }, "payer"),
+        (ReserveRequest { payer: no_oneof, ..good() }, "payer"),
+        (ReserveRequest { payer: key(""), ..good() }, "payer.key_id"),
+        (ReserveRequest { payer: key(&long(65)), ..good() }, "payer.key_id"),
+        (ReserveRequest { payer: key("k\u{7}"), ..good() }, "payer.key_id"),
+        (ReserveRequest { payer: key("k/1"), ..good() }, "payer.key_id"),
+        (ReserveRequest { payer: secret(""), ..good() }, "payer.api_key"),
+        (ReserveRequest { payer: secret(&long(513)), ..good() }, "payer.api_key"),
+        (ReserveRequest { request_id: String::new(), ..good() }, "request_id"),
+        (ReserveRequest { request_id: long(129), ..good() }, "request_id"),
+        (ReserveRequest { request_id: "a\nb".into(), ..good() }, "request_id"),
+        (ReserveRequest { request_id: "a\0b".into(), ..good() }, "request_id"),
+        (ReserveRequest { request_id: "a\u{85}b".into(), ..good() }, "request_id"),
+        (ReserveRequest { model: String::new(), ..good() }, "model"),
+        (ReserveRequest { model: long(129), ..good() }, "model"),
+        (ReserveRequest { model: "m\t".into(), ..good() }, "model"),
+        (ReserveRequest { usage: None, ..good() }, "usage"),
+        (ReserveRequest { ttl: ttl(0, 0), ..good() }, "ttl"),
+        (ReserveRequest { ttl: ttl(0, 999_999_999), ..good() }, "ttl"),
+        (ReserveRequest { ttl: ttl(86_400, 1_000), ..good() }, "ttl"),
+        (ReserveRequest { ttl: ttl(-5, 0), ..good() }, "ttl"),
+        (ReserveRequest { ttl: ttl(i64::MAX, 0), ..good() }, "ttl"),
+        (ReserveRequest { ttl: ttl(i64::MIN, 0), ..good() }, "ttl"),
+        (ReserveRequest { holder: long(129), ..good() }, "holder"),
+        (ReserveRequest { holder: "\u{1}me".into(), ..good() }, "holder"),
+        (ReserveRequest { labels: many, ..good() }, "labels"),
+        (ReserveRequest { labels: labels(&[("", "x")]), ..good() }, "labels"),
+        (ReserveRequest { labels: labels(&[(&long(65), "x")]), ..good() }, "labels"),
+        (ReserveRequest { labels: labels(&[("k", &long(257))]), ..good() }, "labels[\"k\"]"),
+        (ReserveRequest { labels: labels(&[("k", "a\nb")]), ..good() }, "labels[\"k\"]"),
+        (ReserveRequest { min_output_tokens: Some(1), ..good() }, "min_output_tokens"),
+    ];
+    for (request, field) in cases {
+        let status = world.service.quota().reserve(request.clone()).await.unwrap_err();
+        assert_eq!(wrong_field(&status), field, "{request:?}");
+    }
+    assert_eq!(world.books().await, before);
+    let widest = ReserveRequest {
+        request_id: long(128),
+        holder: long(128),
+        ttl: ttl(86_400, 0),
+        labels: (0..16).map(|no| (format!("{no:064}"), long(256))).collect(),
+        ..good()
+    };
+    world.reserve(widest).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_other_operations_refuse_by_field_too() {
+    let (world, before) = limited().await;
+    let mut quota = world.service.quota();
+    let lost = |payer, request: &str| CommitRequest { reservation: by_request(payer, request), ..commit("", usd("1")) };
+    let no_oneof = Some(proto::ReservationRef { reservation: None });
+    let commits = [
+        (CommitRequest { reservation: None, ..commit("", usd("1")) }, "reservation"),
+        (CommitRequest { reservation: no_oneof.clone(), ..commit("", usd("1")) }, "reservation"),
+        (commit("", usd("1")), "reservation.reservation_id"),
+        (lost(None, "r"), "reservation.payer_request.payer"),
+        (lost(key("k1"), ""), "reservation.payer_request.request_id"),
+        (CommitRequest { usage: None, ..commit("x", usd("1")) }, "usage"),
+        (CommitRequest { model: "m\n".into(), ..commit("x", usd("1")) }, "model"),
+    ];
+    for (request, field) in commits {
+        assert_eq!(wrong_field(&quota.commit(request).await.unwrap_err()), field);
+    }
+    let status =
+        quota.release(ReleaseRequest { reservation: no_oneof.clone(), reason: String::new() }).await.unwrap_err();
+    assert_eq!(wrong_field(&status), "reservation");
+    let status = quota.release(ReleaseRequest { reason: "x".repeat(257), ..release("x") }).await.unwrap_err();
+    assert_eq!(wrong_field(&status), "reason");
+    let status = quota.extend(ExtendRequest { ttl: seconds(86_401), ..extend("x") }).await.unwrap_err();
+    assert_eq!(wrong_field(&status), "ttl");
+    let status = quota.extend(ExtendRequest { reservation: no_oneof, ..extend("x") }).await.unwrap_err();
+    assert_eq!(wrong_field(&status), "reservation");
+    let status = quota.charge(ChargeRequest { payer: None, ..charge("k1", "r", usd("1")) }).await.unwrap_err();
+    assert_eq!(wrong_field(&status), "payer");
+    let status = quota.check(CheckRequest { model: String::new(), ..check("k1", usd("1")) }).await.unwrap_err();
+    assert_eq!(wrong_field(&status), "model");
+    for holder in [String::new(), "x".repeat(129), "\u{1}s".to_owned()] {
+        let status = quota.watch_revocations(WatchRevocationsRequest { holder }).await.unwrap_err();
+        assert_eq!(wrong_field(&status), "holder");
+    }
+    assert_eq!(world.books().await, before);
+}
+
+#[tokio::test]
+async fn usage_of_nothing_is_fine_and_counts_its_request() {
+    let (world, before) = limited().await;
+    let grant = world.reserve(reserve("k1", "r", Usage::default())).await.unwrap();
+    let held = grant.held.unwrap();
+    assert_eq!((held.usd.as_str(), held.tokens, held.requests), ("0", 0, 1));
+    let charged = world.commit(commit(&grant.reservation_id, Usage::default())).await.unwrap();
+    assert_eq!((charged.entry, charged.charged.unwrap().requests), (before.entry + 1, 1));
+    let after = world.books().await;
+    assert_eq!((after.limit("rpm").0, &after.balance), ("1", &before.balance));
+    let entry = world.ledger().await.transactions.remove(0);
+    assert_eq!((entry.cost_usd.as_str(), entry.usage.unwrap().requests), ("0", 1));
+    let batch = Usage { requests: 5, ..Usage::default() };
+    world.reserve(reserve("k1", "batch", batch)).await.unwrap();
+    let books = world.books().await;
+    assert_eq!((books.limit("rpm").0, books.limit("slots").1), ("6", "1"), "five requests, one slot");
+}
+
+/// Who may not pay, the code and what a gateway should answer.
+#[tokio::test]
+async fn payers_and_models_that_will_not_do_are_denied_by_code() {
+    let (world, before) = limited().await;
+    world.price("dear", "1", "1").await;
+    for id in ["off", "old", "narrow"] {
+        world.key(id, "ada", "default").await;
+    }
+    let of = |id: &str| Key { organization_id: ACME.into(), id: id.into(), ..Key::default() };
+    world.update_key(Key { disabled: true, ..of("off") }, &["disabled"]).await.unwrap();
+    let at = prost_types::Timestamp { seconds: START + 10, nanos: 0 };
+    world.update_key(Key { expire_time: Some(at), ..of("old") }, &["expire_time"]).await.unwrap();
+    world.update_key(Key { models: vec!["m".into()], ..of("narrow") }, &["models"]).await.unwrap();
+    world.advance(9);
+    assert!(world.check(check("old", usd("0"))).await.0.is_ok(), "good to the last second");
+    world.advance(1);
+    let other_model = |id, model: &str| ReserveRequest { model: model.to_owned(), ..reserve(id, "r", tokens(1, 1)) };
+    let unknown_secret = ReserveRequest { payer: secret("qk_unknown"), ..reserve("", "r", usd("0")) };
+    let key_invalid = (401, "Invalid API key");
+    let cases = [
+        (reserve("nobody", "r", usd("0")), DenialCode::KeyUnknown, key_invalid),
+        (unknown_secret, DenialCode::KeyUnknown, key_invalid),
+        (reserve("off", "r", usd("0")), DenialCode::KeyDisabled, key_invalid),
+        (reserve("old", "r", usd("0")), DenialCode::KeyExpired, key_invalid),
+        (other_model("narrow", "dear"), DenialCode::ModelNotAllowed, (403, "Not allowed")),
+        (other_model("k1", "unheard-of"), DenialCode::ModelUnpriced, (400, "Unknown model")),
+    ];
+    for (request, code, (status, message)) in cases {
+        let denial = world.reserve(request).await.unwrap_err();
+        assert_eq!((denial.code(), denial.http_status, denial.message.as_str()), (code, status, message));
+        assert_eq!((denial.violations.len(), denial.retry_after), (1, None), "{code:?}");
+        assert_eq!(denial.violations[0].code(), code);
+    }
+    assert_eq!(world.books().await, before);
+    let priced = ReserveRequest { usage: Some(usd("1")), ..other_model("k1", "unheard-of") };
+    assert!(world.reserve(priced).await.is_ok(), "a cost of its own needs no price");
+}
+
+#[tokio::test]
+async fn a_message_too_large_is_refused_and_the_connection_goes_on() {
+    let (world, before) = limited().await;
+    let huge = ReserveRequest { model: "x".repeat(2 << 20), ..reserve("k1", "r", usd("1")) };
+    let status = world.service.quota().reserve(huge).await.unwrap_err();
     assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
-    world.reserve(ask("r1", cost("1"))).await.unwrap();
+    let large = ReserveRequest { model: "x".repeat(1 << 19), ..reserve("k1", "r", usd("1")) };
+    assert_eq!(wrong_field(&world.service.quota().reserve(large).await.unwrap_err()), "model");
+    assert_eq!(world.books().await, before);
+    world.reserve(reserve("k1", "r", usd("1"))).await.unwrap();
+}
+
+/// A Reserve with bytes where there should be text.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RawReserve {
+    #[prost(message, optional, tag = "1")]
+    payer: Option<proto::Payer>,
+    #[prost(bytes = "vec", tag = "2")]
+    request_id: Vec<u8>,
+    #[prost(string, tag = "3")]
+    model: String,
+    #[prost(message, optional, tag = "4")]
+    usage: Option<Usage>,
+}
+
+async fn send_raw(world: &World, request_id: &[u8]) -> Result<(), tonic::Status> {
+    let channel = Endpoint::from_shared(world.address()).unwrap().connect().await.unwrap();
+    let mut client = tonic::client::Grpc::new(channel);
+    client.ready().await.unwrap();
+    let request_id = request_id.to_vec();
+    let raw = RawReserve { payer: key("k1"), request_id, model: "m".into(), usage: Some(usd("1")) };
+    let mut request = Request::new(raw);
+    let token = format!("Bearer {}", world.service_token);
+    request.metadata_mut().insert("authorization", token.parse().unwrap());
+    let codec = ProstCodec::<RawReserve, proto::ReserveResponse>::default();
+    let path = http::uri::PathAndQuery::from_static("/quotad.v1.QuotaService/Reserve");
+    client.unary(request, path, codec).await.map(|_| ())
 }
 
 #[tokio::test]
-async fn money_and_prices_that_make_no_sense_are_refused() {
-    let world = World::new().await;
-    for amount in ["", "0", "-5", "NaN", "1,5", "0.0000000001", "1000000001"] {
-        let request = TopUpRequest {
-            organization_id: ORGANIZATION.to_owned(),
-            amount_usd: amount.to_owned(),
-            request_id: String::from("t"),
-            reason: String::new(),
-        };
-        assert_eq!(failed(world.operator.wallets().top_up(request).await).0, Code::InvalidArgument, "{amount:?}");
+async fn text_that_is_no_utf_8_is_an_error_and_holds_nothing() {
+    let (world, before) = limited().await;
+    for bytes in [&b"\xff\xfe"[..], b"r\xc3", b"\xed\xa0\x80"] {
+        let status = send_raw(&world, bytes).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     }
-    for price in ["-1", "100001", "x"] {
-        let price = Price { model: String::from("m"), input_per_million: price.to_owned(), ..Price::default() };
-        let answer = world.operator.prices().create_price(CreatePriceRequest { price: Some(price) }).await;
-        assert_eq!(failed(answer).0, Code::InvalidArgument);
-    }
-    assert_eq!(world.balance().await, "1000");
-}
-
-/// Sends and receives bytes as they are.
-#[derive(Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put_slice(&item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, _: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        Ok(Some(()))
-    }
-}
-
-#[tokio::test]
-async fn bytes_that_are_no_message_are_the_callers_mistake() {
-    let world = World::new().await;
-    let channel = Endpoint::from_shared(world.endpoint()).unwrap().connect().await.unwrap();
-    // Field 3, the model, in bytes that are no UTF-8; a field that ends before its length.
-    for bytes in [vec![0x1a, 2, 0xff, 0xfe], vec![0x1a, 200, 1]] {
-        let mut client = tonic::client::Grpc::new(channel.clone());
-        client.ready().await.unwrap();
-        let mut request = Request::new(bytes);
-        let bearer = format!("Bearer {}", world.secret).parse().unwrap();
-        request.metadata_mut().insert("authorization", bearer);
-        let path = PathAndQuery::from_static("/quotad.v1.QuotaService/Reserve");
-        let answer = client.unary(request, path, Raw).await;
-        assert_eq!(failed(answer), (Code::InvalidArgument, String::from("INVALID_ARGUMENT")));
-    }
+    assert_eq!(world.books().await, before);
+    send_raw(&world, "über".as_bytes()).await.unwrap();
+    assert_eq!(world.books().await.limit("cap"), ("0", "1", "49"));
 }

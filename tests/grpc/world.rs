@@ -1,245 +1,344 @@
-//! A server in this process, and what tests need to say in a line.
+//! A server with one organization, and the two connections that everything is done over.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use quotad::{
     api::proto::{
-        Budget, CommitRequest, CommitResponse, CreateKeyRequest, CreateMemberRequest, CreateMembershipRequest,
-        CreateOrganizationRequest, CreatePriceRequest, CreateServiceTokenRequest, CreateTeamRequest, Denial,
-        GetBalanceRequest, Grant, Key, ListTransactionsRequest, ListTransactionsResponse, Member, Membership,
-        Organization, Payer, Period, PeriodKind, Policy, Price, Quota, ReservationRef, ReserveRequest, ServiceToken,
-        Team, TopUpRequest, Unit, Usage, VerifyRequest, payer, reservation_ref, reserve_response,
+        self, CommitResponse, Denial, GetBalanceRequest, Key, ListTransactionsRequest, Member, Organization, Policy,
+        Price, Team, WalletMode,
     },
-    client::{Connection, reason},
-    clock::{Clock, ManualClock},
+    client::Connection,
+    clock::ManualClock,
     config::Settings,
     domain::time::{Span, Timestamp},
     server::{Running, serve},
 };
 use tempfile::TempDir;
-use tonic::{Code, Status};
+use tokio::task::JoinSet;
 
-pub(crate) const ORGANIZATION: &str = "acme";
-pub(crate) const KEY: &str = "key-1";
-pub(crate) const MODEL: &str = "llama";
-/// A Tuesday, 22:13:20 UTC.
-pub(crate) const START: Timestamp = Timestamp::from_seconds(1_700_000_000);
+use crate::messages::{Decision, Failure, MODEL, charged, check, checked, extended, failure, mask, reserved, usd};
 
+/// 2023-11-14T22:13:20Z, a Tuesday.
+pub(crate) const START: i64 = 1_700_000_000;
+pub(crate) const ACME: &str = "acme";
+
+/// The organization `acme` with member `ada` in team `default`, her key `k1`, and a price for [`MODEL`].
 pub(crate) struct World {
-    pub(crate) server: Running,
-    pub(crate) clock: Arc<ManualClock>,
+    home: TempDir,
+    settings: Settings,
+    clock: Arc<ManualClock>,
+    running: Option<Running>,
+    pub(crate) service_token: String,
     pub(crate) operator: Connection,
-    pub(crate) gateway: Connection,
+    pub(crate) service: Connection,
+    /// What the key's user sends.
     pub(crate) secret: String,
-    directory: TempDir,
 }
 
-async fn run(directory: &Path, start: Timestamp) -> (Running, Arc<ManualClock>) {
-    let listen = "127.0.0.1:0".parse().unwrap();
-    let settings = Settings { listen, data_dir: directory.to_owned(), ..Settings::default() };
-    let mut clock = None;
-    let server = serve(&settings, Arc::default(), |at_least| {
-        let manual = Arc::new(ManualClock::new(at_least.max(start)));
-        clock = Some(Arc::clone(&manual));
-        manual
-    });
-    let server = server.await.unwrap();
-    (server, clock.unwrap())
+/// Where a policy is set.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place {
+    Key(&'static str),
+    /// Of `ada` in `default`.
+    Membership,
+    Member(&'static str),
+    Team(&'static str),
+    Organization,
+}
+
+/// All that a request could have changed: whatever is compared stands here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Books {
+    pub(crate) balance: String,
+    pub(crate) held: String,
+    pub(crate) entry: u64,
+    /// By scope, scope id and limit id: spent, held and remaining.
+    pub(crate) limits: BTreeMap<String, (String, String, String)>,
 }
 
 impl World {
-    /// An organization of one member in the default team with one key, 1,000 USD, and a model at 1 USD per million tokens in
-    /// and 2 USD out.
+    /// With the wallet off.
     pub(crate) async fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let (server, clock) = run(directory.path(), START).await;
-        let operator = Connection::open(&endpoint(&server), &server.operator_token).await.unwrap();
-        let request = CreateServiceTokenRequest { token: Some(ServiceToken::default()) };
-        let secret = operator.tokens().create_service_token(request).await.unwrap().into_inner().secret;
-        let gateway = operator.with_token(&secret).unwrap();
-        let world = Self { server, clock, operator, gateway, secret, directory };
-        world.organization(ORGANIZATION, Policy::default()).await;
-        world.top_up("1000").await;
-        world.price(MODEL, "1", "2").await;
-        world.member("ann", &[]).await;
-        world.key(KEY, "ann", "", Policy::default()).await;
+        Self::start(WalletMode::Off, |_| {}).await
+    }
+
+    pub(crate) async fn with_wallet(balance: &str) -> Self {
+        let world = Self::start(WalletMode::Enforced, |_| {}).await;
+        world.top_up("first", balance).await.unwrap();
         world
     }
 
-    /// The same after a restart on the same directory.
-    pub(crate) async fn restarted(self) -> Self {
-        let Self { server, clock, directory, secret, .. } = self;
-        let now = clock.now();
-        server.shutdown().await.unwrap();
-        let (server, clock) = run(directory.path(), now).await;
-        let operator = Connection::open(&endpoint(&server), &server.operator_token).await.unwrap();
-        let gateway = operator.with_token(&secret).unwrap();
-        Self { server, clock, operator, gateway, secret, directory }
+    pub(crate) async fn start(wallet: WalletMode, tune: impl FnOnce(&mut Settings)) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let mut settings = Settings { listen, data_dir: home.path().join("data"), ..Settings::default() };
+        tune(&mut settings);
+        let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
+        let running = serving(&settings, &clock).await;
+        let operator = connect(&running, &running.operator_token).await;
+        let new = proto::CreateServiceTokenRequest { token: Some(proto::ServiceToken::default()) };
+        let service_token = operator.tokens().create_service_token(new).await.unwrap().into_inner().secret;
+        let service = operator.with_token(&service_token).unwrap();
+        let running = Some(running);
+        let mut world =
+            Self { home, settings, clock, running, service_token, operator, service, secret: String::new() };
+        world.seed(wallet).await;
+        world
     }
 
-    pub(crate) fn endpoint(&self) -> String {
-        endpoint(&self.server)
+    async fn seed(&mut self, wallet: WalletMode) {
+        self.price(MODEL, "1", "10").await;
+        self.organization(ACME, wallet).await;
+        self.member("ada").await;
+        self.secret = self.key("k1", "ada", "default").await;
     }
 
-    pub(crate) fn pass(&self, seconds: i64) {
+    /// An orderly stop, and another start on the same directory and clock.
+    pub(crate) async fn restart(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.shutdown().await.unwrap();
+        }
+        let running = serving(&self.settings, &self.clock).await;
+        self.operator = connect(&running, &running.operator_token).await;
+        self.service = self.operator.with_token(&self.service_token).unwrap();
+        self.running = Some(running);
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("http://{}", self.running.as_ref().unwrap().address)
+    }
+
+    pub(crate) fn data_dir(&self) -> std::path::PathBuf {
+        self.home.path().join("data")
+    }
+
+    pub(crate) fn advance(&self, seconds: i64) {
         self.clock.advance(Span::seconds(seconds));
     }
 
-    pub(crate) async fn organization(&self, id: &str, policy: Policy) {
-        let organization = Organization { id: id.to_owned(), policy: Some(policy), ..Organization::default() };
-        let request = CreateOrganizationRequest { organization: Some(organization), request_id: String::new() };
-        self.operator.organizations().create_organization(request).await.unwrap();
+    pub(crate) async fn organization(&self, id: &str, wallet_mode: WalletMode) {
+        let new = Organization { id: id.into(), wallet_mode: wallet_mode.into(), ..Organization::default() };
+        let new = proto::CreateOrganizationRequest { organization: Some(new), request_id: String::new() };
+        self.operator.organizations().create_organization(new).await.unwrap();
     }
 
-    pub(crate) async fn top_up(&self, usd: &str) {
-        let request = TopUpRequest {
-            organization_id: ORGANIZATION.to_owned(),
-            amount_usd: usd.to_owned(),
-            request_id: format!("top-up-{usd}"),
-            reason: String::new(),
+    pub(crate) async fn team(&self, id: &str) {
+        let team = Team { organization_id: ACME.into(), id: id.into(), ..Team::default() };
+        let new = proto::CreateTeamRequest { team: Some(team), request_id: String::new() };
+        self.operator.teams().create_team(new).await.unwrap();
+    }
+
+    pub(crate) async fn member(&self, id: &str) {
+        self.member_of(ACME, id, &[]).await;
+    }
+
+    pub(crate) async fn member_of(&self, organization: &str, id: &str, teams: &[&str]) {
+        let member = Member { organization_id: organization.into(), id: id.into(), ..Member::default() };
+        let team_ids = teams.iter().map(ToString::to_string).collect();
+        let new = proto::CreateMemberRequest { member: Some(member), team_ids, request_id: String::new() };
+        self.operator.members().create_member(new).await.unwrap();
+    }
+
+    /// Answers the secret.
+    pub(crate) async fn key(&self, id: &str, member: &str, team: &str) -> String {
+        self.key_of(ACME, id, member, team).await
+    }
+
+    pub(crate) async fn key_of(&self, organization: &str, id: &str, member: &str, team: &str) -> String {
+        let key = Key {
+            organization_id: organization.into(),
+            id: id.into(),
+            member_id: member.into(),
+            team_id: team.into(),
+            ..Key::default()
         };
-        self.operator.wallets().top_up(request).await.unwrap();
+        let new = proto::CreateKeyRequest { key: Some(key), request_id: String::new() };
+        self.operator.keys().create_key(new).await.unwrap().into_inner().secret
     }
 
     pub(crate) async fn price(&self, model: &str, input: &str, output: &str) {
         let price = Price {
-            model: model.to_owned(),
-            input_per_million: input.to_owned(),
-            output_per_million: output.to_owned(),
+            model: model.into(),
+            input_per_million: input.into(),
+            output_per_million: output.into(),
             ..Price::default()
         };
-        self.operator.prices().create_price(CreatePriceRequest { price: Some(price) }).await.unwrap();
+        self.operator.prices().create_price(proto::CreatePriceRequest { price: Some(price) }).await.unwrap();
     }
 
-    pub(crate) async fn team(&self, id: &str, policy: Policy) {
-        let organization_id = ORGANIZATION.to_owned();
-        let team = Team { organization_id, id: id.to_owned(), policy: Some(policy), ..Team::default() };
-        let request = CreateTeamRequest { team: Some(team), request_id: String::new() };
-        self.operator.teams().create_team(request).await.unwrap();
+    pub(crate) async fn update_key(&self, key: Key, paths: &[&str]) -> Result<Key, Failure> {
+        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(paths) };
+        let answer = self.operator.keys().update_key(update).await.map_err(|status| failure(&status))?;
+        Ok(answer.into_inner().key.unwrap())
     }
 
-    pub(crate) async fn member(&self, id: &str, teams: &[&str]) {
-        let member = Member { organization_id: ORGANIZATION.to_owned(), id: id.to_owned(), ..Member::default() };
-        let team_ids = teams.iter().map(ToString::to_string).collect();
-        let request = CreateMemberRequest { member: Some(member), team_ids, request_id: String::new() };
-        self.operator.members().create_member(request).await.unwrap();
+    pub(crate) async fn update_organization(&self, organization: Organization, paths: &[&str]) {
+        let organization = Some(Organization { id: ACME.into(), ..organization });
+        let update = proto::UpdateOrganizationRequest { organization, update_mask: mask(paths) };
+        self.operator.organizations().update_organization(update).await.unwrap();
     }
 
-    pub(crate) async fn join(&self, team: &str, member: &str, policy: Policy) {
-        let membership = Membership {
-            organization_id: ORGANIZATION.to_owned(),
-            team_id: team.to_owned(),
-            member_id: member.to_owned(),
-            policy: Some(policy),
-            ..Membership::default()
+    /// Replaces the limits of a place of `acme`.
+    pub(crate) async fn limit(&self, place: Place, policy: Option<Policy>) {
+        let (organization_id, update_mask) = (String::from(ACME), mask(&["policy"]));
+        match place {
+            Place::Key(id) => {
+                let key = Key { organization_id, id: id.into(), policy, ..Key::default() };
+                self.update_key(key, &["policy"]).await.unwrap();
+            }
+            Place::Membership => {
+                let (team_id, member_id) = ("default".into(), "ada".into());
+                let membership =
+                    proto::Membership { organization_id, team_id, member_id, policy, ..proto::Membership::default() };
+                let update = proto::UpdateMembershipRequest { membership: Some(membership), update_mask };
+                self.operator.teams().update_membership(update).await.unwrap();
+            }
+            Place::Member(id) => {
+                let member = Some(Member { organization_id, id: id.into(), policy, ..Member::default() });
+                let update = proto::UpdateMemberRequest { member, update_mask };
+                self.operator.members().update_member(update).await.unwrap();
+            }
+            Place::Team(id) => {
+                let team = Some(Team { organization_id, id: id.into(), policy, ..Team::default() });
+                self.operator.teams().update_team(proto::UpdateTeamRequest { team, update_mask }).await.unwrap();
+            }
+            Place::Organization => {
+                self.update_organization(Organization { policy, ..Organization::default() }, &["policy"]).await;
+            }
+        }
+    }
+
+    pub(crate) async fn top_up(&self, request_id: &str, amount: &str) -> Result<proto::TopUpResponse, Failure> {
+        let order = proto::TopUpRequest {
+            organization_id: ACME.into(),
+            amount_usd: amount.into(),
+            request_id: request_id.into(),
+            reason: String::new(),
         };
-        let request = CreateMembershipRequest { membership: Some(membership), request_id: String::new() };
-        self.operator.teams().create_membership(request).await.unwrap();
+        let answer = self.operator.wallets().top_up(order).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))
     }
 
-    /// Answers the key's secret.
-    pub(crate) async fn key(&self, id: &str, member: &str, team: &str, policy: Policy) -> String {
-        let key = Key {
-            organization_id: ORGANIZATION.to_owned(),
-            id: id.to_owned(),
-            member_id: member.to_owned(),
-            team_id: team.to_owned(),
-            policy: Some(policy),
-            ..Key::default()
-        };
-        let request = CreateKeyRequest { key: Some(key), request_id: String::new() };
-        self.operator.keys().create_key(request).await.unwrap().into_inner().secret
+    pub(crate) async fn balance(&self) -> proto::GetBalanceResponse {
+        let asked = GetBalanceRequest { organization_id: ACME.into() };
+        self.operator.wallets().get_balance(asked).await.unwrap().into_inner()
     }
 
-    pub(crate) async fn try_reserve(&self, request: ReserveRequest) -> Result<Result<Grant, Denial>, Status> {
-        let answer = self.gateway.quota().reserve(request).await?.into_inner();
-        Ok(match answer.decision.unwrap() {
-            reserve_response::Decision::Granted(granted) => Ok(granted),
-            reserve_response::Decision::Denied(denial) => Err(denial),
-        })
+    pub(crate) async fn try_reserve(&self, request: proto::ReserveRequest) -> Result<Decision, Failure> {
+        let answer = self.service.quota().reserve(request).await.map_err(|status| failure(&status))?;
+        Ok(reserved(answer.into_inner()))
     }
 
-    pub(crate) async fn reserve(&self, request: ReserveRequest) -> Result<Grant, Denial> {
+    /// Panics where there is neither grant nor denial.
+    pub(crate) async fn reserve(&self, request: proto::ReserveRequest) -> Decision {
         self.try_reserve(request).await.unwrap()
     }
 
-    pub(crate) async fn commit(&self, reservation: &str, usage: Usage) -> Result<CommitResponse, Status> {
-        let request = CommitRequest { reservation: by_id(reservation), usage: Some(usage), ..CommitRequest::default() };
-        self.gateway.quota().commit(request).await.map(tonic::Response::into_inner)
+    pub(crate) async fn commit(&self, request: proto::CommitRequest) -> Result<CommitResponse, Failure> {
+        let answer = self.service.quota().commit(request).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))
     }
 
-    pub(crate) async fn balance(&self) -> String {
-        let request = GetBalanceRequest { organization_id: ORGANIZATION.to_owned() };
-        self.operator.wallets().get_balance(request).await.unwrap().into_inner().balance_usd
+    pub(crate) async fn release(&self, request: proto::ReleaseRequest) -> Result<proto::ReleaseResponse, Failure> {
+        let answer = self.service.quota().release(request).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))
     }
 
-    pub(crate) async fn held(&self) -> String {
-        let request = GetBalanceRequest { organization_id: ORGANIZATION.to_owned() };
-        self.operator.wallets().get_balance(request).await.unwrap().into_inner().held_usd
+    pub(crate) async fn extend(&self, request: proto::ExtendRequest) -> Result<Decision, Failure> {
+        let answer = self.service.quota().extend(request).await.map_err(|status| failure(&status))?;
+        Ok(extended(answer.into_inner()))
     }
 
-    pub(crate) async fn list(&self, request: ListTransactionsRequest) -> ListTransactionsResponse {
-        let request = ListTransactionsRequest { organization_id: ORGANIZATION.to_owned(), ..request };
-        self.operator.ledger().list_transactions(request).await.unwrap().into_inner()
+    pub(crate) async fn charge(
+        &self,
+        request: proto::ChargeRequest,
+    ) -> Result<Result<CommitResponse, Denial>, Failure> {
+        let answer = self.service.quota().charge(request).await.map_err(|status| failure(&status))?;
+        Ok(charged(answer.into_inner()))
     }
 
-    pub(crate) async fn verify(&self) {
-        let verified = self.operator.ledger().verify(VerifyRequest::default()).await.unwrap().into_inner();
-        assert_eq!(verified.differences, [], "the books add up");
+    pub(crate) async fn check(&self, request: proto::CheckRequest) -> (Decision, Vec<proto::LimitState>) {
+        checked(self.service.quota().check(request).await.unwrap().into_inner())
+    }
+
+    /// Of `k1` and its whole path.
+    pub(crate) async fn books(&self) -> Books {
+        self.books_of("k1").await
+    }
+
+    pub(crate) async fn books_of(&self, key_id: &str) -> Books {
+        // First, because it expires what is due; reading the balance leaves that to the timer.
+        let (_, limits) = self.check(check(key_id, usd("0"))).await;
+        let balance = self.balance().await;
+        let limits = limits.into_iter().map(|limit| {
+            let name = format!("{}/{}/{}", limit.scope().as_str_name(), limit.scope_id, limit.limit_id);
+            (name, (limit.spent, limit.held, limit.remaining))
+        });
+        Books {
+            balance: balance.balance_usd,
+            held: balance.held_usd,
+            entry: balance.as_of_entry,
+            limits: limits.collect(),
+        }
+    }
+
+    /// The whole ledger of `acme`, newest first.
+    pub(crate) async fn ledger(&self) -> proto::ListTransactionsResponse {
+        self.transactions(ListTransactionsRequest { page_size: 1000, ..ListTransactionsRequest::default() })
+            .await
+            .unwrap()
+    }
+
+    pub(crate) async fn transactions(
+        &self,
+        query: ListTransactionsRequest,
+    ) -> Result<proto::ListTransactionsResponse, Failure> {
+        let query = ListTransactionsRequest { organization_id: ACME.into(), ..query };
+        let answer = self.operator.ledger().list_transactions(query).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))
+    }
+
+    /// Panics unless the books add up. Answers what was compared.
+    pub(crate) async fn verify(&self) -> proto::VerifyResponse {
+        let all = proto::VerifyRequest { organization_id: String::new() };
+        let verified = self.operator.ledger().verify(all).await.unwrap().into_inner();
+        assert_eq!(verified.differences, Vec::new());
+        verified
     }
 }
 
-fn endpoint(server: &Running) -> String {
-    format!("http://{}", server.address)
-}
-
-pub(crate) fn by_key(key: &str) -> Option<Payer> {
-    Some(Payer { payer: Some(payer::Payer::KeyId(key.to_owned())) })
-}
-
-pub(crate) fn by_id(reservation: &str) -> Option<ReservationRef> {
-    Some(ReservationRef { reservation: Some(reservation_ref::Reservation::ReservationId(reservation.to_owned())) })
-}
-
-pub(crate) fn tokens(input_tokens: u64, output_tokens: u64) -> Usage {
-    Usage { input_tokens, output_tokens, ..Usage::default() }
-}
-
-pub(crate) fn cost(usd: &str) -> Usage {
-    Usage { cost_usd: usd.to_owned(), ..Usage::default() }
-}
-
-pub(crate) fn ask(request_id: &str, usage: Usage) -> ReserveRequest {
-    ReserveRequest {
-        payer: by_key(KEY),
-        request_id: request_id.to_owned(),
-        model: MODEL.to_owned(),
-        usage: Some(usage),
-        ..ReserveRequest::default()
+impl Books {
+    /// Spent, held and remaining of the limit with this id.
+    pub(crate) fn limit(&self, id: &str) -> (&str, &str, &str) {
+        let end = format!("/{id}");
+        let found = self.limits.iter().find(|(name, _)| name.ends_with(&end));
+        let (_, (spent, held, remaining)) = found.unwrap_or_else(|| panic!("no limit {id} in {self:?}"));
+        (spent, held, remaining)
     }
 }
 
-pub(crate) fn usd(id: &str, max: &str, kind: PeriodKind) -> Policy {
-    let period = Some(Period { kind: kind.into(), ..Period::default() });
-    let (id, max) = (id.to_owned(), max.to_owned());
-    let budget = Budget { id, unit: Unit::Usd.into(), max, period, ..Budget::default() };
-    Policy { budgets: vec![budget], quotas: Vec::new() }
+async fn serving(settings: &Settings, clock: &Arc<ManualClock>) -> Running {
+    let clock = Arc::clone(clock);
+    let made = move |at_least| {
+        clock.set(at_least);
+        clock
+    };
+    serve(settings, Arc::default(), |at_least| made(at_least)).await.unwrap()
 }
 
-pub(crate) fn quota(id: &str, unit: Unit, max: u64) -> Policy {
-    let quota = Quota { id: id.to_owned(), unit: unit.into(), max, models: Vec::new() };
-    Policy { budgets: Vec::new(), quotas: vec![quota] }
+pub(crate) async fn connect(running: &Running, token: &str) -> Connection {
+    Connection::open(&format!("http://{}", running.address), token).await.unwrap()
 }
 
-pub(crate) fn both(mut one: Policy, other: Policy) -> Policy {
-    one.budgets.extend(other.budgets);
-    one.quotas.extend(other.quotas);
-    one
-}
-
-/// The code of a failed call, and its reason.
-pub(crate) fn failed<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
-    let status = answer.unwrap_err();
-    let why = reason(&status).unwrap_or_default();
-    (status.code(), why)
+/// Runs `task` for each of `0..count` at the same time; answers in no order.
+pub(crate) async fn all_at_once<T, F>(count: usize, task: impl Fn(usize) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut tasks = JoinSet::new();
+    for no in 0..count {
+        tasks.spawn(task(no));
+    }
+    tasks.join_all().await
 }

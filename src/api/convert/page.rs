@@ -24,6 +24,19 @@ pub(in crate::api) fn token_out<T: Display>(list: &str, place: Option<T>) -> Str
     place.map_or_else(String::new, |place| BASE64URL_NOPAD.encode(format!("{list}:{place}").as_bytes()))
 }
 
+/// A page of up to one more than `size` items, and the token of the next one: after the last item's id.
+pub(in crate::api) fn page_of<T, I: Display>(
+    list: &str,
+    size: usize,
+    mut items: Vec<T>,
+    id: impl Fn(&T) -> &I,
+) -> (Vec<T>, String) {
+    let more = items.len() > size;
+    items.truncate(size);
+    let token = token_out(list, items.last().filter(|_| more).map(id));
+    (items, token)
+}
+
 /// Where the page begins; `None` for the first.
 ///
 /// # Errors
@@ -52,6 +65,14 @@ mod tests {
         for bad in [token.as_str(), "x", "ä", &token_out("keys", Some("a"))] {
             assert!(token_in::<u32>("keys", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_last_page_has_no_token_even_if_it_is_full() {
+        let page = |items: Vec<u32>| page_of("n", 2, items, |item| item);
+        assert_eq!(page(vec![1, 2]), (vec![1, 2], String::new()));
+        let (items, token) = page(vec![1, 2, 3]);
+        assert_eq!((items, token_in("n", &token)), (vec![1, 2], Ok(Some(2))));
     }
 
     #[test]
