@@ -22,6 +22,9 @@ pub trait Journal: Send + Sync + 'static {
 
     /// Forgets batches that lie wholly at or before `position`.
     async fn trim(&self, position: u64) -> Result<(), JournalError>;
+
+    /// Leaves its files in order; nothing may be asked of it after that.
+    async fn close(&self) {}
 }
 
 /// Why a batch isn't durable.
@@ -63,4 +66,7 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Every snapshot, in pages of whole snapshots: those whose stream sorts after `after`.
     async fn load(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, JournalError>;
+
+    /// Leaves its files in order; nothing may be asked of it after that.
+    async fn close(&self) {}
 }

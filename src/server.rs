@@ -243,6 +243,7 @@ impl Running {
         if let Err(error) = self.service.save_snapshots().await {
             tracing::warn!(%error, "no last snapshot; the next start replays the journal");
         }
+        self.service.close().await;
         Ok(())
     }
 }

@@ -128,6 +128,13 @@ impl Service {
         Ok(())
     }
 
+    /// Leaves all files in order. Nothing may be asked of the service after that.
+    pub async fn close(&self) {
+        self.store.close().await;
+        self.snapshots.close().await;
+        self.journal.close().await;
+    }
+
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

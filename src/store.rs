@@ -46,6 +46,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// What the entries of an organization add up to, recomputed from the entries alone.
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError>;
+
+    /// Leaves its files in order; nothing may be asked of it after that.
+    async fn close(&self) {}
 }
 
 /// Names a reservation: by its number, or by the key and request id that it was made with (the latest such one).

@@ -118,6 +118,10 @@ impl Snapshots for SqliteSnapshots {
             })
             .collect()
     }
+
+    async fn close(&self) {
+        self.pool.close().await;
+    }
 }
 
 #[cfg(test)]

@@ -71,12 +71,16 @@ pub(super) async fn check_structure(connection: &mut SqliteConnection, file: &st
     }
 }
 
-/// Refuses a write-ahead log of which SQLite would silently drop more than the unfinished tail.
+/// Refuses a file that was cut, and a write-ahead log of which SQLite would silently drop more than the unfinished tail.
 fn check_log(path: &Path) -> Result<(), JournalError> {
     let mut log = path.as_os_str().to_owned();
     log.push("-wal");
     let log = Path::new(&log);
     let unreadable = |error| JournalError::Io(format!("{}: {error}", log.display()));
+    let missing = wal::missing_bytes(path, log).map_err(unreadable)?;
+    if missing > 0 {
+        return Err(JournalError::Damaged(format!("{}: was cut, {missing} bytes are missing", path.display())));
+    }
     match wal::check(log).map_err(unreadable)? {
         None => Ok(()),
         Some(wal::Loss { frame, frames }) => Err(JournalError::Damaged(format!(
@@ -254,6 +258,14 @@ impl Journal for SqliteJournal {
                     return Err(failed(&self.file, &error));
                 }
             }
+        }
+    }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            // The log stays where it can't be folded into the file; the next start does that.
+            let _ = writer.close().await;
         }
     }
 }

@@ -1,11 +1,16 @@
-//! Looks at the write-ahead log before SQLite does.
+//! Looks at the write-ahead log, and at the file's length, before SQLite does.
 //!
 //! SQLite's recovery stops at the first frame that doesn't check and silently drops what follows. After a crash that is
 //! right for the last transaction, which was never acknowledged, but a flipped bit further up would take acknowledged ones
 //! with it. Each frame stores the running checksum, so that the frames behind a damaged one can still be told apart.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs,
+    io::{self, Read as _},
+    path::Path,
+};
 
+const DATABASE_HEADER: usize = 100;
 const HEADER: usize = 32;
 const FRAME_HEADER: usize = 24;
 /// The low bit says in which byte order the checksums read the data.
@@ -29,6 +34,30 @@ pub(super) fn check(path: &Path) -> io::Result<Option<Loss>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// How many bytes a database file lacks of what its header says. Only where no log is left: with one, SQLite completes it.
+///
+/// # Errors
+/// When the file is there and can't be read.
+pub(super) fn missing_bytes(path: &Path, log: &Path) -> io::Result<u64> {
+    let has_log = fs::metadata(log).is_ok_and(|log| log.len() > 0);
+    if has_log || !path.exists() {
+        return Ok(0);
+    }
+    let mut header = Vec::with_capacity(DATABASE_HEADER);
+    let file = fs::File::open(path)?;
+    let length = file.metadata()?.len();
+    file.take(DATABASE_HEADER as u64).read_to_end(&mut header)?;
+    if header.len() < DATABASE_HEADER {
+        return Ok(if length == 0 { 0 } else { DATABASE_HEADER as u64 - length });
+    }
+    // 65,536 doesn't fit into the two bytes and is written as 1.
+    let page = match u16::from_be_bytes([header[16], header[17]]) {
+        1 => 65_536,
+        page => u64::from(page),
+    };
+    Ok((u64::from(word(&header, 28)) * page).saturating_sub(length))
 }
 
 fn loss(log: &[u8]) -> Option<Loss> {

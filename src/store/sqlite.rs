@@ -152,4 +152,9 @@ impl Store for SqliteStore {
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError> {
         audit::audit(&self.readers, organization).await
     }
+
+    async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
 }
