@@ -202,8 +202,11 @@ async fn a_request_is_reserved_committed_and_refused_when_the_budget_is_used_up(
     let mut quota = connect(&running, &token).await.quota();
     let grant = granted(quota.reserve(reserve("r1", "9")).await.unwrap().into_inner());
     assert_eq!(grant.held.unwrap().usd, "9");
+    let open = || running.service.metrics().open_reservations.get();
+    assert_eq!(open(), 1);
     let charged = quota.commit(commit(&grant.reservation_id, "9.5")).await.unwrap().into_inner();
     assert_eq!((charged.charged.unwrap().usd.as_str(), charged.entry), ("9.5", 1));
+    assert_eq!(open(), 0);
     let denied = quota.reserve(reserve("r2", "1")).await.unwrap().into_inner();
     let Some(proto::reserve_response::Decision::Denied(denial)) = denied.decision else { panic!("{denied:?}") };
     assert_eq!(denial.code(), proto::DenialCode::BudgetExceeded);
@@ -335,6 +338,7 @@ async fn a_stopping_server_ends_its_streams_and_keeps_reservations_for_the_next(
     assert_eq!(reason(&ended), (Code::Unavailable, "STOPPING".into()));
     stopped.await.unwrap().unwrap();
     let running = home.start().await;
+    assert_eq!(running.service.metrics().open_reservations.get(), 1);
     let mut quota = connect(&running, &token).await.quota();
     let charged = quota.commit(commit(&id, "1")).await.unwrap().into_inner();
     assert_eq!((charged.entry, charged.replayed), (1, false));

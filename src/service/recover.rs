@@ -180,6 +180,7 @@ impl Recovered {
 impl Service {
     /// Makes a recovered organization found, and its reservations expire.
     fn settle_in(&self, Recollection { state, position, saved, stored }: Recollection) {
+        self.metrics.open_reservations.add(i64::try_from(state.open_count()).unwrap_or(i64::MAX));
         let cell = Arc::new(Cell::new(state, position));
         {
             let mut inner = cell.lock();

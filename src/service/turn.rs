@@ -51,21 +51,44 @@ impl Service {
     }
 
     fn count(&self, records: &[Record]) {
+        let metrics = &self.metrics;
         for record in records {
             match &record.event {
-                Event::Reserved(_) | Event::Extended(_) => self.metrics.granted.increment(),
-                Event::Released { .. } => self.metrics.released.increment(),
-                Event::Expired { .. } => self.metrics.expired.increment(),
-                Event::Revoked { .. } => self.metrics.revoked.increment(),
-                Event::Settled(settled) => match settled.kind {
-                    EntryKind::Commit => self.metrics.committed.increment(),
-                    EntryKind::LateCommit => self.metrics.committed_late.increment(),
-                    EntryKind::Charge => self.metrics.charged.increment(),
-                    EntryKind::Expiry => self.metrics.expired.increment(),
-                    EntryKind::TopUp => {}
-                },
+                Event::Reserved(_) => {
+                    metrics.granted.increment();
+                    metrics.open_reservations.add(1);
+                }
+                Event::Restored { .. } => metrics.open_reservations.add(1),
+                Event::Extended(_) => metrics.granted.increment(),
+                Event::Released { .. } => {
+                    metrics.released.increment();
+                    metrics.open_reservations.add(-1);
+                }
+                Event::Expired { .. } => {
+                    metrics.expired.increment();
+                    metrics.open_reservations.add(-1);
+                }
+                Event::Revoked { .. } => metrics.revoked.increment(),
+                Event::Settled(settled) => self.count_settled(settled.kind),
                 _ => {}
             }
+        }
+    }
+
+    fn count_settled(&self, kind: EntryKind) {
+        let metrics = &self.metrics;
+        match kind {
+            EntryKind::Commit => {
+                metrics.committed.increment();
+                metrics.open_reservations.add(-1);
+            }
+            EntryKind::Expiry => {
+                metrics.expired.increment();
+                metrics.open_reservations.add(-1);
+            }
+            EntryKind::LateCommit => metrics.committed_late.increment(),
+            EntryKind::Charge => metrics.charged.increment(),
+            EntryKind::TopUp => {}
         }
     }
 }
