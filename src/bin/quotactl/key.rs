@@ -45,6 +45,7 @@ pub(crate) enum KeyCommand {
     },
     /// Shows a key with the state of its limits
     Get {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,
@@ -64,6 +65,7 @@ pub(crate) enum KeyCommand {
     },
     /// Changes the fields that are given
     Update {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,
@@ -81,6 +83,7 @@ pub(crate) enum KeyCommand {
     },
     /// Ends a key for good, at once
     Delete {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,

@@ -42,6 +42,7 @@ pub(crate) enum MemberCommand {
     },
     /// Shows a member with the state of its limits
     Get {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,
@@ -55,6 +56,7 @@ pub(crate) enum MemberCommand {
     },
     /// Changes the fields that are given
     Update {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,
@@ -63,6 +65,7 @@ pub(crate) enum MemberCommand {
     },
     /// Removes a member for good: its keys stop at once
     Delete {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,

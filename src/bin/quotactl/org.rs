@@ -38,7 +38,10 @@ pub(crate) enum OrgCommand {
         fields: Fields,
     },
     /// Shows an organization with the state of its limits
-    Get { id: String },
+    Get {
+        /// Its id
+        id: String,
+    },
     /// Lists organizations
     List {
         #[command(flatten)]
@@ -46,12 +49,16 @@ pub(crate) enum OrgCommand {
     },
     /// Changes the fields that are given
     Update {
+        /// Its id
         id: String,
         #[command(flatten)]
         fields: Fields,
     },
     /// Ends an organization for good: its keys stop at once, its ledger stays
-    Delete { id: String },
+    Delete {
+        /// Its id
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -27,19 +27,26 @@ Examples:
 pub(crate) enum PriceCommand {
     /// Prices a model, or changes the parts of its price that are given
     Set {
+        /// The model's name, as requests give it
         model: String,
         #[command(flatten)]
         fields: Fields,
     },
     /// Shows a model's price
-    Get { model: String },
+    Get {
+        /// The model's name, as requests give it
+        model: String,
+    },
     /// Lists prices
     List {
         #[command(flatten)]
         paging: Paging,
     },
     /// Takes a model out of the price book: it is refused from now on
-    Delete { model: String },
+    Delete {
+        /// The model's name, as requests give it
+        model: String,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

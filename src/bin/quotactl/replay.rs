@@ -51,7 +51,7 @@ traffic off that organization meanwhile.";
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Replay {
-    /// The trace
+    /// The trace: a CSV file, described below
     trace: PathBuf,
     #[command(flatten)]
     payers: Payers,

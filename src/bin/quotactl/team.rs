@@ -41,6 +41,7 @@ pub(crate) enum TeamCommand {
     },
     /// Shows a team with the state of its limits
     Get {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,
@@ -54,6 +55,7 @@ pub(crate) enum TeamCommand {
     },
     /// Changes the fields that are given
     Update {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,
@@ -62,6 +64,7 @@ pub(crate) enum TeamCommand {
     },
     /// Ends a team for good: its keys stop at once
     Delete {
+        /// Its id
         id: String,
         #[command(flatten)]
         org: Organization,
@@ -85,7 +88,9 @@ pub(crate) struct Fields {
 pub(crate) enum MembershipCommand {
     /// Puts a member into a team
     Add {
+        /// The team's id
         team: String,
+        /// The member's id
         member: String,
         #[command(flatten)]
         org: Organization,
@@ -105,7 +110,9 @@ pub(crate) enum MembershipCommand {
     },
     /// Takes a member out of a team; its keys in the team must be gone
     Remove {
+        /// The team's id
         team: String,
+        /// The member's id
         member: String,
         #[command(flatten)]
         org: Organization,

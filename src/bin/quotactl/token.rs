@@ -42,7 +42,10 @@ pub(crate) enum TokenCommand {
         paging: Paging,
     },
     /// Ends a token at once
-    Delete { id: String },
+    Delete {
+        /// Its id
+        id: String,
+    },
 }
 
 impl TokenCommand {

@@ -31,7 +31,7 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     exit: bool,
     /// Address to listen on; a free port of this machine if not given
-    #[arg(long, default_value = "127.0.0.1:0")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:0")]
     listen: std::net::SocketAddr,
 }
 
