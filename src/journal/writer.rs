@@ -227,9 +227,11 @@ impl Writer {
 async fn write(shared: Arc<Shared>, journal: Arc<dyn Journal>, window: Duration) {
     loop {
         shared.filled.notified().await;
-        if shared.waiters.lock().is_empty() && !window.is_zero() {
+        let mut window = std::pin::pin!(tokio::time::sleep(window));
+        // Looked at again after each notice, which may be of somebody who was served meanwhile.
+        while shared.waiters.lock().is_empty() {
             tokio::select! {
-                () = tokio::time::sleep(window) => {}
+                () = &mut window => break,
                 () = shared.urgent.notified() => {}
             }
         }

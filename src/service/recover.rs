@@ -32,6 +32,8 @@ pub struct Recovered {
     organizations: HashMap<OrganizationId, Recollection>,
     /// Of the last record; 0 for an empty journal.
     pub position: u64,
+    /// Up to which the system's snapshot reaches.
+    system_position: u64,
     /// Of the last record: the clock must not start before it.
     pub time: Timestamp,
     epoch: u32,
@@ -56,21 +58,28 @@ struct Recollection {
 pub async fn recover(journal: &dyn Journal, snapshots: &dyn Snapshots, stored: u64) -> Result<Recovered, Error> {
     let mut recovered = Recovered::default();
     recovered.load(snapshots, stored).await?;
-    let mut from = 1;
+    let in_snapshots = recovered.position;
+    let mut end = 0;
     loop {
-        let records = journal.read(from, RECORDS_AT_ONCE).await?;
-        let Some(last) = records.last() else { break };
-        from = last.position + 1;
+        let records = journal.read(end + 1, RECORDS_AT_ONCE).await?;
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
+        if end == 0 {
+            recovered.check_beginning(first.position, stored)?;
+        }
+        end = last.position;
         for record in &records {
             recovered.replay(record, stored)?;
         }
     }
-    if stored > recovered.position {
-        return Err(Error::Internal(format!(
-            "the books have reached journal position {stored}, but the journal ends at {}: they don't belong together",
-            recovered.position
-        )));
+    // Books and snapshots follow the journal, and its last batch is never trimmed.
+    for (what, reached) in [("books have", stored), ("snapshots have", in_snapshots)] {
+        if reached > end {
+            return Err(Error::Internal(format!(
+                "the {what} reached journal position {reached}, but the journal ends at {end}: they don't belong together"
+            )));
+        }
     }
+    recovered.check_keys()?;
     Ok(recovered)
 }
 
@@ -85,6 +94,7 @@ impl Recovered {
                 self.position = self.position.max(snapshot.position);
                 let Stream::Organization(id) = &snapshot.stream else {
                     self.system = snapshots::decode(&snapshot.stream, &snapshot.state)?;
+                    self.system_position = snapshot.position;
                     self.epoch = self.epoch.max(self.system.epoch);
                     self.time = self.time.max(self.system.time);
                     continue;
@@ -95,6 +105,32 @@ impl Recovered {
                 let (position, saved) = (snapshot.position, state.sequence);
                 self.organizations.insert(id.clone(), Recollection { state, position, saved, stored: in_books });
             }
+        }
+    }
+
+    /// The journal is trimmed behind the older of the last round of snapshots and the books: where it begins, both must reach.
+    fn check_beginning(&self, first: u64, stored: u64) -> Result<(), Error> {
+        for (what, reached) in [("books", stored), ("system's snapshot", self.system_position)] {
+            if first > reached + 1 {
+                return Err(Error::Internal(format!(
+                    "the journal begins at position {first}, but the {what} reach only {reached}: what lies between is lost; \
+                     restore the whole data directory from one backup"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Every organization that keys are registered for must be there.
+    fn check_keys(&self) -> Result<(), Error> {
+        let lost = self.system.keys.iter().find(|(_, key)| !self.organizations.contains_key(&key.organization));
+        match lost {
+            None => Ok(()),
+            Some((key, registration)) => Err(Error::Internal(format!(
+                "organization {} of key {key} has neither a snapshot nor a beginning in the journal; restore the whole data \
+                 directory from one backup",
+                registration.organization
+            ))),
         }
     }
 

@@ -19,8 +19,9 @@ pub(super) fn encode<T: serde::Serialize>(state: &T) -> Result<Vec<u8>, Error> {
 /// # Errors
 /// [`Error::Internal`], saying what is wrong with the bytes.
 pub(super) fn decode<T: serde::de::DeserializeOwned>(stream: &Stream, bytes: &[u8]) -> Result<T, Error> {
-    let damaged =
-        |what: String| Error::Internal(format!("the snapshot of {stream:?} {what}; remove it to replay the journal"));
+    let damaged = |what: String| {
+        Error::Internal(format!("the snapshot of {stream:?} {what}; restore the whole data directory from one backup"))
+    };
     match bytes.split_first() {
         Some((&VERSION, state)) => {
             postcard::from_bytes(state).map_err(|error| damaged(format!("can't be read: {error}")))

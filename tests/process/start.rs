@@ -37,6 +37,8 @@ async fn used(end: End) -> tempfile::TempDir {
         charge(&server, &secret, &format!("charge-{i}")).await;
     }
     assert_eq!(balance(&server).await, "999.995");
+    // Waits for the books, so that the journal is trimmed at the end.
+    verify(&server.operator().await).await;
     match end {
         End::Killed => server.kill(),
         End::Stopped => assert_eq!(server.terminate().await.code(), Some(0)),
@@ -127,4 +129,15 @@ async fn settings_that_make_no_sense_are_refused_by_name() {
     fs::write(&file, "").unwrap();
     let (status, said) = refused(command(&file));
     assert!(!status.success() && said.contains("a-file"), "{said}");
+}
+
+#[tokio::test]
+async fn a_directory_that_lacks_one_of_its_files_is_refused() {
+    for name in ["books.db", "journal.db", "snapshots.db"] {
+        let directory = used(End::Stopped).await;
+        fs::remove_file(directory.path().join(name)).unwrap();
+        let (status, said) = refused(command(directory.path()));
+        assert!(!status.success(), "{name}");
+        assert!(said.contains("position"), "{name}: {said}");
+    }
 }
