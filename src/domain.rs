@@ -2,6 +2,7 @@
 //!
 //! Pure values. This module must never do I/O, read a clock, draw randomness or know of async, SQL or protobuf.
 
+pub mod contact;
 pub mod decision;
 pub mod entity;
 pub mod error;

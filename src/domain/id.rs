@@ -15,7 +15,7 @@ pub const MAX_NAME: usize = 128;
 pub const DEFAULT_TEAM: &str = "default";
 
 /// Shortens a value for an error message, so that a hostile one can't fill a log.
-fn shown(value: &str) -> String {
+pub(super) fn shown(value: &str) -> String {
     let head: String = value.chars().take(40).collect();
     let tail = if head.len() < value.len() { "…" } else { "" };
     format!("{head:?}{tail}")
