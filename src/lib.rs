@@ -2,9 +2,9 @@
 //!
 //! Read it in the order in which a request passes: [`api`] converts and asks [`service`], which lets [`engine`] decide in
 //! memory on what [`domain`] defines, has [`journal`] record what was decided, and answers. Behind the scenes the service
-//! projects the journal into [`store`], the books.
+//! projects the journal into [`store`], the books, and has [`notify`] tell people what they should know.
 //!
-//! Imports run one way only: `domain ← engine ← {journal, store} ← service ← api`; `tests/tidy.rs` enforces it.
+//! Imports run one way only: `domain ← engine ← {journal, store, notify} ← service ← api`; `tests/tidy.rs` enforces it.
 
 pub mod api;
 pub mod client;
@@ -13,6 +13,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod journal;
+pub mod notify;
 pub mod server;
 pub mod service;
 pub mod store;

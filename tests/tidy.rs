@@ -62,7 +62,9 @@ fn imports_against_the_direction_are_found() {
     assert_found("src/store/sqlite.rs", "use super::engine::x;", &[]);
     assert_found("src/engine.rs", "fn f(x: crate::api::X) {}", &["2: `engine` must not import `api`"]);
     assert_found("src/service.rs", "use crate::{\n    domain::{api, id},\n    api::x,\n};", &["4: `service` must not"]);
-    assert_found("src/service.rs", "use crate::{engine, journal::Journal, service::x, store};", &[]);
+    assert_found("src/service.rs", "use crate::{engine, journal::Journal, notify, service::x, store};", &[]);
+    assert_found("src/notify/mail.rs", "use crate::{domain, store};", &["2: `notify` must not import `store`"]);
+    assert_found("src/journal.rs", "use crate::notify::Mailer;", &["2: `journal` must not import `notify`"]);
     assert_found("src/client.rs", "use crate::api::proto;", &[]);
     assert_found("src/client.rs", "use crate::api::quota;", &["2: `client` may use `api::proto` only"]);
     assert_found("src/client.rs", "use crate::{api::quota};", &["2: `client` may use `api::proto` only"]);

@@ -1,0 +1,252 @@
+//! Sending a message by SMTP, to each recipient on its own.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use lettre::{
+    Address,
+    message::Mailbox,
+    transport::smtp::{
+        Error as SmtpError,
+        authentication::{Credentials, Mechanism},
+        client::{AsyncSmtpConnection, Certificate, TlsParameters},
+        extension::ClientId,
+    },
+};
+use tokio::time::timeout;
+
+use super::{DeliveryError, Message, describe, one_line, roots::read_ca_file};
+use crate::domain::{contact::check_email, error::Invalid};
+
+mod content;
+#[cfg(test)]
+mod tests;
+
+/// How a connection to the mail server is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SmtpTls {
+    /// Begins in the clear and must be upgraded before anything is said; usually port 587.
+    StartTls,
+    /// Encrypted from the first byte; usually port 465.
+    Tls,
+    /// Never encrypted, the password included: for a relay on the same machine or network only.
+    Plain,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+pub struct SmtpSettings {
+    pub host: String,
+    pub port: u16,
+    pub tls: SmtpTls,
+    /// Roots to trust besides the system's, in PEM.
+    pub ca_file: Option<PathBuf>,
+    /// With `password`, or neither.
+    pub user: Option<String>,
+    pub password: Option<String>,
+    /// An address, or a name with an address: `Quotas <quotad@example.com>`.
+    pub from: String,
+    /// For opening a connection, and again for each message on it.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for SmtpSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port, tls, ca_file, user, password, from, timeout } = self;
+        f.debug_struct("SmtpSettings")
+            .field("host", host)
+            .field("port", port)
+            .field("tls", tls)
+            .field("ca_file", ca_file)
+            .field("user", user)
+            .field("password", &password.as_ref().map(|_| "…"))
+            .field("from", from)
+            .field("timeout", timeout)
+            .finish()
+    }
+}
+
+/// Hands messages to one mail server.
+pub struct Mailer {
+    host: String,
+    port: u16,
+    encryption: Encryption,
+    credentials: Option<Credentials>,
+    from: Mailbox,
+    /// How the client introduces itself. The sender's domain, since servers refuse a name that isn't one of the DNS.
+    hello: ClientId,
+    timeout: Duration,
+}
+
+enum Encryption {
+    None,
+    Upgraded(TlsParameters),
+    Whole(TlsParameters),
+}
+
+impl Mailer {
+    /// Reads the roots to trust; connects to nothing.
+    ///
+    /// # Errors
+    /// [`Invalid`] for a setting that can't work, by its name in [`SmtpSettings`].
+    pub fn new(settings: &SmtpSettings) -> Result<Self, Invalid> {
+        let SmtpSettings { host, port, tls: _, ca_file: _, user, password, from, timeout } = settings;
+        if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err(Invalid::new("host", format!("{host:?} isn't a host; give one such as smtp.example.com")));
+        }
+        if *port == 0 {
+            return Err(Invalid::new("port", "is 0; give the mail server's, such as 587"));
+        }
+        if timeout.is_zero() {
+            return Err(Invalid::new("timeout", "is 0, in which nothing can be delivered; give 10 seconds"));
+        }
+        let credentials = match (user, password) {
+            (Some(user), Some(password)) => Some(Credentials::new(user.clone(), password.clone())),
+            (None, None) => None,
+            (Some(_), None) => return Err(Invalid::new("password", "is missing: a user was given")),
+            (None, Some(_)) => return Err(Invalid::new("user", "is missing: a password was given")),
+        };
+        let from = parse_from(from)?;
+        let hello = ClientId::Domain(from.email.domain().to_owned());
+        let encryption = Encryption::new(settings)?;
+        Ok(Self { host: host.clone(), port: *port, encryption, credentials, from, hello, timeout: *timeout })
+    }
+
+    /// Sends the message to each address in a mail of its own, so that one that is refused takes nothing from the others,
+    /// and no recipient learns of another.
+    ///
+    /// All addresses are tried unless the server itself can't be reached or logged in to. A repeat after an error goes
+    /// to all again: the caller that wants no mail twice calls once an address.
+    ///
+    /// # Errors
+    /// [`DeliveryError::Retriable`] if any address may still get it: the server didn't accept the connection or login, or
+    /// answered 4xx, or not in time. Else [`DeliveryError::Permanent`] if any was refused (5xx) or isn't an address. Both
+    /// say which.
+    pub async fn send(&self, to: &[String], message: &Message) -> Result<(), DeliveryError> {
+        let mut failures = Failures::default();
+        let mut open = None;
+        for recipient in to {
+            let mail = match self.compose(recipient, message) {
+                Ok(mail) => mail,
+                Err(problem) => {
+                    failures.permanent.push(format!("{recipient:?}: {problem}"));
+                    continue;
+                }
+            };
+            let mut connection = match open.take() {
+                Some(connection) => connection,
+                None => match self.connect().await {
+                    Ok(connection) => connection,
+                    Err(problem) => {
+                        failures.retriable.push(problem);
+                        break;
+                    }
+                },
+            };
+            match timeout(self.timeout, connection.send(mail.envelope(), &mail.formatted())).await {
+                Ok(Ok(_)) => open = Some(connection),
+                Ok(Err(error)) => failures.add(recipient, &error),
+                Err(_) => failures.retriable.push(format!("{recipient}: no answer within {:?}", self.timeout)),
+            }
+        }
+        if let Some(mut connection) = open {
+            // What was accepted is delivered, however the parting goes.
+            let _ = timeout(self.timeout, connection.quit()).await;
+        }
+        failures.into_result(&self.host, self.port)
+    }
+
+    /// Whatever goes wrong here, a refusal for good included, is between server and operator, who can put it right.
+    async fn connect(&self) -> Result<AsyncSmtpConnection, String> {
+        let opening = async {
+            let whole = if let Encryption::Whole(tls) = &self.encryption { Some(tls.clone()) } else { None };
+            let server = (self.host.as_str(), self.port);
+            // A host may have several addresses. One that swallows packets must leave time for the next.
+            let each = Some(self.timeout / 2);
+            let mut connection = AsyncSmtpConnection::connect_tokio1(server, each, &self.hello, whole, None).await?;
+            if let Encryption::Upgraded(tls) = &self.encryption {
+                connection.starttls(tls.clone(), &self.hello).await?;
+            }
+            if let Some(credentials) = &self.credentials {
+                connection.auth(&[Mechanism::Plain, Mechanism::Login], credentials).await?;
+            }
+            Ok::<_, SmtpError>(connection)
+        };
+        match timeout(self.timeout, opening).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(error)) => Err(format!("no session: {}", describe(&error))),
+            Err(_) => Err(format!("no session within {:?}", self.timeout)),
+        }
+    }
+
+    fn compose(&self, recipient: &str, message: &Message) -> Result<lettre::Message, String> {
+        let address: Address = recipient.parse().map_err(|error| format!("{error}"))?;
+        content::compose(&self.from, address, message).map_err(|error| describe(&error))
+    }
+}
+
+impl Encryption {
+    fn new(settings: &SmtpSettings) -> Result<Self, Invalid> {
+        let parameters = || {
+            let mut builder = TlsParameters::builder(settings.host.clone());
+            for certificate in settings.ca_file.as_deref().map(read_ca_file).transpose()?.unwrap_or_default() {
+                let certificate = Certificate::from_der(certificate.to_vec());
+                let certificate = certificate.map_err(|error| Invalid::new("ca_file", describe(&error)))?;
+                builder = builder.add_root_certificate(certificate);
+            }
+            builder.build().map_err(|error| Invalid::new("ca_file", describe(&error)))
+        };
+        match settings.tls {
+            SmtpTls::StartTls => Ok(Self::Upgraded(parameters()?)),
+            SmtpTls::Tls => Ok(Self::Whole(parameters()?)),
+            SmtpTls::Plain if settings.ca_file.is_some() => {
+                Err(Invalid::new("ca_file", "is given, but the connection isn't encrypted; leave one of them out"))
+            }
+            SmtpTls::Plain => Ok(Self::None),
+        }
+    }
+}
+
+fn parse_from(from: &str) -> Result<Mailbox, Invalid> {
+    let form = "give an address, or Name <address>";
+    if from.chars().any(char::is_control) {
+        return Err(Invalid::new("from", format!("{from:?} holds control characters; {form}")));
+    }
+    let mailbox: Mailbox =
+        from.parse().map_err(|error| Invalid::new("from", format!("{from:?} isn't a sender ({error}); {form}")))?;
+    let address: &str = mailbox.email.as_ref();
+    check_email("from", address)?;
+    // It stands in the envelope and in every Message-ID, which not every server takes in UTF-8.
+    if !address.is_ascii() {
+        return Err(Invalid::new("from", format!("{address:?} isn't plain ASCII; write its domain as xn--…")));
+    }
+    Ok(mailbox)
+}
+
+/// What became of the addresses that didn't get the message.
+#[derive(Default)]
+struct Failures {
+    retriable: Vec<String>,
+    permanent: Vec<String>,
+}
+
+impl Failures {
+    fn add(&mut self, recipient: &str, error: &SmtpError) {
+        let problem = format!("{recipient}: {}", describe(error));
+        // 530, 535 and the like are about the login, also where a server says so only when mail comes.
+        let about_login = error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538));
+        // The client itself refuses only what the server has announced that it can't take: an address in UTF-8.
+        if error.is_client() || error.is_permanent() && !about_login {
+            self.permanent.push(problem);
+        } else {
+            self.retriable.push(problem);
+        }
+    }
+
+    fn into_result(self, host: &str, port: u16) -> Result<(), DeliveryError> {
+        let all = one_line(&[self.retriable.as_slice(), &self.permanent].concat().join("; "));
+        match (self.retriable.is_empty(), self.permanent.is_empty()) {
+            (true, true) => Ok(()),
+            (false, _) => Err(DeliveryError::Retriable(format!("{host}:{port}: {all}"))),
+            (true, false) => Err(DeliveryError::Permanent(format!("{host}:{port}: {all}"))),
+        }
+    }
+}
