@@ -38,7 +38,9 @@ pub fn check_email(field: &str, value: &str) -> Result<(), Invalid> {
     if !EmailAddress::is_valid_local_part(user) {
         return problem("isn't an e-mail address before the '@'");
     }
-    if domain.starts_with('[') || !EmailAddress::is_valid_domain(domain) {
+    // No top-level domain is a number, but the end of an IP address is.
+    let number = domain.rsplit('.').next().is_some_and(|label| label.chars().all(|c| c.is_ascii_digit()));
+    if number || domain.starts_with('[') || !EmailAddress::is_valid_domain(domain) {
         return problem("has no domain name after the '@'");
     }
     Ok(())

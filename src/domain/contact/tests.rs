@@ -32,6 +32,7 @@ fn anything_but_one_bare_address_is_refused() {
             ("ops@example..com", "after the '@'"),
             ("ops@-example.com", "after the '@'"),
             ("ops@[127.0.0.1]", "after the '@'"),
+            ("ops@127.0.0.1", "after the '@'"),
             ("ops@example.com,dev@example.com", "before the '@'"),
             ("Ops <ops@example.com>", "spaces"),
             ("<ops@example.com>", "before the '@'"),

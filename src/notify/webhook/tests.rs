@@ -104,16 +104,16 @@ fn assert_permanent(result: Result<(), DeliveryError>, because: &str) {
 async fn the_body_arrives_as_it_is_with_headers_that_verify() {
     let mut receiver = Receiver::answering("204 No Content").await;
     assert_eq!(post(TIMEOUT, &receiver.url).await, Ok(()));
-    let received = receiver.requests.recv().await.unwrap();
-    assert!(received.head.starts_with("POST /hook?token=hidden HTTP/1.1\r\n"), "{}", received.head);
-    assert_eq!(received.header("host"), receiver.url.split('/').nth(2).unwrap());
-    assert_eq!(received.header("content-type"), "application/json");
-    assert_eq!(received.header("user-agent"), USER_AGENT);
-    assert_eq!(received.body, BODY);
-    let (id, timestamp) = (received.header("webhook-id"), received.header("webhook-timestamp").parse().unwrap());
+    let request = receiver.requests.recv().await.unwrap();
+    assert!(request.head.starts_with("POST /hook?token=hidden HTTP/1.1\r\n"), "{}", request.head);
+    assert_eq!(request.header("host"), receiver.url.split('/').nth(2).unwrap());
+    assert_eq!(request.header("content-type"), "application/json");
+    assert_eq!(request.header("user-agent"), USER_AGENT);
+    assert_eq!(request.body, BODY);
+    let (id, timestamp) = (request.header("webhook-id"), request.header("webhook-timestamp").parse().unwrap());
     assert_eq!((id, timestamp), ("alert-1", TIME));
-    let signature = received.header("webhook-signature");
-    assert_eq!(verify(&secret(), id, timestamp, &received.body, signature, TIME, 0), Ok(()));
+    let signature = request.header("webhook-signature");
+    assert_eq!(verify(&secret(), id, timestamp, &request.body, signature, TIME, 0), Ok(()));
 }
 
 #[tokio::test]
