@@ -72,7 +72,7 @@ fn imports_against_the_direction_are_found() {
 }
 
 #[test]
-fn protobuf_and_sql_outside_their_place_are_found() {
+fn protobuf_sql_and_senders_outside_their_place_are_found() {
     assert_found(
         "src/engine.rs",
         "use tonic::Status;\nfn f(x: prost_types::Any) {}",
@@ -81,6 +81,8 @@ fn protobuf_and_sql_outside_their_place_are_found() {
     assert_found("src/service/quota.rs", "use tonic;", &["2: `tonic`"]);
     assert_found("src/service.rs", "use sqlx::SqlitePool;", &["2: `sqlx`"]);
     assert_found("src/store/sqlite.rs", "use sqlx::SqlitePool;", &[]);
+    assert_found("src/service/a.rs", "use lettre::Address;", &["2: `lettre`"]);
+    assert_found("src/notify/mail.rs", "use lettre::Address;", &[]);
     assert_found("src/api/quota.rs", "use tonic::Status;", &[]);
 }
 

@@ -14,7 +14,7 @@ use lettre::{
 };
 use tokio::time::timeout;
 
-use super::{DeliveryError, Message, describe, one_line, roots::read_ca_file};
+use super::{DeliveryError, Message, describe, roots::read_ca_file};
 use crate::domain::{contact::check_email, error::Invalid};
 
 mod content;
@@ -111,51 +111,71 @@ impl Mailer {
     }
 
     /// Sends the message to each address in a mail of its own, so that one that is refused takes nothing from the others,
-    /// and no recipient learns of another.
+    /// and no recipient learns of another. Tells what became of each, in the order given: only those whose outcome is
+    /// [`DeliveryError::Retriable`] should be tried again.
     ///
-    /// All addresses are tried unless the server itself can't be reached or logged in to. A repeat after an error goes
-    /// to all again: the caller that wants no mail twice calls once an address.
+    /// All are tried, unless the server can't be reached or logged in to, which is found out once for all of them. Takes
+    /// two timeouts an address at most, and one more.
+    pub async fn send_each(&self, to: &[String], message: &Message) -> Vec<Result<(), DeliveryError>> {
+        let mut outcomes = Vec::with_capacity(to.len());
+        let mut open = None;
+        for recipient in to {
+            let mail = match self.compose(recipient, message) {
+                Ok(mail) => mail,
+                Err(problem) => {
+                    outcomes.push(Err(DeliveryError::Permanent(format!("{recipient:?}: {problem}"))));
+                    continue;
+                }
+            };
+            let connected = match open.take() {
+                Some(connection) => Ok(connection),
+                None => self.connect().await,
+            };
+            let mut connection = match connected {
+                Ok(connection) => connection,
+                Err(error) => {
+                    outcomes.resize(to.len(), Err(error));
+                    break;
+                }
+            };
+            // A connection over which a mail failed isn't used again: nobody knows what the server expects next.
+            outcomes.push(match timeout(self.timeout, connection.send(mail.envelope(), &mail.formatted())).await {
+                Ok(Ok(_)) => {
+                    open = Some(connection);
+                    Ok(())
+                }
+                Ok(Err(error)) => Err(self.judge(recipient, &error)),
+                Err(_) => Err(self.retriable(&format!("{recipient}: no answer within {:?}", self.timeout))),
+            });
+        }
+        if let Some(mut connection) = open {
+            // What was accepted is delivered, however the parting goes.
+            let _ = timeout(self.timeout, connection.quit()).await;
+        }
+        outcomes
+    }
+
+    /// As [`Self::send_each`], with one outcome for all. A repeat goes to all again, also to those who have it: where that
+    /// matters, give one address or use the other.
     ///
     /// # Errors
     /// [`DeliveryError::Retriable`] if any address may still get it: the server didn't accept the connection or login, or
     /// answered 4xx, or not in time. Else [`DeliveryError::Permanent`] if any was refused (5xx) or isn't an address. Both
     /// say which.
     pub async fn send(&self, to: &[String], message: &Message) -> Result<(), DeliveryError> {
-        let mut failures = Failures::default();
-        let mut open = None;
-        for recipient in to {
-            let mail = match self.compose(recipient, message) {
-                Ok(mail) => mail,
-                Err(problem) => {
-                    failures.permanent.push(format!("{recipient:?}: {problem}"));
-                    continue;
-                }
-            };
-            let mut connection = match open.take() {
-                Some(connection) => connection,
-                None => match self.connect().await {
-                    Ok(connection) => connection,
-                    Err(problem) => {
-                        failures.retriable.push(problem);
-                        break;
-                    }
-                },
-            };
-            match timeout(self.timeout, connection.send(mail.envelope(), &mail.formatted())).await {
-                Ok(Ok(_)) => open = Some(connection),
-                Ok(Err(error)) => failures.add(recipient, &error),
-                Err(_) => failures.retriable.push(format!("{recipient}: no answer within {:?}", self.timeout)),
-            }
+        let mut errors: Vec<_> = self.send_each(to, message).await.into_iter().filter_map(Result::err).collect();
+        // One that concerns all is said once.
+        errors.dedup();
+        let all = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        match errors.iter().any(|error| matches!(error, DeliveryError::Retriable(_))) {
+            _ if errors.is_empty() => Ok(()),
+            true => Err(DeliveryError::Retriable(all)),
+            false => Err(DeliveryError::Permanent(all)),
         }
-        if let Some(mut connection) = open {
-            // What was accepted is delivered, however the parting goes.
-            let _ = timeout(self.timeout, connection.quit()).await;
-        }
-        failures.into_result(&self.host, self.port)
     }
 
     /// Whatever goes wrong here, a refusal for good included, is between server and operator, who can put it right.
-    async fn connect(&self) -> Result<AsyncSmtpConnection, String> {
+    async fn connect(&self) -> Result<AsyncSmtpConnection, DeliveryError> {
         let opening = async {
             let whole = if let Encryption::Whole(tls) = &self.encryption { Some(tls.clone()) } else { None };
             let server = (self.host.as_str(), self.port);
@@ -172,8 +192,24 @@ impl Mailer {
         };
         match timeout(self.timeout, opening).await {
             Ok(Ok(connection)) => Ok(connection),
-            Ok(Err(error)) => Err(format!("no session: {}", describe(&error))),
-            Err(_) => Err(format!("no session within {:?}", self.timeout)),
+            Ok(Err(error)) => Err(self.retriable(&format!("no session: {}", describe(&error)))),
+            Err(_) => Err(self.retriable(&format!("no session within {:?}", self.timeout))),
+        }
+    }
+
+    fn retriable(&self, problem: &str) -> DeliveryError {
+        DeliveryError::Retriable(format!("{}:{}: {problem}", self.host, self.port))
+    }
+
+    fn judge(&self, recipient: &str, error: &SmtpError) -> DeliveryError {
+        let problem = format!("{recipient}: {}", describe(error));
+        // 530, 535 and the like are about the login, also where a server says so only when mail comes.
+        let about_login = error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538));
+        // The client itself refuses only what the server has announced that it can't take: an address in UTF-8.
+        if error.is_client() || error.is_permanent() && !about_login {
+            DeliveryError::Permanent(format!("{}:{}: {problem}", self.host, self.port))
+        } else {
+            self.retriable(&problem)
         }
     }
 
@@ -219,34 +255,4 @@ fn parse_from(from: &str) -> Result<Mailbox, Invalid> {
         return Err(Invalid::new("from", format!("{address:?} isn't plain ASCII; write its domain as xn--…")));
     }
     Ok(mailbox)
-}
-
-/// What became of the addresses that didn't get the message.
-#[derive(Default)]
-struct Failures {
-    retriable: Vec<String>,
-    permanent: Vec<String>,
-}
-
-impl Failures {
-    fn add(&mut self, recipient: &str, error: &SmtpError) {
-        let problem = format!("{recipient}: {}", describe(error));
-        // 530, 535 and the like are about the login, also where a server says so only when mail comes.
-        let about_login = error.status().is_some_and(|code| matches!(u16::from(code), 530 | 534 | 535 | 538));
-        // The client itself refuses only what the server has announced that it can't take: an address in UTF-8.
-        if error.is_client() || error.is_permanent() && !about_login {
-            self.permanent.push(problem);
-        } else {
-            self.retriable.push(problem);
-        }
-    }
-
-    fn into_result(self, host: &str, port: u16) -> Result<(), DeliveryError> {
-        let all = one_line(&[self.retriable.as_slice(), &self.permanent].concat().join("; "));
-        match (self.retriable.is_empty(), self.permanent.is_empty()) {
-            (true, true) => Ok(()),
-            (false, _) => Err(DeliveryError::Retriable(format!("{host}:{port}: {all}"))),
-            (true, false) => Err(DeliveryError::Permanent(format!("{host}:{port}: {all}"))),
-        }
-    }
 }

@@ -23,6 +23,8 @@ const IMPORTS: [(&str, &[&str]); 11] = [
 const PROTOBUF: [&str; 7] =
     ["prost", "prost_types", "tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types"];
 
+const SENDERS: [&str; 4] = ["hyper_rustls", "hyper_util", "lettre", "rustls"];
+
 /// Deciding is a function of its arguments: whatever could bring in time, chance or the outside stays out.
 const IMPURE: [&str; 7] = ["async_trait", "futures", "getrandom", "opentelemetry", "tokio", "tokio_stream", "tracing"];
 const IMPURE_STD: [&str; 7] = ["env", "fs", "io", "net", "process", "thread", "time"];
@@ -80,6 +82,9 @@ fn foreign_crates(source: &Source) -> Violations {
     }
     if !knows_sql {
         found.extend(uses(source, &["sqlx"], "only `journal` and `store` know SQL"));
+    }
+    if source.layer() != "notify" {
+        found.extend(uses(source, &SENDERS, "only `notify` sends to the outside"));
     }
     found
 }

@@ -5,7 +5,7 @@ use tokio::net::TcpListener;
 
 use self::server::{Fault, Faults, Mail, PASSWORD, Server, USER};
 use super::*;
-use crate::notify::tests::authority::Authority;
+use crate::notify::{one_line, tests::authority::Authority};
 
 mod server;
 mod settings;
@@ -168,6 +168,39 @@ async fn a_failure_that_may_pass_outweighs_a_refusal() {
     let result = send(&settings, &["a@example.com", "b@example.com", "c@example.com"]).await;
     assert_retriable(result, &["a@example.com", "no such user", "b@example.com", "greylisted"]);
     assert_eq!(recipients(&mut server), ["<c@example.com>"]);
+}
+
+#[tokio::test]
+async fn the_outcome_is_told_for_each_recipient_in_order() {
+    let refuse = |line: &str| match line {
+        "RCPT TO:<a@example.com>" => Some(Fault::Say("550 5.1.1 no such user")),
+        "RCPT TO:<c@example.com>" => Some(Fault::Say("450 4.2.1 greylisted")),
+        _ => None,
+    };
+    let (_server, settings) = server(Box::new(refuse)).await;
+    let to = ["a@example.com", "b@example.com", "c@example.com", "no address"].map(ToOwned::to_owned);
+    let outcomes = Mailer::new(&settings).unwrap().send_each(&to, &message()).await;
+    let [a, b, c, none] = <[_; 4]>::try_from(outcomes).unwrap();
+    assert_permanent(a, &["a@example.com"]);
+    assert_eq!(b, Ok(()));
+    assert_retriable(c, &["c@example.com"]);
+    assert_permanent(none, &["\"no address\""]);
+}
+
+#[tokio::test]
+async fn a_server_that_takes_one_mail_a_connection_leaves_the_rest_for_later() {
+    let mut mails = 0;
+    let close = move |line: &str| {
+        mails += usize::from(line.starts_with("MAIL"));
+        (mails == 2 && line.starts_with("MAIL")).then_some(Fault::Say("421 4.7.0 one is enough"))
+    };
+    let (mut server, settings) = server(Box::new(close)).await;
+    let to = ["a@example.com", "b@example.com", "c@example.com"].map(ToOwned::to_owned);
+    let outcomes = Mailer::new(&settings).unwrap().send_each(&to, &message()).await;
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    assert_retriable(outcomes[1].clone(), &["b@example.com", "421"]);
+    assert_eq!(recipients(&mut server), ["<a@example.com>", "<c@example.com>"]);
+    assert_eq!(server.heard("CONNECT"), 2);
 }
 
 #[tokio::test]
