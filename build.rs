@@ -7,7 +7,21 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
-    let services = ["quota", "organization", "team", "member", "key", "price", "wallet", "ledger", "token"];
+    let services = [
+        "quota",
+        "organization",
+        "team",
+        "member",
+        "key",
+        "rule",
+        "allocation",
+        "credit_request",
+        "price",
+        "wallet",
+        "ledger",
+        "alert",
+        "token",
+    ];
     let files: Vec<_> = services.iter().map(|name| format!("proto/quotad/v1/{name}.proto")).collect();
     let descriptors = protox::compile(&files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);

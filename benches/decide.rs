@@ -19,7 +19,7 @@ use quotad::{
     },
     engine::{
         state::OrganizationState,
-        turn::{Context, Turn},
+        turn::{Context, NewOrder, Turn},
     },
 };
 
@@ -43,7 +43,15 @@ struct Bench {
 
 fn budget(id: &str, unit: BudgetUnit, period: Period) -> Limit {
     let max = Some(Nanos::units(500_000_000));
-    Limit::Budget(Budget { id: LimitId::trusted(id), unit, max, soft: None, period, models: Models::default() })
+    Limit::Budget(Budget {
+        alerts: None,
+        id: LimitId::trusted(id),
+        unit,
+        max,
+        soft: None,
+        period,
+        models: Models::default(),
+    })
 }
 
 fn quota(id: &str, unit: QuotaUnit) -> Limit {
@@ -70,6 +78,8 @@ impl Bench {
     fn new() -> Self {
         let id = OrganizationId::trusted("acme");
         let organization = Organization {
+            kind: quotad::domain::entity::AccountKind::Team,
+            default_rule: None,
             id,
             name: String::new(),
             credit_factor: Factor::ONE,
@@ -101,7 +111,13 @@ impl Bench {
     }
 
     fn turn<T>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> T) -> T {
-        let context = Context { now: self.now, epoch: 1, actor: &Actor::SYSTEM, prices: &self.prices };
+        let context = Context {
+            bounds: quotad::engine::turn::Bounds::default(),
+            now: self.now,
+            epoch: 1,
+            actor: &Actor::SYSTEM,
+            prices: &self.prices,
+        };
         let mut turn = Turn::new(&mut self.state, context);
         let answer = act(&mut turn);
         black_box(turn.finish());
@@ -117,7 +133,13 @@ impl Bench {
 
     fn reserve(&mut self) -> ReservationNo {
         let (now, key) = (self.now, self.key);
-        let context = Context { now, epoch: 1, actor: &Actor::SYSTEM, prices: &self.prices };
+        let context = Context {
+            bounds: quotad::engine::turn::Bounds::default(),
+            now,
+            epoch: 1,
+            actor: &Actor::SYSTEM,
+            prices: &self.prices,
+        };
         let mut turn = Turn::new(&mut self.state, context);
         let granted = turn.reserve(key, &self.request, self.count);
         black_box(turn.finish());
@@ -153,17 +175,36 @@ fn populate(turn: &mut Turn<'_>, organization: Organization) {
     let done = turn
         .found_organization(organization, &policy)
         .and_then(|()| {
-            let team = Team { id: team.clone(), name: name.clone(), disabled, deleted, create_time, update_time };
+            let team = Team {
+                member_policy: quotad::domain::policy::Policy::default(),
+                id: team.clone(),
+                name: name.clone(),
+                disabled,
+                deleted,
+                create_time,
+                update_time,
+            };
             turn.create_team(team, &team_policy)
         })
         .and_then(|()| {
             let (id, name) = (member.clone(), name.clone());
-            let member = Member { id, name, email, disabled, deleted, create_time, update_time };
+            let member = Member {
+                role: quotad::domain::access::Role::Developer,
+                id,
+                name,
+                email,
+                disabled,
+                deleted,
+                create_time,
+                update_time,
+            };
             turn.create_member(member, &[], &member_policy)
         })
         .and_then(|()| turn.create_membership(&team, &member, &membership_policy))
         .and_then(|()| {
             let key = Key {
+                rule: None,
+                previous_until: None,
                 id: KeyId::trusted("key-1"),
                 member: member.clone(),
                 team: team.clone(),
@@ -178,8 +219,13 @@ fn populate(turn: &mut Turn<'_>, organization: Organization) {
             };
             turn.create_key(key, &key_policy)
         })
-        .and_then(|()| turn.top_up(&RequestId::trusted("first"), Nanos::units(500_000_000), "", 0).map(drop));
+        .and_then(|()| turn.order_top_up(first_order(), None).map(drop));
     assert_eq!(done, Ok(()));
+}
+
+fn first_order() -> NewOrder {
+    let request = RequestId::trusted("first");
+    NewOrder { request, fingerprint: 0, amount: Nanos::units(500_000_000), reason: String::new(), method: None }
 }
 
 /// Each operation on its own; includes the clock, some 25 ns.

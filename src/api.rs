@@ -1,7 +1,10 @@
 //! gRPC: converts in, makes one service call, converts out; maps errors to statuses. The only code that knows protobuf.
 
+mod alert;
+mod allocation;
 mod auth;
 mod convert;
+mod credit_request;
 mod key;
 mod ledger;
 mod member;
@@ -9,6 +12,7 @@ mod organization;
 mod price;
 mod quota;
 mod router;
+mod rule;
 mod serve;
 mod session;
 mod status;

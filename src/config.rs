@@ -7,10 +7,14 @@ use std::{fmt::Display, fs, io, net::SocketAddr, ops::RangeInclusive, path::Path
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::domain::time::Span;
+use crate::{domain::time::Span, engine::turn::Bounds, notify::SmtpSettings};
+
+mod outside;
 
 #[cfg(test)]
 mod tests;
+
+pub use outside::{MailTls, PaymentSettings, TIMEOUT};
 
 /// What a server runs with, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,12 @@ pub struct Settings {
     pub max_message_size: usize,
     /// Where traces and metrics are sent; `None` sends none.
     pub otlp_endpoint: Option<String>,
+    /// `None`: alerts can't be mailed.
+    pub smtp: Option<SmtpSettings>,
+    /// `None`: an operator decides each order to top up.
+    pub payments: Option<PaymentSettings>,
+    /// How many of a kind an organization may have.
+    pub bounds: Bounds,
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -46,6 +56,9 @@ impl Default for Settings {
             snapshot_interval: Duration::from_mins(5),
             max_message_size: 1 << 20,
             otlp_endpoint: None,
+            smtp: None,
+            payments: None,
+            bounds: Bounds::default(),
             log: "info".to_owned(),
         }
     }
@@ -92,6 +105,48 @@ pub struct Given {
     /// OpenTelemetry collector for traces and metrics, such as `http://127.0.0.1:4317`; empty sends none [default: none]
     #[arg(long, value_name = "URL", env = "QUOTAD_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
+    /// Mail server for alerts and invitations; none keeps them listed as undeliverable [default: none]
+    #[arg(long, value_name = "HOST", env = "QUOTAD_SMTP_HOST")]
+    pub smtp_host: Option<String>,
+    /// Port of the mail server [default: 587, with tls 465, with plain 25]
+    #[arg(long, value_name = "PORT", env = "QUOTAD_SMTP_PORT")]
+    pub smtp_port: Option<u16>,
+    /// How mail is encrypted on its way to the server [default: starttls]
+    #[arg(long, value_enum, value_name = "HOW", env = "QUOTAD_SMTP_TLS")]
+    pub smtp_tls: Option<MailTls>,
+    /// PEM file of a certificate authority to trust besides the system's
+    #[arg(long, value_name = "FILE", env = "QUOTAD_SMTP_CA_FILE")]
+    pub smtp_ca_file: Option<PathBuf>,
+    /// User to log in to the mail server as
+    #[arg(long, value_name = "USER", env = "QUOTAD_SMTP_USER")]
+    pub smtp_user: Option<String>,
+    /// Its password; better given by the environment or the file, which other users can't list
+    #[arg(long, value_name = "PASSWORD", env = "QUOTAD_SMTP_PASSWORD", hide_env_values = true)]
+    pub smtp_password: Option<String>,
+    /// Address that mail comes from, such as `quotad@example.org`
+    #[arg(long, value_name = "ADDRESS", env = "QUOTAD_SMTP_FROM")]
+    pub smtp_from: Option<String>,
+    /// Payment provider's URL that orders to top up are posted to; none leaves them to the operator [default: none]
+    #[arg(long, value_name = "URL", env = "QUOTAD_PAYMENT_URL")]
+    pub payment_url: Option<String>,
+    /// Secret that orders and confirmations are signed with, as Standard Webhooks writes it: `whsec_…`
+    #[arg(long, value_name = "SECRET", env = "QUOTAD_PAYMENT_SECRET", hide_env_values = true)]
+    pub payment_secret: Option<String>,
+    /// Keys that an organization may have [default: 2000000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_KEYS")]
+    pub max_keys: Option<u32>,
+    /// Members that an organization may have, open invitations included [default: 1000000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_MEMBERS")]
+    pub max_members: Option<u32>,
+    /// Teams that an organization may have [default: 100000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_TEAMS")]
+    pub max_teams: Option<u32>,
+    /// Access rules that an organization may have [default: 10000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_RULES")]
+    pub max_rules: Option<u32>,
+    /// Places of an organization that may carry budgets and quotas [default: 4000000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_POLICIES")]
+    pub max_policies: Option<u32>,
     /// What is logged to standard error, such as `info` or `warn,quotad::journal=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "QUOTAD_LOG")]
     pub log: Option<String>,
@@ -129,6 +184,7 @@ impl Settings {
             // The ranges end far below what a 32-bit `usize` holds.
             Ok::<_, ConfigError>(within(setting, given, range, unit)?.and_then(|given| usize::try_from(given).ok()))
         };
+        let (smtp, payments, bounds) = (outside::smtp(&given)?, outside::payments(&given)?, given.bounds()?);
         let Given {
             listen,
             data_dir,
@@ -140,6 +196,7 @@ impl Settings {
             max_message_size,
             otlp_endpoint,
             log,
+            ..
         } = given;
         let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
         let queue_capacity = count("queue_capacity", queue_capacity, 1000..=10_000_000, "records")?;
@@ -159,12 +216,29 @@ impl Settings {
             snapshot_interval: snapshot_interval.unwrap_or(default.snapshot_interval),
             max_message_size: max_message_size.unwrap_or(default.max_message_size),
             otlp_endpoint: otlp_endpoint.filter(|given| !given.is_empty()).map(check_endpoint).transpose()?,
+            smtp,
+            payments,
+            bounds,
             log: log.map(check_log).transpose()?.unwrap_or(default.log),
         })
     }
 }
 
 impl Given {
+    fn bounds(&self) -> Result<Bounds, ConfigError> {
+        let default = Bounds::default();
+        let bound = |setting, given: Option<u32>, default| {
+            Ok::<_, ConfigError>(within(setting, given, 1..=10_000_000, "")?.unwrap_or(default))
+        };
+        Ok(Bounds {
+            keys: bound("max_keys", self.max_keys, default.keys)?,
+            members: bound("max_members", self.max_members, default.members)?,
+            teams: bound("max_teams", self.max_teams, default.teams)?,
+            rules: bound("max_rules", self.max_rules, default.rules)?,
+            policies: bound("max_policies", self.max_policies, default.policies)?,
+        })
+    }
+
     fn or(self, lower: Self) -> Self {
         Self {
             listen: self.listen.or(lower.listen),
@@ -176,6 +250,20 @@ impl Given {
             snapshot_interval_seconds: self.snapshot_interval_seconds.or(lower.snapshot_interval_seconds),
             max_message_size: self.max_message_size.or(lower.max_message_size),
             otlp_endpoint: self.otlp_endpoint.or(lower.otlp_endpoint),
+            smtp_host: self.smtp_host.or(lower.smtp_host),
+            smtp_port: self.smtp_port.or(lower.smtp_port),
+            smtp_tls: self.smtp_tls.or(lower.smtp_tls),
+            smtp_ca_file: self.smtp_ca_file.or(lower.smtp_ca_file),
+            smtp_user: self.smtp_user.or(lower.smtp_user),
+            smtp_password: self.smtp_password.or(lower.smtp_password),
+            smtp_from: self.smtp_from.or(lower.smtp_from),
+            payment_url: self.payment_url.or(lower.payment_url),
+            payment_secret: self.payment_secret.or(lower.payment_secret),
+            max_keys: self.max_keys.or(lower.max_keys),
+            max_members: self.max_members.or(lower.max_members),
+            max_teams: self.max_teams.or(lower.max_teams),
+            max_rules: self.max_rules.or(lower.max_rules),
+            max_policies: self.max_policies.or(lower.max_policies),
             log: self.log.or(lower.log),
         }
     }

@@ -2,6 +2,9 @@
 //!
 //! Pure values. This module must never do I/O, read a clock, draw randomness or know of async, SQL or protobuf.
 
+pub mod access;
+pub mod alert;
+pub mod allocation;
 pub mod contact;
 pub mod decision;
 pub mod entity;
@@ -11,9 +14,12 @@ pub mod fingerprint;
 pub mod id;
 pub mod money;
 pub mod operation;
+pub mod payment;
 pub mod period;
 pub mod policy;
 pub mod price;
 pub mod reservation_id;
+pub mod rule;
 pub mod time;
 pub mod usage;
+pub mod zone;

@@ -14,13 +14,14 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     api::{Auth, Stop, routes},
     clock::Clock,
-    config::Settings,
-    domain::{id::SecretHash, time::Timestamp},
+    config::{PaymentSettings, Settings, TIMEOUT},
+    domain::{error::Invalid, id::SecretHash, time::Timestamp},
     journal::{
         JournalError,
         writer::{Collecting, Writer},
     },
-    service::{self, Parts, Service, Tuning},
+    notify::{Mailer, Webhooks},
+    service::{self, ManualProvider, Parts, PaymentProvider, Service, Tuning, WebhookProvider},
     store::StoreError,
     telemetry::Metrics,
 };
@@ -58,6 +59,9 @@ pub enum ServeError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A setting that only the library behind it can judge.
+    #[error(transparent)]
+    Setting(#[from] Invalid),
     #[error(transparent)]
     Service(#[from] service::Error),
     #[error("{listen} can't be listened on: {source}")]
@@ -116,6 +120,7 @@ async fn start(
     background.spawn(Arc::clone(&service).run_expiry());
     background.spawn(Arc::clone(&service).run_projector());
     background.spawn(Arc::clone(&service).run_snapshots());
+    background.spawn(Arc::clone(&service).run_outbox());
     background.spawn(follow_health(health.clone(), Arc::clone(&service)));
     let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.wait()));
     let token_file = data.token_file();
@@ -130,6 +135,15 @@ async fn start(
         serving,
         background,
         _data: data,
+    })
+}
+
+fn payments(settings: &Settings) -> Result<Box<dyn PaymentProvider>, Invalid> {
+    Ok(match settings.payments.clone() {
+        None => Box::new(ManualProvider),
+        Some(PaymentSettings { url, secret }) => {
+            Box::new(WebhookProvider { url, secret, webhooks: Webhooks::new(TIMEOUT)? })
+        }
     })
 }
 
@@ -161,10 +175,14 @@ async fn recover(
         clock: clock(recovered.time),
         metrics,
         operator: SecretHash::of(operator_token),
+        mailer: settings.smtp.as_ref().map(Mailer::new).transpose()?,
+        webhooks: Webhooks::new(TIMEOUT)?,
+        payments: payments(settings)?,
         tuning: Tuning {
             remember: settings.remembered,
             remember_at_most: settings.remembered_max,
             snapshot_every: settings.snapshot_interval,
+            bounds: settings.bounds,
         },
     };
     Ok((recovered.start(parts, stored).await?, writer))

@@ -12,23 +12,30 @@ use tokio::sync::watch;
 use crate::{
     clock::Clock,
     domain::{
-        id::{SecretHash, TokenId},
+        access::AccessToken,
+        id::SecretHash,
         price::PriceBook,
         reservation_id::SealKey,
         time::{Span, Timestamp},
     },
     engine::{directory::Directory, system::SystemState},
     journal::{Journal, Snapshots, writer::Writer},
+    notify::{Mailer, Webhooks},
     store::Store,
     telemetry::Metrics,
 };
 
+mod alert;
+mod allocation;
 mod authorize;
 mod control;
+mod credit_request;
 mod error;
 mod expiry;
 mod ledger;
 mod lookup;
+mod outbox;
+mod payment;
 mod projector;
 mod quota;
 mod recover;
@@ -36,25 +43,37 @@ mod revocations;
 pub mod secret;
 mod snapshots;
 mod system;
+mod token;
 mod turn;
 
 pub use crate::{
     engine::{
         conflict::Conflict,
-        turn::{KeyChange, MemberChange, OrganizationChange, TeamChange},
+        state::{AccountCredits, References, TeamAllocation, TeamCredits},
+        turn::{
+            AllocationChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange,
+            TeamChange,
+        },
     },
-    store::{Entry, EntryDetail, EntryQuery, Totals},
+    store::{Change, ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, Totals},
 };
-pub use authorize::Caller;
+pub use alert::{AlertFilter, AlertSettingsChange};
+pub use allocation::{CreditOverview, Found, MemberCredits, SettingsChange, TeamView};
+pub use authorize::{Caller, Scope, Subject};
 pub use control::{
-    KeyFilter, KeyView, Listed, MembershipFilter, MembershipView, NewKey, NewMember, NewOrganization, NewTeam,
-    Repeatable, View,
+    Accepted, InvitationFilter, InvitationView, KeyFilter, KeyView, Listed, MembershipFilter, MembershipView,
+    NewInvitation, NewKey, NewMember, NewOrganization, NewRule, NewTeam, Repeatable, RuleStatus, RuleView, View,
 };
+pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
-pub use ledger::{Balance, Difference, Transactions, Verification};
+pub use ledger::{Balance, Difference, Transactions, UsageSummary, Verification};
+pub use payment::{
+    AutoTopUpChange, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
+};
 pub use quota::{Grant, Question, Released, Reply, ReservationRef};
 pub use revocations::{Subscription, WatchedRevocation};
-pub use system::{NewToken, PriceChange};
+pub use system::PriceChange;
+pub use token::{Identity, NewMemberToken, NewToken, WhoAmI};
 
 /// What a running service may remember and how often it saves.
 #[derive(Debug, Clone, Copy)]
@@ -65,6 +84,7 @@ pub struct Tuning {
     pub remember_at_most: usize,
     /// Between two rounds of snapshots.
     pub snapshot_every: std::time::Duration,
+    pub bounds: Bounds,
 }
 
 /// What the service works with.
@@ -76,13 +96,17 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub operator: SecretHash,
+    /// `None` where no mail server is configured.
+    pub mailer: Option<Mailer>,
+    pub webhooks: Webhooks,
+    pub payments: Box<dyn PaymentProvider>,
     pub tuning: Tuning,
 }
 
 pub use recover::{Recovered, recover};
 
-/// Tokens by the hash of their secret, with their expiry: read at every call, so swapped whole at every change.
-type Tokens = HashMap<SecretHash, (TokenId, Option<Timestamp>)>;
+/// Tokens by the hash of their secret: read at every call, so swapped whole at every change.
+type Tokens = HashMap<SecretHash, Arc<AccessToken>>;
 
 pub struct Service {
     directory: Directory,
@@ -99,6 +123,11 @@ pub struct Service {
     writer: Writer,
     clock: Arc<dyn Clock>,
     timer: expiry::Timer,
+    /// Organizations with alerts to deliver or orders to place.
+    outbox: expiry::Timer,
+    mailer: Option<Mailer>,
+    webhooks: Webhooks,
+    payments: Box<dyn PaymentProvider>,
     revocations: revocations::Hub,
     /// Journal position up to which the books are written.
     stored: watch::Sender<u64>,

@@ -4,6 +4,7 @@
 //! position that it has reached.
 
 mod batch;
+mod change;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::{
-    event::{EntryKind, LimitNo, Record, Reserved, Settled},
+    event::{EntryKind, LimitNo, Record, Reserved, Settled, TopUp},
     id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
     money::Nanos,
+    payment::Correction,
     reservation_id::ReservationNo,
     time::Timestamp,
 };
@@ -37,12 +39,26 @@ pub trait Store: Send + Sync + 'static {
     async fn find_entry(&self, organization: &OrganizationId, request: &RequestId)
     -> Result<Option<Entry>, StoreError>;
 
+    /// One entry of the ledger.
+    async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError>;
+
     /// Entries that match, newest first, before entry number `before` if given.
     async fn list_entries(&self, query: &EntryQuery, before: Option<u64>, limit: u32)
     -> Result<Vec<Entry>, StoreError>;
 
     /// Sums over all entries that match.
     async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError>;
+
+    /// Sums over the entries that match and book usage, by group: the largest cost first, days the latest first.
+    async fn usage(&self, query: &EntryQuery, by: Grouping, limit: u32) -> Result<Vec<(String, Totals)>, StoreError>;
+
+    /// Changes of the control plane that match, newest first, before journal position `before` if given.
+    async fn list_changes(
+        &self,
+        query: &ChangeQuery,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Change>, StoreError>;
 
     /// What the entries of an organization add up to, recomputed from the entries alone.
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError>;
@@ -95,6 +111,7 @@ impl Entry {
         match &self.detail {
             EntryDetail::Settled(settled) => settled.entry.unwrap_or(0),
             EntryDetail::ToppedUp(top_up) => top_up.entry,
+            EntryDetail::Corrected(correction) => correction.entry,
         }
     }
 }
@@ -102,7 +119,48 @@ impl Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryDetail {
     Settled(Arc<Settled>),
-    ToppedUp(Box<crate::domain::event::TopUp>),
+    ToppedUp(Box<TopUp>),
+    Corrected(Box<Correction>),
+}
+
+/// What usage is summed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouping {
+    Member,
+    Key,
+    Team,
+    Model,
+    /// In UTC.
+    Day,
+}
+
+/// Which changes of the control plane; unset fields match all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeQuery {
+    pub organization: OrganizationId,
+    pub kind: Option<String>,
+    pub id: Option<String>,
+    pub actor: Option<String>,
+    /// At or after.
+    pub start: Option<Timestamp>,
+    /// Before.
+    pub end: Option<Timestamp>,
+}
+
+/// One change of the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Journal position.
+    pub position: u64,
+    pub sequence: u64,
+    pub time: Timestamp,
+    pub actor: String,
+    pub kind: String,
+    pub id: String,
+    /// JSON; `None` where it is new.
+    pub before: Option<String>,
+    /// JSON.
+    pub after: String,
 }
 
 /// Which entries; unset fields match all.
@@ -131,6 +189,32 @@ pub struct Totals {
     pub input_tokens: i64,
     pub output_tokens: i64,
     pub requests: i64,
+}
+
+impl Totals {
+    #[must_use]
+    pub fn plus(self, other: &Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            cost: self.cost + other.cost,
+            credits: self.credits + other.credits,
+            input_tokens: self.input_tokens + other.input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            requests: self.requests + other.requests,
+        }
+    }
+
+    #[must_use]
+    pub fn minus(self, other: &Self) -> Self {
+        Self {
+            entries: self.entries.saturating_sub(other.entries),
+            cost: self.cost - other.cost,
+            credits: self.credits - other.credits,
+            input_tokens: self.input_tokens - other.input_tokens,
+            output_tokens: self.output_tokens - other.output_tokens,
+            requests: self.requests - other.requests,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

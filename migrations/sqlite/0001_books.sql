@@ -16,6 +16,9 @@ INSERT INTO projector (id, position) VALUES (1, 0);
 CREATE TABLE organizations (
     organization_id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('team', 'personal')),
+    -- The access rule of keys that have none of their own.
+    default_rule_id TEXT,
     -- Credits per USD, nano-units; 0 while credits aren't tracked.
     credit_factor INTEGER NOT NULL,
     wallet_mode TEXT NOT NULL CHECK (wallet_mode IN ('enforced', 'off')),
@@ -42,6 +45,7 @@ CREATE TABLE members (
     member_id TEXT NOT NULL,
     name TEXT NOT NULL,
     email TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('owner', 'admin', 'finance_admin', 'developer', 'basic')),
     disabled INTEGER NOT NULL,
     deleted INTEGER NOT NULL,
     create_time INTEGER NOT NULL,
@@ -75,6 +79,8 @@ CREATE TABLE keys (
     expire_time INTEGER,
     -- JSON array of the models that the key may use; empty means all.
     models TEXT NOT NULL,
+    -- The access rule that it is bound to.
+    rule_id TEXT,
     create_time INTEGER NOT NULL,
     update_time INTEGER NOT NULL,
     PRIMARY KEY (organization_id, key_id),
@@ -93,7 +99,7 @@ CREATE TABLE limits (
     organization_id TEXT NOT NULL REFERENCES organizations,
     limit_no INTEGER NOT NULL,
     -- Where on a key's path it stands.
-    scope TEXT NOT NULL CHECK (scope IN ('key', 'membership', 'member', 'team', 'organization')),
+    scope TEXT NOT NULL CHECK (scope IN ('key', 'membership', 'member', 'team', 'organization', 'rule', 'allocation')),
     key_id TEXT,
     team_id TEXT,
     member_id TEXT,
@@ -106,9 +112,13 @@ CREATE TABLE limits (
     soft INTEGER,
     -- JSON array of the models that it is narrowed to; empty means all.
     models TEXT NOT NULL,
+    -- Of a counter under an access rule.
+    rule_id TEXT,
     active INTEGER NOT NULL,
     PRIMARY KEY (organization_id, limit_no)
 ) STRICT;
+
+CREATE INDEX limits_by_rule ON limits (organization_id, rule_id) WHERE rule_id IS NOT NULL;
 
 -- What was charged to a budget in one of its windows.
 CREATE TABLE budget_windows (
@@ -153,7 +163,8 @@ CREATE INDEX reservations_ended ON reservations (admit_time) WHERE state IN ('re
 CREATE TABLE ledger_entries (
     organization_id TEXT NOT NULL REFERENCES organizations,
     entry INTEGER NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('top_up', 'commit', 'charge', 'expiry', 'late_commit')),
+    kind TEXT NOT NULL CHECK (kind IN ('top_up', 'commit', 'charge', 'expiry', 'late_commit',
+                                       'refund', 'adjustment', 'reversal')),
     time INTEGER NOT NULL,
     -- When the request was admitted: its windows are charged.
     occurred_at INTEGER NOT NULL,
@@ -183,12 +194,15 @@ CREATE TABLE ledger_entries (
     limits TEXT NOT NULL,
     -- JSON object: the caller's own names and values.
     labels TEXT NOT NULL,
+    -- The entry that this one corrects.
+    corrects_entry INTEGER,
     -- The event as journalled.
     detail BLOB NOT NULL,
     PRIMARY KEY (organization_id, entry)
 ) STRICT;
 
-CREATE UNIQUE INDEX ledger_money_once ON ledger_entries (organization_id, request_id) WHERE kind IN ('charge', 'top_up');
+CREATE UNIQUE INDEX ledger_money_once ON ledger_entries (organization_id, request_id) 
+    WHERE kind IN ('charge', 'top_up', 'refund', 'adjustment', 'reversal');
 CREATE UNIQUE INDEX ledger_commit_once ON ledger_entries (organization_id, reservation_epoch, reservation_sequence)
     WHERE kind IN ('commit', 'late_commit');
 CREATE INDEX ledger_by_reservation ON ledger_entries (organization_id, reservation_epoch, reservation_sequence);
@@ -216,11 +230,121 @@ CREATE TABLE prices (
     update_time INTEGER NOT NULL
 ) STRICT;
 
--- What callers of the data plane authenticate with: the BLAKE3 hash of the secret.
-CREATE TABLE service_tokens (
+-- What callers authenticate with: the BLAKE3 hash of the secret.
+CREATE TABLE access_tokens (
     token_id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('service', 'member', 'invitation')),
+    -- Of a member's or an invitation's.
+    organization_id TEXT,
+    member_id TEXT,
     hash BLOB NOT NULL,
     create_time INTEGER NOT NULL,
     expire_time INTEGER
 ) STRICT;
+
+-- Access rules: a cap on credits per key and period, and hours.
+CREATE TABLE rules (
+    organization_id TEXT NOT NULL REFERENCES organizations,
+    rule_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    description TEXT NOT NULL,
+    enabled INTEGER NOT NULL,
+    time_zone TEXT NOT NULL,
+    cap_enabled INTEGER NOT NULL,
+    -- Nano-credits.
+    cap_max INTEGER,
+    -- JSON.
+    cap_period TEXT,
+    hours_enabled INTEGER NOT NULL,
+    weekdays TEXT,
+    hours TEXT,
+    deleted INTEGER NOT NULL,
+    create_time INTEGER NOT NULL,
+    update_time INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, rule_id)
+) STRICT;
+
+-- Credits that teams, and members in them, have of their own. Nano-credits; null: unset.
+CREATE TABLE allocations (
+    organization_id TEXT NOT NULL REFERENCES organizations,
+    team_id TEXT NOT NULL,
+    -- Empty: the team's.
+    member_id TEXT NOT NULL,
+    monthly INTEGER,
+    -- Of the cycle in which it was set.
+    extra INTEGER,
+    PRIMARY KEY (organization_id, team_id, member_id)
+) STRICT;
+
+CREATE TABLE credit_requests (
+    organization_id TEXT NOT NULL REFERENCES organizations,
+    credit_request_id TEXT NOT NULL,
+    member_id TEXT NOT NULL,
+    team_id TEXT NOT NULL,
+    -- Nano-credits.
+    amount INTEGER NOT NULL,
+    approved INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'approved', 'denied', 'auto_approved')),
+    reason TEXT NOT NULL,
+    note TEXT NOT NULL,
+    decided_by TEXT,
+    create_time INTEGER NOT NULL,
+    decide_time INTEGER,
+    PRIMARY KEY (organization_id, credit_request_id)
+) STRICT;
+
+-- Orders to pay into a wallet. What was settled stands in the ledger, by its entry.
+CREATE TABLE top_up_orders (
+    organization_id TEXT NOT NULL REFERENCES organizations,
+    order_id TEXT NOT NULL,
+    request_id TEXT NOT NULL,
+    -- Nano-USD.
+    amount INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'settled', 'failed', 'reversed')),
+    actor TEXT NOT NULL,
+    payment_method_id TEXT,
+    reason TEXT NOT NULL,
+    provider_reference TEXT NOT NULL,
+    failure TEXT NOT NULL,
+    entry INTEGER,
+    create_time INTEGER NOT NULL,
+    update_time INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, order_id)
+) STRICT;
+
+-- What people were told, and whether it reached them.
+CREATE TABLE alerts (
+    organization_id TEXT NOT NULL REFERENCES organizations,
+    alert_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'failed', 'undeliverable')),
+    subject TEXT NOT NULL,
+    -- JSON object.
+    facts TEXT NOT NULL,
+    -- JSON array of e-mail addresses.
+    recipients TEXT NOT NULL,
+    create_time INTEGER NOT NULL,
+    acknowledged_by TEXT,
+    acknowledge_time INTEGER,
+    PRIMARY KEY (organization_id, alert_id)
+) STRICT;
+
+-- Every change of the control plane. What it was before is the row before of the same kind and id.
+CREATE TABLE audit_log (
+    -- Of the event in the journal.
+    position INTEGER PRIMARY KEY,
+    -- Null where it isn't known any more.
+    organization_id TEXT,
+    sequence INTEGER NOT NULL,
+    time INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    -- Empty for what an organization has one of.
+    entity_id TEXT NOT NULL,
+    -- JSON as it is since.
+    after TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX audit_by_entity ON audit_log (organization_id, kind, entity_id, position);
+CREATE INDEX audit_by_position ON audit_log (organization_id, position);

@@ -29,6 +29,11 @@ pub(super) fn name_in(field: &str, name: String) -> Result<String, Invalid> {
     Ok(name)
 }
 
+/// An etag that may be left out.
+pub(super) fn etag_in(etag: &str) -> Option<&str> {
+    Some(etag).filter(|etag| !etag.is_empty())
+}
+
 /// An id that may be left out.
 pub(super) fn optional<T>(
     field: &str,

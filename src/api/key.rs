@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use super::{
     convert::{
+        etag_in,
         limits::limit_states,
         mask::Mask,
         name_in, optional,
-        page::{size_in, token_in, token_out},
-        policy::{models_in, models_out, policy_in, policy_out},
+        page::{query_name, size_in, token_in, token_out},
+        policy::{is_set, models_in, models_out, policy_in, policy_out},
         repeatable, required,
-        time::{timestamp_in, timestamp_out},
+        time::{span_in, timestamp_in, timestamp_out},
     },
     proto::{self, key_service_server::KeyService},
-    serve::serve,
+    serve::{scoped, serve},
 };
 use crate::{
     domain::{
         entity::Key,
         error::Invalid,
-        id::{DEFAULT_TEAM, KeyId, MemberId, OrganizationId, TeamId},
-        time::Timestamp,
+        id::{DEFAULT_TEAM, KeyId, MemberId, OrganizationId, RuleId, TeamId},
+        time::{Span, Timestamp},
     },
     service::{Caller, Error, KeyChange, KeyFilter, NewKey, Repeatable, Service, View},
 };
@@ -33,9 +34,26 @@ serve! {
         get_key(GetKeyRequest) -> GetKeyResponse = get;
         list_keys(ListKeysRequest) -> ListKeysResponse = list;
         update_key(UpdateKeyRequest) -> UpdateKeyResponse = update.await;
+        rotate_key(RotateKeyRequest) -> RotateKeyResponse = rotate.await;
         delete_key(DeleteKeyRequest) -> DeleteKeyResponse = delete.await;
     }
 }
+
+fn sets_limits(request: &proto::CreateKeyRequest) -> bool {
+    request.key.as_ref().is_some_and(|key| !key.rule_id.is_empty() || is_set(key.policy.as_ref()))
+}
+
+scoped! {
+    CreateKeyRequest: key.organization_id, of Member(key.member_id), sets_limits sets_limits;
+    GetKeyRequest: organization_id, of Key(key_id);
+    ListKeysRequest: organization_id, of Member(member_id);
+    UpdateKeyRequest: key.organization_id, of Key(key.id), fields update_mask;
+    RotateKeyRequest: organization_id, of Key(key_id);
+    DeleteKeyRequest: organization_id, of Key(key_id);
+}
+
+/// Longest that a secret is taken after it was replaced.
+const MAX_GRACE: Span = Span::seconds(30 * 86_400);
 
 impl KeyApi {
     async fn create(
@@ -47,27 +65,31 @@ impl KeyApi {
         let (organization, new) = new_in(required("key", message.key)?)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let (view, secret) = self.0.create_key(caller, &organization, new, repeatable).await?;
-        Ok(proto::CreateKeyResponse { key: Some(out(&organization, view)), secret: secret.unwrap_or_default() })
+        Ok(proto::CreateKeyResponse { key: Some(self.out(&organization, view)?), secret: secret.unwrap_or_default() })
     }
 
     fn get(&self, _: &Caller, message: proto::GetKeyRequest) -> Result<proto::GetKeyResponse, Error> {
         let proto::GetKeyRequest { organization_id, key_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let view = self.0.key(&organization, &KeyId::parse("key_id", &key_id)?)?;
-        Ok(proto::GetKeyResponse { key: Some(out(&organization, view)) })
+        Ok(proto::GetKeyResponse { key: Some(self.out(&organization, view)?) })
     }
 
-    fn list(&self, _: &Caller, message: proto::ListKeysRequest) -> Result<proto::ListKeysResponse, Error> {
-        let proto::ListKeysRequest { organization_id, member_id, team_id, page_size, page_token } = message;
+    fn list(&self, caller: &Caller, message: proto::ListKeysRequest) -> Result<proto::ListKeysResponse, Error> {
+        let filters = proto::ListKeysRequest { page_size: 0, page_token: String::new(), ..message.clone() };
+        let list = query_name("keys", &filters);
+        let proto::ListKeysRequest { organization_id, member_id, team_id, page_size, page_token, rule_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let filter = KeyFilter {
             team: optional("team_id", &team_id, TeamId::parse)?,
             member: optional("member_id", &member_id, MemberId::parse)?,
+            rule: optional("rule_id", &rule_id, RuleId::parse)?,
         };
-        let from = token_in("keys", &page_token)?.unwrap_or(0);
-        let listed = self.0.list_keys(&organization, &filter, from, size_in(page_size)?)?;
-        let keys = listed.views.into_iter().map(|view| out(&organization, view)).collect();
-        Ok(proto::ListKeysResponse { keys, next_page_token: token_out("keys", listed.next) })
+        let from = token_in(&list, &page_token)?.unwrap_or(0);
+        let listed = self.0.list_keys(caller, &organization, &filter, from, size_in(page_size)?)?;
+        let rules = self.0.effective_rules(&organization, &listed.views)?;
+        let keys = listed.views.into_iter().zip(rules).map(|(view, rule)| out(&organization, view, rule.as_ref()));
+        Ok(proto::ListKeysResponse { keys: keys.collect(), next_page_token: token_out(&list, listed.next) })
     }
 
     async fn update(
@@ -76,7 +98,7 @@ impl KeyApi {
         message: proto::UpdateKeyRequest,
     ) -> Result<proto::UpdateKeyResponse, Error> {
         let proto::UpdateKeyRequest { key, update_mask } = message;
-        let mask = Mask::of(update_mask, &["name", "disabled", "expire_time", "models", "policy"])?;
+        let mask = Mask::of(update_mask, &["name", "disabled", "expire_time", "models", "rule_id", "policy"])?;
         let proto::Key {
             organization_id,
             id,
@@ -91,6 +113,10 @@ impl KeyApi {
             create_time: _,
             update_time: _,
             limits: _,
+            rule_id,
+            effective_rule_id: _,
+            previous_secret_until: _,
+            etag,
         } = required("key", key)?;
         let organization = OrganizationId::parse("key.organization_id", &organization_id)?;
         let change = KeyChange {
@@ -98,10 +124,12 @@ impl KeyApi {
             disabled: mask.pick("disabled", || Ok(disabled))?,
             expire_time: mask.pick("expire_time", || expire_time_in(expire_time))?,
             models: mask.pick("models", || models_in("key.models", &models))?,
+            rule: mask.pick("rule_id", || optional("key.rule_id", &rule_id, RuleId::parse))?,
             policy: mask.pick("policy", || policy_in("key.policy", policy))?,
         };
-        let view = self.0.update_key(caller, &organization, &KeyId::parse("key.id", &id)?, change).await?;
-        Ok(proto::UpdateKeyResponse { key: Some(out(&organization, view)) })
+        let id = KeyId::parse("key.id", &id)?;
+        let view = self.0.update_key(caller, &organization, &id, change, etag_in(&etag)).await?;
+        Ok(proto::UpdateKeyResponse { key: Some(self.out(&organization, view)?) })
     }
 
     async fn delete(
@@ -109,10 +137,33 @@ impl KeyApi {
         caller: &Caller,
         message: proto::DeleteKeyRequest,
     ) -> Result<proto::DeleteKeyResponse, Error> {
-        let proto::DeleteKeyRequest { organization_id, key_id } = message;
+        let proto::DeleteKeyRequest { organization_id, key_id, etag } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        self.0.delete_key(caller, &organization, &KeyId::parse("key_id", &key_id)?).await?;
+        let id = KeyId::parse("key_id", &key_id)?;
+        self.0.delete_key(caller, &organization, &id, etag_in(&etag)).await?;
         Ok(proto::DeleteKeyResponse {})
+    }
+
+    async fn rotate(
+        &self,
+        caller: &Caller,
+        message: proto::RotateKeyRequest,
+    ) -> Result<proto::RotateKeyResponse, Error> {
+        let proto::RotateKeyRequest { organization_id, key_id, grace } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let grace = grace.map(|grace| span_in("grace", &grace)).transpose()?.unwrap_or(Span::ZERO);
+        if !(Span::ZERO..=MAX_GRACE).contains(&grace) {
+            let seconds = grace.as_micros() / 1_000_000;
+            return Err(Invalid::new("grace", format!("{seconds} s is not from 0 to 30 days")).into());
+        }
+        let id = KeyId::parse("key_id", &key_id)?;
+        let (view, secret) = self.0.rotate_key(caller, &organization, &id, grace).await?;
+        Ok(proto::RotateKeyResponse { key: Some(self.out(&organization, view)?), secret })
+    }
+
+    fn out(&self, organization: &OrganizationId, view: View<Key>) -> Result<proto::Key, Error> {
+        let rule = self.0.effective_rules(organization, std::slice::from_ref(&view))?.pop().flatten();
+        Ok(out(organization, view, rule.as_ref()))
     }
 }
 
@@ -135,23 +186,28 @@ fn new_in(key: proto::Key) -> Result<(OrganizationId, NewKey), Invalid> {
         create_time: _,
         update_time: _,
         limits: _,
+        rule_id,
+        effective_rule_id: _,
+        previous_secret_until: _,
+        etag: _,
     } = key;
     let team = optional("key.team_id", &team_id, TeamId::parse)?;
     let new = NewKey {
         id: optional("key.id", &id, KeyId::parse)?,
-        member: MemberId::parse("key.member_id", &member_id)?,
+        member: optional("key.member_id", &member_id, MemberId::parse)?,
         team: team.unwrap_or_else(|| TeamId::trusted(DEFAULT_TEAM)),
         name: name_in("key.name", name)?,
         disabled,
         expire_time: expire_time_in(expire_time)?,
         models: models_in("key.models", &models)?,
+        rule: optional("key.rule_id", &rule_id, RuleId::parse)?,
         policy: policy_in("key.policy", policy)?,
     };
     Ok((OrganizationId::parse("key.organization_id", &organization_id)?, new))
 }
 
-fn out(organization: &OrganizationId, view: View<Key>) -> proto::Key {
-    let View { entity, policy, limits } = view;
+fn out(organization: &OrganizationId, view: View<Key>, effective: Option<&RuleId>) -> proto::Key {
+    let View { entity, policy, limits, etag } = view;
     let Key {
         id,
         member,
@@ -162,6 +218,8 @@ fn out(organization: &OrganizationId, view: View<Key>) -> proto::Key {
         deleted: _,
         expire_time,
         models,
+        rule,
+        previous_until,
         create_time,
         update_time,
     } = entity;
@@ -179,5 +237,9 @@ fn out(organization: &OrganizationId, view: View<Key>) -> proto::Key {
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
+        rule_id: rule.map(|rule| rule.to_string()).unwrap_or_default(),
+        effective_rule_id: effective.map(ToString::to_string).unwrap_or_default(),
+        previous_secret_until: previous_until.map(timestamp_out),
+        etag,
     }
 }

@@ -5,21 +5,26 @@ use std::{collections::HashMap, sync::Arc};
 use super::{
     convert::{
         optional,
-        page::{size_in, token_in, token_out},
+        page::{query_name, size_in, token_in, token_out},
         time::{timestamp_in, timestamp_out},
         usage::{amounts_out, nanos_out},
     },
     price::price_out,
     proto::{self, ledger_service_server::LedgerService},
-    serve::serve,
+    serve::{scoped, serve},
 };
 use crate::{
     domain::{
         error::Invalid,
         event::{Booked, EntryKind, Settled, TopUp},
-        id::{KeyId, MemberId, Model, OrganizationId, TeamId},
+        id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
+        money::Nanos,
+        payment::Correction,
     },
-    service::{Caller, Difference, Entry, EntryDetail, EntryQuery, Error, Service, Totals, Transactions, Verification},
+    service::{
+        Caller, Difference, Entry, EntryDetail, EntryQuery, Error, Grouping, Service, Totals, Transactions,
+        UsageSummary, Verification,
+    },
 };
 
 pub(super) struct LedgerApi(pub(super) Arc<Service>);
@@ -27,8 +32,15 @@ pub(super) struct LedgerApi(pub(super) Arc<Service>);
 serve! {
     LedgerService, LedgerApi {
         list_transactions(ListTransactionsRequest) -> ListTransactionsResponse = list.await;
+        summarize_usage(SummarizeUsageRequest) -> SummarizeUsageResponse = summarize.await;
         verify(VerifyRequest) -> VerifyResponse = compare.await;
     }
+}
+
+scoped! {
+    ListTransactionsRequest: organization_id;
+    SummarizeUsageRequest: organization_id;
+    VerifyRequest: organization_id;
 }
 
 impl LedgerApi {
@@ -38,15 +50,55 @@ impl LedgerApi {
         message: proto::ListTransactionsRequest,
     ) -> Result<proto::ListTransactionsResponse, Error> {
         let size = u32::try_from(size_in(message.page_size)?).unwrap_or(u32::MAX);
-        let before = token_in("transactions", &message.page_token)?;
+        let filters = proto::ListTransactionsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
+        let list = query_name("transactions", &filters);
+        let before = token_in(&list, &message.page_token)?;
         let query = query_in(message)?;
         let organization = query.organization.clone();
         let Transactions { entries, next, as_of_entry, totals } = self.0.transactions(query, before, size).await?;
         Ok(proto::ListTransactionsResponse {
             transactions: entries.iter().map(|entry| self.entry_out(&organization, entry)).collect(),
-            next_page_token: token_out("transactions", next),
+            next_page_token: token_out(&list, next),
             as_of_entry,
             totals: Some(totals_out(&totals)),
+        })
+    }
+
+    async fn summarize(
+        &self,
+        _: &Caller,
+        message: proto::SummarizeUsageRequest,
+    ) -> Result<proto::SummarizeUsageResponse, Error> {
+        let proto::SummarizeUsageRequest {
+            organization_id,
+            grouping,
+            key_id,
+            member_id,
+            team_id,
+            model,
+            start_time,
+            end_time,
+            page_size,
+        } = message;
+        let by = grouping_in(grouping)?;
+        let size = u32::try_from(size_in(page_size)?).unwrap_or(u32::MAX);
+        let query = query_in(proto::ListTransactionsRequest {
+            organization_id,
+            key_id,
+            member_id,
+            team_id,
+            model,
+            start_time,
+            end_time,
+            ..proto::ListTransactionsRequest::default()
+        })?;
+        let UsageSummary { groups, others, totals, as_of_entry } = self.0.summarize_usage(query, by, size).await?;
+        let group = |(id, totals)| proto::UsageGroup { id, totals: Some(totals_out(&totals)) };
+        Ok(proto::SummarizeUsageResponse {
+            groups: groups.into_iter().map(group).collect(),
+            others: Some(totals_out(&others)),
+            totals: Some(totals_out(&totals)),
+            as_of_entry,
         })
     }
 
@@ -76,6 +128,7 @@ impl LedgerApi {
                 settled_out(settled, proto::Transaction { reservation_id, ..common })
             }
             EntryDetail::ToppedUp(top_up) => top_up_out(top_up, common),
+            EntryDetail::Corrected(correction) => correction_out(correction, common),
         }
     }
 }
@@ -119,6 +172,9 @@ fn kind_in((i, kind): (usize, i32)) -> Result<EntryKind, Invalid> {
         Ok(Kind::Charge) => Ok(EntryKind::Charge),
         Ok(Kind::Expiry) => Ok(EntryKind::Expiry),
         Ok(Kind::LateCommit) => Ok(EntryKind::LateCommit),
+        Ok(Kind::Refund) => Ok(EntryKind::Refund),
+        Ok(Kind::Adjustment) => Ok(EntryKind::Adjustment),
+        Ok(Kind::Reversal) => Ok(EntryKind::Reversal),
         Ok(Kind::Unspecified) | Err(_) => Err(Invalid::new(
             format!("kinds[{i}]"),
             format!("{kind} is no kind of transaction; leave kinds empty for all"),
@@ -134,6 +190,9 @@ fn kind_out(kind: EntryKind) -> proto::TransactionKind {
         EntryKind::Charge => Kind::Charge,
         EntryKind::Expiry => Kind::Expiry,
         EntryKind::LateCommit => Kind::LateCommit,
+        EntryKind::Refund => Kind::Refund,
+        EntryKind::Adjustment => Kind::Adjustment,
+        EntryKind::Reversal => Kind::Reversal,
     }
 }
 
@@ -169,16 +228,58 @@ fn settled_out(settled: &Settled, common: proto::Transaction) -> proto::Transact
     }
 }
 
+fn grouping_in(grouping: i32) -> Result<Grouping, Invalid> {
+    use proto::UsageGrouping as By;
+    match By::try_from(grouping) {
+        Ok(By::Member) => Ok(Grouping::Member),
+        Ok(By::Key) => Ok(Grouping::Key),
+        Ok(By::Team) => Ok(Grouping::Team),
+        Ok(By::Model) => Ok(Grouping::Model),
+        Ok(By::Day) => Ok(Grouping::Day),
+        Ok(By::Unspecified) | Err(_) => Err(Invalid::new(
+            "grouping",
+            format!("{grouping} is none of USAGE_GROUPING_MEMBER, _KEY, _TEAM, _MODEL, _DAY"),
+        )),
+    }
+}
+
+/// quotad's own request ids, of automatic orders and reversals, are nobody's business.
+pub(super) fn request_out(request: &RequestId) -> String {
+    let own = request.as_str().starts_with(char::is_control);
+    if own { String::new() } else { request.to_string() }
+}
+
 fn top_up_out(top_up: &TopUp, common: proto::Transaction) -> proto::Transaction {
-    let TopUp { entry, request, fingerprint: _, amount, balance, reason } = top_up;
+    let TopUp { entry, request, fingerprint: _, amount, balance, reason, order, member } = top_up;
     proto::Transaction {
         entry: *entry,
         kind: proto::TransactionKind::TopUp.into(),
         occurred_at: common.time,
+        member_id: member.as_ref().map(ToString::to_string).unwrap_or_default(),
+        cost_usd: nanos_out(Nanos::ZERO),
+        credits: nanos_out(Nanos::ZERO),
         wallet_usd: nanos_out(*amount),
         balance_usd: nanos_out(*balance),
-        request_id: request.to_string(),
+        request_id: request_out(request),
         reason: reason.clone(),
+        order_id: order.to_string(),
+        ..common
+    }
+}
+
+fn correction_out(correction: &Correction, common: proto::Transaction) -> proto::Transaction {
+    let Correction { entry, kind, request, fingerprint: _, amount, balance, corrects, reason } = correction;
+    proto::Transaction {
+        entry: *entry,
+        kind: kind_out(*kind).into(),
+        occurred_at: common.time,
+        cost_usd: nanos_out(Nanos::ZERO),
+        credits: nanos_out(Nanos::ZERO),
+        wallet_usd: nanos_out(*amount),
+        balance_usd: nanos_out(*balance),
+        request_id: request_out(request),
+        reason: reason.clone(),
+        corrects_entry: *corrects,
         ..common
     }
 }

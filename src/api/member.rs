@@ -4,28 +4,32 @@ use std::sync::Arc;
 
 use super::{
     convert::{
-        limits::limit_states,
+        etag_in,
+        limits::{limit_states, period_out, unit_out},
         mask::Mask,
         name_in, optional,
-        page::{size_in, token_in, token_out},
-        policy::{policy_in, policy_out},
+        page::{query_name, size_in, token_in, token_out},
+        policy::{is_set, policy_in, policy_out},
         repeatable, required,
         time::timestamp_out,
+        usage::nanos_out,
     },
     proto::{self, member_service_server::MemberService},
-    serve::serve,
+    serve::{scoped, serve},
 };
 use crate::{
     domain::{
+        access::Role,
+        contact::check_email,
         entity::Member,
         error::Invalid,
-        id::{MemberId, OrganizationId, TeamId, check_text},
+        id::{MemberId, OrganizationId, TeamId},
+        policy::{Budget, Limit},
     },
     service::{Caller, Error, MemberChange, NewMember, Repeatable, Service, View},
 };
 
-/// Longest e-mail address (RFC 5321), in bytes.
-const MAX_EMAIL: usize = 320;
+mod invitation;
 
 pub(super) struct MemberApi(pub(super) Arc<Service>);
 
@@ -36,10 +40,53 @@ serve! {
         list_members(ListMembersRequest) -> ListMembersResponse = list;
         update_member(UpdateMemberRequest) -> UpdateMemberResponse = update.await;
         delete_member(DeleteMemberRequest) -> DeleteMemberResponse = delete.await;
+        get_member_budget(GetMemberBudgetRequest) -> GetMemberBudgetResponse = budget;
+        create_invitation(CreateInvitationRequest) -> CreateInvitationResponse = invite.await;
+        get_invitation(GetInvitationRequest) -> GetInvitationResponse = invitation;
+        list_invitations(ListInvitationsRequest) -> ListInvitationsResponse = invitations;
+        update_invitation(UpdateInvitationRequest) -> UpdateInvitationResponse = change_invitation.await;
+        resend_invitation(ResendInvitationRequest) -> ResendInvitationResponse = resend.await;
+        revoke_invitation(RevokeInvitationRequest) -> RevokeInvitationResponse = revoke.await;
+        accept_invitation(AcceptInvitationRequest) -> AcceptInvitationResponse = accept.await;
     }
 }
 
+fn sets_limits(request: &proto::CreateMemberRequest) -> bool {
+    request.member.as_ref().is_some_and(|member| is_set(member.policy.as_ref()))
+}
+
+scoped! {
+    CreateMemberRequest: member.organization_id, sets_limits sets_limits;
+    GetMemberRequest: organization_id;
+    ListMembersRequest: organization_id;
+    UpdateMemberRequest: member.organization_id, fields update_mask;
+    DeleteMemberRequest: organization_id;
+    GetMemberBudgetRequest: organization_id, of Member(member_id);
+}
+
 impl MemberApi {
+    fn budget(
+        &self,
+        caller: &Caller,
+        message: proto::GetMemberBudgetRequest,
+    ) -> Result<proto::GetMemberBudgetResponse, Error> {
+        let proto::GetMemberBudgetRequest { organization_id, member_id } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let member = optional("member_id", &member_id, MemberId::parse)?.or_else(|| caller.member.clone());
+        let nobody = || Invalid::new("member_id", "is missing; the operator is no member itself");
+        let view = self.0.member(&organization, &member.ok_or_else(nobody)?)?;
+        let budgets = view.policy.iter().filter_map(|limit| {
+            let Limit::Budget(Budget { max: Some(max), period, .. }) = limit else { return None };
+            Some(proto::MemberBudget {
+                r#type: period_out(period).kind,
+                unit: unit_out(limit.unit()).into(),
+                limit: nanos_out(*max),
+            })
+        });
+        let budgets = budgets.collect();
+        Ok(proto::GetMemberBudgetResponse { member_id: view.entity.id.to_string(), budgets })
+    }
+
     async fn create(
         &self,
         caller: &Caller,
@@ -57,6 +104,8 @@ impl MemberApi {
             create_time: _,
             update_time: _,
             limits: _,
+            role,
+            etag: _,
         } = required("member", member)?;
         let organization = OrganizationId::parse("member.organization_id", &organization_id)?;
         let teams = team_ids.iter().enumerate().map(|(i, team)| TeamId::parse(&format!("team_ids[{i}]"), team));
@@ -64,6 +113,7 @@ impl MemberApi {
             id: optional("member.id", &id, MemberId::parse)?,
             name: name_in("member.name", name)?,
             email: email_in(email)?,
+            role: role_in("member.role", role)?.unwrap_or_default(),
             disabled,
             policy: policy_in("member.policy", policy)?,
             teams: teams.collect::<Result<_, _>>()?,
@@ -81,12 +131,18 @@ impl MemberApi {
     }
 
     fn list(&self, _: &Caller, message: proto::ListMembersRequest) -> Result<proto::ListMembersResponse, Error> {
-        let proto::ListMembersRequest { organization_id, page_size, page_token } = message;
+        let filters = proto::ListMembersRequest { page_size: 0, page_token: String::new(), ..message.clone() };
+        let list = query_name("members", &filters);
+        let proto::ListMembersRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let from = token_in("members", &page_token)?.unwrap_or(0);
-        let listed = self.0.list_members(&organization, from, size_in(page_size)?)?;
+        let from = token_in(&list, &page_token)?.unwrap_or(0);
+        let listed = self.0.list_members(&organization, &search, from, size_in(page_size)?)?;
         let members = listed.views.into_iter().map(|view| out(&organization, view)).collect();
-        Ok(proto::ListMembersResponse { members, next_page_token: token_out("members", listed.next) })
+        Ok(proto::ListMembersResponse {
+            members,
+            next_page_token: token_out(&list, listed.next),
+            total_size: listed.total,
+        })
     }
 
     async fn update(
@@ -95,7 +151,7 @@ impl MemberApi {
         message: proto::UpdateMemberRequest,
     ) -> Result<proto::UpdateMemberResponse, Error> {
         let proto::UpdateMemberRequest { member, update_mask } = message;
-        let mask = Mask::of(update_mask, &["name", "email", "disabled", "policy"])?;
+        let mask = Mask::of(update_mask, &["name", "email", "role", "disabled", "policy"])?;
         let proto::Member {
             organization_id,
             id,
@@ -106,15 +162,19 @@ impl MemberApi {
             create_time: _,
             update_time: _,
             limits: _,
+            role,
+            etag,
         } = required("member", member)?;
         let organization = OrganizationId::parse("member.organization_id", &organization_id)?;
         let change = MemberChange {
             name: mask.pick("name", || name_in("member.name", name))?,
             email: mask.pick("email", || email_in(email))?,
+            role: mask.pick("role", || required_role("member.role", role))?,
             disabled: mask.pick("disabled", || Ok(disabled))?,
             policy: mask.pick("policy", || policy_in("member.policy", policy))?,
         };
-        let view = self.0.update_member(caller, &organization, &MemberId::parse("member.id", &id)?, change).await?;
+        let id = MemberId::parse("member.id", &id)?;
+        let view = self.0.update_member(caller, &organization, &id, change, etag_in(&etag)).await?;
         Ok(proto::UpdateMemberResponse { member: Some(out(&organization, view)) })
     }
 
@@ -123,21 +183,53 @@ impl MemberApi {
         caller: &Caller,
         message: proto::DeleteMemberRequest,
     ) -> Result<proto::DeleteMemberResponse, Error> {
-        let proto::DeleteMemberRequest { organization_id, member_id } = message;
+        let proto::DeleteMemberRequest { organization_id, member_id, etag } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        self.0.delete_member(caller, &organization, &MemberId::parse("member_id", &member_id)?).await?;
+        let id = MemberId::parse("member_id", &member_id)?;
+        self.0.delete_member(caller, &organization, &id, etag_in(&etag)).await?;
         Ok(proto::DeleteMemberResponse {})
     }
 }
 
+/// May be left out.
 fn email_in(email: String) -> Result<String, Invalid> {
-    check_text("member.email", &email, MAX_EMAIL)?;
+    if !email.is_empty() {
+        check_email("member.email", &email)?;
+    }
     Ok(email)
 }
 
-fn out(organization: &OrganizationId, view: View<Member>) -> proto::Member {
-    let View { entity, policy, limits } = view;
-    let Member { id, name, email, disabled, deleted: _, create_time, update_time } = entity;
+/// `None` where it is unspecified.
+pub(super) fn role_in(field: &str, role: i32) -> Result<Option<Role>, Invalid> {
+    match proto::Role::try_from(role) {
+        Ok(proto::Role::Unspecified) => Ok(None),
+        Ok(proto::Role::Owner) => Ok(Some(Role::Owner)),
+        Ok(proto::Role::Admin) => Ok(Some(Role::Admin)),
+        Ok(proto::Role::FinanceAdmin) => Ok(Some(Role::FinanceAdmin)),
+        Ok(proto::Role::Developer) => Ok(Some(Role::Developer)),
+        Ok(proto::Role::Basic) => Ok(Some(Role::Basic)),
+        Err(_) => Err(Invalid::new(field, format!("{role} is none of ROLE_OWNER to ROLE_BASIC"))),
+    }
+}
+
+fn required_role(field: &str, role: i32) -> Result<Role, Invalid> {
+    let missing = || Invalid::new(field, "is unspecified; give one of ROLE_OWNER to ROLE_BASIC");
+    role_in(field, role)?.ok_or_else(missing)
+}
+
+pub(super) fn role_out(role: Role) -> proto::Role {
+    match role {
+        Role::Owner => proto::Role::Owner,
+        Role::Admin => proto::Role::Admin,
+        Role::FinanceAdmin => proto::Role::FinanceAdmin,
+        Role::Developer => proto::Role::Developer,
+        Role::Basic => proto::Role::Basic,
+    }
+}
+
+pub(super) fn out(organization: &OrganizationId, view: View<Member>) -> proto::Member {
+    let View { entity, policy, limits, etag } = view;
+    let Member { id, name, email, role, disabled, deleted: _, create_time, update_time } = entity;
     proto::Member {
         organization_id: organization.to_string(),
         id: id.to_string(),
@@ -148,5 +240,7 @@ fn out(organization: &OrganizationId, view: View<Member>) -> proto::Member {
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
+        role: role_out(role).into(),
+        etag,
     }
 }

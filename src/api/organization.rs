@@ -4,26 +4,27 @@ use std::sync::Arc;
 
 use super::{
     convert::{
+        etag_in,
         limits::limit_states,
         mask::Mask,
         name_in, optional,
-        page::{page_of, size_in, token_in},
+        page::{page_of, query_name, size_in, token_in},
         policy::{policy_in, policy_out},
         repeatable, required,
-        time::timestamp_out,
+        time::{timestamp_in, timestamp_out},
         usage::nanos_out,
     },
     proto::{self, organization_service_server::OrganizationService},
-    serve::serve,
+    serve::{scoped, serve, unscoped},
 };
 use crate::{
     domain::{
-        entity::{ExpiryPolicy, Organization, WalletMode},
+        entity::{AccountKind, ExpiryPolicy, Organization, WalletMode},
         error::Invalid,
-        id::OrganizationId,
+        id::{OrganizationId, RuleId},
         money::Factor,
     },
-    service::{Caller, Error, NewOrganization, OrganizationChange, Repeatable, Service, View},
+    service::{Caller, Change, ChangeQuery, Error, NewOrganization, OrganizationChange, Repeatable, Service, View},
 };
 
 pub(super) struct OrganizationApi(pub(super) Arc<Service>);
@@ -34,9 +35,21 @@ serve! {
         get_organization(GetOrganizationRequest) -> GetOrganizationResponse = get;
         list_organizations(ListOrganizationsRequest) -> ListOrganizationsResponse = list;
         update_organization(UpdateOrganizationRequest) -> UpdateOrganizationResponse = update.await;
+        convert_to_team_account(ConvertToTeamAccountRequest) -> ConvertToTeamAccountResponse = convert.await;
+        list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse = audit.await;
         delete_organization(DeleteOrganizationRequest) -> DeleteOrganizationResponse = delete.await;
     }
 }
+
+scoped! {
+    GetOrganizationRequest: organization_id;
+    UpdateOrganizationRequest: organization.id, fields update_mask;
+    ConvertToTeamAccountRequest: organization_id;
+    ListAuditEventsRequest: organization_id;
+    DeleteOrganizationRequest: organization_id;
+}
+
+unscoped! { CreateOrganizationRequest, ListOrganizationsRequest }
 
 impl OrganizationApi {
     async fn create(
@@ -76,8 +89,10 @@ impl OrganizationApi {
         message: proto::UpdateOrganizationRequest,
     ) -> Result<proto::UpdateOrganizationResponse, Error> {
         let proto::UpdateOrganizationRequest { organization, update_mask } = message;
-        let (id, change) = change_in(required("organization", organization)?, update_mask)?;
-        let view = self.0.update_organization(caller, &id, change).await?;
+        let organization = required("organization", organization)?;
+        let etag = organization.etag.clone();
+        let (id, change) = change_in(organization, update_mask)?;
+        let view = self.0.update_organization(caller, &id, change, etag_in(&etag)).await?;
         Ok(proto::UpdateOrganizationResponse { organization: Some(out(view)) })
     }
 
@@ -86,9 +101,69 @@ impl OrganizationApi {
         caller: &Caller,
         message: proto::DeleteOrganizationRequest,
     ) -> Result<proto::DeleteOrganizationResponse, Error> {
-        let proto::DeleteOrganizationRequest { organization_id } = message;
-        self.0.delete_organization(caller, &OrganizationId::parse("organization_id", &organization_id)?).await?;
+        let proto::DeleteOrganizationRequest { organization_id, etag } = message;
+        let id = OrganizationId::parse("organization_id", &organization_id)?;
+        self.0.delete_organization(caller, &id, etag_in(&etag)).await?;
         Ok(proto::DeleteOrganizationResponse {})
+    }
+
+    async fn convert(
+        &self,
+        caller: &Caller,
+        message: proto::ConvertToTeamAccountRequest,
+    ) -> Result<proto::ConvertToTeamAccountResponse, Error> {
+        let proto::ConvertToTeamAccountRequest { organization_id } = message;
+        let id = OrganizationId::parse("organization_id", &organization_id)?;
+        let view = self.0.convert_to_team_account(caller, &id).await?;
+        Ok(proto::ConvertToTeamAccountResponse { organization: Some(out(view)) })
+    }
+
+    async fn audit(
+        &self,
+        _: &Caller,
+        message: proto::ListAuditEventsRequest,
+    ) -> Result<proto::ListAuditEventsResponse, Error> {
+        let filters = proto::ListAuditEventsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
+        let list = query_name("audit", &filters);
+        let proto::ListAuditEventsRequest {
+            organization_id,
+            kind,
+            id,
+            actor,
+            start_time,
+            end_time,
+            page_size,
+            page_token,
+        } = message;
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let query = ChangeQuery {
+            organization: organization.clone(),
+            kind: given(kind),
+            id: given(id),
+            actor: given(actor),
+            start: start_time.map(|at| timestamp_in("start_time", &at)).transpose()?,
+            end: end_time.map(|at| timestamp_in("end_time", &at)).transpose()?,
+        };
+        let size = size_in(page_size)?;
+        let changes = self.0.list_changes(&query, token_in(&list, &page_token)?, size + 1).await?;
+        let (changes, next_page_token) = page_of(&list, size, changes, |change| &change.position);
+        let events = changes.into_iter().map(|change| change_out(&organization, change)).collect();
+        Ok(proto::ListAuditEventsResponse { events, next_page_token })
+    }
+}
+
+fn change_out(organization: &OrganizationId, change: Change) -> proto::AuditEvent {
+    let Change { position: _, sequence, time, actor, kind, id, before, after } = change;
+    proto::AuditEvent {
+        organization_id: organization.to_string(),
+        sequence,
+        time: Some(timestamp_out(time)),
+        actor,
+        kind,
+        id,
+        before: before.unwrap_or_default(),
+        after,
     }
 }
 
@@ -108,8 +183,15 @@ fn new_in(organization: proto::Organization) -> Result<NewOrganization, Invalid>
         create_time: _,
         update_time: _,
         limits: _,
+        kind,
+        default_rule_id,
+        etag: _,
     } = organization;
+    if !default_rule_id.is_empty() {
+        return Err(Invalid::new("default_rule_id", "can't be set at creation; the organization has no rules yet"));
+    }
     Ok(NewOrganization {
+        kind: kind_in(kind)?,
         id: optional("id", &id, OrganizationId::parse)?,
         name: name_in("name", name)?,
         credit_factor: match credit_factor.as_str() {
@@ -127,7 +209,8 @@ fn change_in(
     organization: proto::Organization,
     mask: Option<prost_types::FieldMask>,
 ) -> Result<(OrganizationId, OrganizationChange), Invalid> {
-    const FIELDS: [&str; 6] = ["name", "credit_factor", "wallet_mode", "expiry_policy", "disabled", "policy"];
+    const FIELDS: [&str; 7] =
+        ["name", "credit_factor", "wallet_mode", "expiry_policy", "default_rule_id", "disabled", "policy"];
     let mask = Mask::of(mask, &FIELDS)?;
     let proto::Organization {
         id,
@@ -140,6 +223,9 @@ fn change_in(
         create_time: _,
         update_time: _,
         limits: _,
+        kind: _,
+        default_rule_id,
+        etag: _,
     } = organization;
     let id = OrganizationId::parse("organization.id", &id)?;
     let change = OrganizationChange {
@@ -147,10 +233,20 @@ fn change_in(
         credit_factor: mask.pick("credit_factor", || Factor::parse("organization.credit_factor", &credit_factor))?,
         wallet_mode: mask.pick("wallet_mode", || wallet_mode_in(wallet_mode).map_err(in_organization))?,
         expiry_policy: mask.pick("expiry_policy", || expiry_policy_in(expiry_policy).map_err(in_organization))?,
+        default_rule: mask
+            .pick("default_rule_id", || optional("organization.default_rule_id", &default_rule_id, RuleId::parse))?,
         disabled: mask.pick("disabled", || Ok(disabled))?,
         policy: mask.pick("policy", || policy_in("organization.policy", policy))?,
     };
     Ok((id, change))
+}
+
+fn kind_in(kind: i32) -> Result<AccountKind, Invalid> {
+    match proto::AccountKind::try_from(kind) {
+        Ok(proto::AccountKind::Unspecified | proto::AccountKind::Team) => Ok(AccountKind::Team),
+        Ok(proto::AccountKind::Personal) => Ok(AccountKind::Personal),
+        Err(_) => Err(Invalid::new("kind", format!("{kind} is neither ACCOUNT_KIND_TEAM nor ACCOUNT_KIND_PERSONAL"))),
+    }
 }
 
 fn wallet_mode_in(mode: i32) -> Result<WalletMode, Invalid> {
@@ -182,10 +278,12 @@ fn expiry_policy_in(policy: i32) -> Result<ExpiryPolicy, Invalid> {
 }
 
 fn out(view: View<Organization>) -> proto::Organization {
-    let View { entity, policy, limits } = view;
+    let View { entity, policy, limits, etag } = view;
     let Organization {
         id,
         name,
+        kind,
+        default_rule,
         credit_factor,
         wallet_mode,
         expiry_policy,
@@ -209,5 +307,12 @@ fn out(view: View<Organization>) -> proto::Organization {
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
+        kind: match kind {
+            AccountKind::Team => proto::AccountKind::Team,
+            AccountKind::Personal => proto::AccountKind::Personal,
+        }
+        .into(),
+        default_rule_id: default_rule.map(|rule| rule.to_string()).unwrap_or_default(),
+        etag,
     }
 }

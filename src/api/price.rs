@@ -11,7 +11,7 @@ use super::{
         usage::nanos_out,
     },
     proto::{self, price_service_server::PriceService},
-    serve::serve,
+    serve::{serve, unscoped},
 };
 use crate::{
     domain::{entity::PriceEntry, error::Invalid, id::Model, money::Nanos, price::Price},
@@ -32,6 +32,8 @@ serve! {
         delete_price(DeletePriceRequest) -> DeletePriceResponse = delete.await;
     }
 }
+
+unscoped! { CreatePriceRequest, GetPriceRequest, ListPricesRequest, UpdatePriceRequest, DeletePriceRequest }
 
 impl PriceApi {
     async fn create(

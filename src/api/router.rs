@@ -6,19 +6,25 @@ use tonic::service::Routes;
 use tonic_reflection::server::Error as ReflectionError;
 
 use super::{
+    alert::AlertApi,
+    allocation::AllocationApi,
+    credit_request::CreditRequestApi,
     key::KeyApi,
     ledger::LedgerApi,
     member::MemberApi,
     organization::OrganizationApi,
     price::PriceApi,
     proto::{
-        self, key_service_server::KeyServiceServer, ledger_service_server::LedgerServiceServer,
-        member_service_server::MemberServiceServer, organization_service_server::OrganizationServiceServer,
-        price_service_server::PriceServiceServer, quota_service_server::QuotaServiceServer,
+        self, alert_service_server::AlertServiceServer, allocation_service_server::AllocationServiceServer,
+        credit_request_service_server::CreditRequestServiceServer, key_service_server::KeyServiceServer,
+        ledger_service_server::LedgerServiceServer, member_service_server::MemberServiceServer,
+        organization_service_server::OrganizationServiceServer, price_service_server::PriceServiceServer,
+        quota_service_server::QuotaServiceServer, rule_service_server::RuleServiceServer,
         team_service_server::TeamServiceServer, token_service_server::TokenServiceServer,
         wallet_service_server::WalletServiceServer,
     },
     quota::QuotaApi,
+    rule::RuleApi,
     stop::Stop,
     team::TeamApi,
     token::TokenApi,
@@ -46,6 +52,10 @@ pub fn routes(service: &Arc<Service>, max_message_size: usize, stop: Stop) -> Re
         .add_service(sized!(TeamServiceServer, TeamApi(shared()), max))
         .add_service(sized!(MemberServiceServer, MemberApi(shared()), max))
         .add_service(sized!(KeyServiceServer, KeyApi(shared()), max))
+        .add_service(sized!(RuleServiceServer, RuleApi(shared()), max))
+        .add_service(sized!(AllocationServiceServer, AllocationApi(shared()), max))
+        .add_service(sized!(CreditRequestServiceServer, CreditRequestApi(shared()), max))
+        .add_service(sized!(AlertServiceServer, AlertApi(shared()), max))
         .add_service(sized!(PriceServiceServer, PriceApi(shared()), max))
         .add_service(sized!(WalletServiceServer, WalletApi(shared()), max))
         .add_service(sized!(LedgerServiceServer, LedgerApi(shared()), max))

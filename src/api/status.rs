@@ -53,6 +53,18 @@ fn of_conflict(conflict: Conflict) -> Status {
         Conflict::ReservationReleased => with_reason(Code::FailedPrecondition, "RESERVATION_RELEASED", message),
         Conflict::ReservationExpired => with_reason(Code::FailedPrecondition, "RESERVATION_EXPIRED", message),
         Conflict::ReservationTooOld => with_reason(Code::FailedPrecondition, "RESERVATION_TOO_OLD", message),
+        Conflict::TeamAccountRequired { .. } => with_reason(Code::FailedPrecondition, "TEAM_ACCOUNT_REQUIRED", message),
+        Conflict::LastOwner(id) => of_entity(Code::FailedPrecondition, "LAST_OWNER", message, "member", id.to_string()),
+        Conflict::EmailTaken { member, .. } => {
+            of_entity(Code::AlreadyExists, "EMAIL_TAKEN", message, "member", member.to_string())
+        }
+        Conflict::TooMany { what, max } => detailed(
+            Code::FailedPrecondition,
+            "TOO_MANY",
+            message,
+            [("what", what.to_owned()), ("max", max.to_string())],
+        ),
+        Conflict::StaleEtag { .. } => with_reason(Code::Aborted, "ETAG_STALE", message),
         Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
     }
 }

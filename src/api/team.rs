@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use super::{
     convert::{
+        etag_in,
         limits::limit_states,
         mask::Mask,
         name_in, optional,
-        page::{size_in, token_in, token_out},
-        policy::{policy_in, policy_out},
+        page::{query_name, size_in, token_in, token_out},
+        policy::{is_set, policy_in, policy_out},
         repeatable, required,
         time::timestamp_out,
     },
     proto::{self, team_service_server::TeamService},
-    serve::serve,
+    serve::{scoped, serve},
 };
 use crate::{
     domain::{
         entity::{Membership, Team},
         id::{MemberId, OrganizationId, TeamId},
     },
-    service::{Caller, Error, MembershipFilter, NewTeam, Repeatable, Service, TeamChange, View},
+    service::{Caller, Error, MembershipChange, MembershipFilter, NewTeam, Repeatable, Service, TeamChange, View},
 };
 
 pub(super) struct TeamApi(pub(super) Arc<Service>);
@@ -40,6 +41,24 @@ serve! {
     }
 }
 
+fn sets_limits(request: &proto::CreateTeamRequest) -> bool {
+    let sets = |team: &proto::Team| is_set(team.policy.as_ref()) || is_set(team.member_policy.as_ref());
+    request.team.as_ref().is_some_and(sets)
+}
+
+scoped! {
+    CreateTeamRequest: team.organization_id, sets_limits sets_limits;
+    GetTeamRequest: organization_id;
+    ListTeamsRequest: organization_id;
+    UpdateTeamRequest: team.organization_id, fields update_mask;
+    DeleteTeamRequest: organization_id;
+    CreateMembershipRequest: membership.organization_id;
+    GetMembershipRequest: organization_id;
+    ListMembershipsRequest: organization_id;
+    UpdateMembershipRequest: membership.organization_id, fields update_mask;
+    DeleteMembershipRequest: organization_id;
+}
+
 impl TeamApi {
     async fn create(
         &self,
@@ -47,14 +66,25 @@ impl TeamApi {
         message: proto::CreateTeamRequest,
     ) -> Result<proto::CreateTeamResponse, Error> {
         let (request, fingerprint) = repeatable(&message, &message.request_id)?;
-        let proto::Team { organization_id, id, name, disabled, policy, create_time: _, update_time: _, limits: _ } =
-            required("team", message.team)?;
+        let proto::Team {
+            organization_id,
+            id,
+            name,
+            disabled,
+            policy,
+            create_time: _,
+            update_time: _,
+            limits: _,
+            member_policy,
+            etag: _,
+        } = required("team", message.team)?;
         let organization = OrganizationId::parse("team.organization_id", &organization_id)?;
         let new = NewTeam {
             id: optional("team.id", &id, TeamId::parse)?,
             name: name_in("team.name", name)?,
             disabled,
             policy: policy_in("team.policy", policy)?,
+            member_policy: policy_in("team.member_policy", member_policy)?,
         };
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let view = self.0.create_team(caller, &organization, new, repeatable).await?;
@@ -69,12 +99,16 @@ impl TeamApi {
     }
 
     fn list(&self, _: &Caller, message: proto::ListTeamsRequest) -> Result<proto::ListTeamsResponse, Error> {
-        let proto::ListTeamsRequest { organization_id, page_size, page_token } = message;
+        let list = query_name(
+            "teams",
+            &proto::ListTeamsRequest { page_size: 0, page_token: String::new(), ..message.clone() },
+        );
+        let proto::ListTeamsRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let from = token_in("teams", &page_token)?.unwrap_or(0);
-        let listed = self.0.list_teams(&organization, from, size_in(page_size)?)?;
+        let from = token_in(&list, &page_token)?.unwrap_or(0);
+        let listed = self.0.list_teams(&organization, &search, from, size_in(page_size)?)?;
         let teams = listed.views.into_iter().map(|view| out(&organization, view)).collect();
-        Ok(proto::ListTeamsResponse { teams, next_page_token: token_out("teams", listed.next) })
+        Ok(proto::ListTeamsResponse { teams, next_page_token: token_out(&list, listed.next), total_size: listed.total })
     }
 
     async fn update(
@@ -83,16 +117,28 @@ impl TeamApi {
         message: proto::UpdateTeamRequest,
     ) -> Result<proto::UpdateTeamResponse, Error> {
         let proto::UpdateTeamRequest { team, update_mask } = message;
-        let mask = Mask::of(update_mask, &["name", "disabled", "policy"])?;
-        let proto::Team { organization_id, id, name, disabled, policy, create_time: _, update_time: _, limits: _ } =
-            required("team", team)?;
+        let mask = Mask::of(update_mask, &["name", "disabled", "policy", "member_policy"])?;
+        let proto::Team {
+            organization_id,
+            id,
+            name,
+            disabled,
+            policy,
+            create_time: _,
+            update_time: _,
+            limits: _,
+            member_policy,
+            etag,
+        } = required("team", team)?;
         let organization = OrganizationId::parse("team.organization_id", &organization_id)?;
         let change = TeamChange {
             name: mask.pick("name", || name_in("team.name", name))?,
             disabled: mask.pick("disabled", || Ok(disabled))?,
             policy: mask.pick("policy", || policy_in("team.policy", policy))?,
+            member_policy: mask.pick("member_policy", || policy_in("team.member_policy", member_policy))?,
         };
-        let view = self.0.update_team(caller, &organization, &TeamId::parse("team.id", &id)?, change).await?;
+        let id = TeamId::parse("team.id", &id)?;
+        let view = self.0.update_team(caller, &organization, &id, change, etag_in(&etag)).await?;
         Ok(proto::UpdateTeamResponse { team: Some(out(&organization, view)) })
     }
 
@@ -101,9 +147,9 @@ impl TeamApi {
         caller: &Caller,
         message: proto::DeleteTeamRequest,
     ) -> Result<proto::DeleteTeamResponse, Error> {
-        let proto::DeleteTeamRequest { organization_id, team_id } = message;
+        let proto::DeleteTeamRequest { organization_id, team_id, etag } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        self.0.delete_team(caller, &organization, &TeamId::parse("team_id", &team_id)?).await?;
+        self.0.delete_team(caller, &organization, &TeamId::parse("team_id", &team_id)?, etag_in(&etag)).await?;
         Ok(proto::DeleteTeamResponse {})
     }
 
@@ -121,6 +167,8 @@ impl TeamApi {
             create_time: _,
             update_time: _,
             limits: _,
+            overrides: _,
+            etag: _,
         } = required("membership", message.membership)?;
         let organization = OrganizationId::parse("membership.organization_id", &organization_id)?;
         let team = TeamId::parse("membership.team_id", &team_id)?;
@@ -148,16 +196,18 @@ impl TeamApi {
         _: &Caller,
         message: proto::ListMembershipsRequest,
     ) -> Result<proto::ListMembershipsResponse, Error> {
+        let filters = proto::ListMembershipsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
+        let list = query_name("memberships", &filters);
         let proto::ListMembershipsRequest { organization_id, team_id, member_id, page_size, page_token } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let filter = MembershipFilter {
             team: optional("team_id", &team_id, TeamId::parse)?,
             member: optional("member_id", &member_id, MemberId::parse)?,
         };
-        let from = token_in("memberships", &page_token)?.unwrap_or(0);
+        let from = token_in(&list, &page_token)?.unwrap_or(0);
         let listed = self.0.list_memberships(&organization, &filter, from, size_in(page_size)?)?;
         let memberships = listed.views.into_iter().map(|view| membership_out(&organization, view)).collect();
-        Ok(proto::ListMembershipsResponse { memberships, next_page_token: token_out("memberships", listed.next) })
+        Ok(proto::ListMembershipsResponse { memberships, next_page_token: token_out(&list, listed.next) })
     }
 
     async fn change_membership(
@@ -166,7 +216,7 @@ impl TeamApi {
         message: proto::UpdateMembershipRequest,
     ) -> Result<proto::UpdateMembershipResponse, Error> {
         let proto::UpdateMembershipRequest { membership, update_mask } = message;
-        let mask = Mask::of(update_mask, &["policy"])?;
+        let mask = Mask::of(update_mask, &["policy", "overrides"])?;
         let proto::Membership {
             organization_id,
             team_id,
@@ -175,12 +225,17 @@ impl TeamApi {
             create_time: _,
             update_time: _,
             limits: _,
+            overrides,
+            etag,
         } = required("membership", membership)?;
         let organization = OrganizationId::parse("membership.organization_id", &organization_id)?;
         let team = TeamId::parse("membership.team_id", &team_id)?;
         let member = MemberId::parse("membership.member_id", &member_id)?;
-        let policy = mask.pick("policy", || policy_in("membership.policy", policy))?;
-        let view = self.0.update_membership(caller, &organization, (&team, &member), policy).await?;
+        let change = MembershipChange {
+            policy: mask.pick("policy", || policy_in("membership.policy", policy))?,
+            overrides: mask.pick("overrides", || Ok(overrides))?,
+        };
+        let view = self.0.update_membership(caller, &organization, (&team, &member), change, etag_in(&etag)).await?;
         Ok(proto::UpdateMembershipResponse { membership: Some(membership_out(&organization, view)) })
     }
 
@@ -198,8 +253,8 @@ impl TeamApi {
 }
 
 fn out(organization: &OrganizationId, view: View<Team>) -> proto::Team {
-    let View { entity, policy, limits } = view;
-    let Team { id, name, disabled, deleted: _, create_time, update_time } = entity;
+    let View { entity, policy, limits, etag } = view;
+    let Team { id, name, member_policy, disabled, deleted: _, create_time, update_time } = entity;
     proto::Team {
         organization_id: organization.to_string(),
         id: id.to_string(),
@@ -209,12 +264,14 @@ fn out(organization: &OrganizationId, view: View<Team>) -> proto::Team {
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
+        member_policy: Some(policy_out(&member_policy.limits)),
+        etag,
     }
 }
 
 fn membership_out(organization: &OrganizationId, view: View<Membership>) -> proto::Membership {
-    let View { entity, policy, limits } = view;
-    let Membership { team, member, deleted: _, create_time, update_time } = entity;
+    let View { entity, policy, limits, etag } = view;
+    let Membership { team, member, overrides, deleted: _, create_time, update_time } = entity;
     proto::Membership {
         organization_id: organization.to_string(),
         team_id: team.to_string(),
@@ -223,5 +280,7 @@ fn membership_out(organization: &OrganizationId, view: View<Membership>) -> prot
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
+        overrides,
+        etag,
     }
 }

@@ -1,4 +1,4 @@
-//! Service tokens, in and out.
+//! Tokens of services and members, in and out.
 
 use std::sync::Arc;
 
@@ -9,12 +9,16 @@ use super::{
         required,
         time::{timestamp_in, timestamp_out},
     },
+    member::role_out,
     proto::{self, token_service_server::TokenService},
-    serve::serve,
+    serve::{scoped, serve, unscoped},
 };
 use crate::{
-    domain::{entity::ServiceToken, id::TokenId},
-    service::{Caller, Error, NewToken, Service},
+    domain::{
+        access::{AccessToken, Bearer},
+        id::{MemberId, OrganizationId, TokenId},
+    },
+    service::{Caller, Error, Identity, NewMemberToken, NewToken, Service, WhoAmI},
 };
 
 pub(super) struct TokenApi(pub(super) Arc<Service>);
@@ -24,8 +28,20 @@ serve! {
         create_service_token(CreateServiceTokenRequest) -> CreateServiceTokenResponse = create.await;
         list_service_tokens(ListServiceTokensRequest) -> ListServiceTokensResponse = list;
         delete_service_token(DeleteServiceTokenRequest) -> DeleteServiceTokenResponse = delete.await;
+        create_member_token(CreateMemberTokenRequest) -> CreateMemberTokenResponse = create_for_member.await;
+        list_member_tokens(ListMemberTokensRequest) -> ListMemberTokensResponse = list_of_member;
+        delete_member_token(DeleteMemberTokenRequest) -> DeleteMemberTokenResponse = delete_of_member.await;
+        who_am_i(WhoAmIRequest) -> WhoAmIResponse = who;
     }
 }
+
+scoped! {
+    CreateMemberTokenRequest: token.organization_id, of Member(token.member_id);
+    ListMemberTokensRequest: organization_id, of Member(member_id);
+    DeleteMemberTokenRequest: organization_id;
+}
+
+unscoped! { CreateServiceTokenRequest, ListServiceTokensRequest, DeleteServiceTokenRequest, WhoAmIRequest }
 
 impl TokenApi {
     async fn create(
@@ -38,7 +54,7 @@ impl TokenApi {
         let id = optional("token.id", &id, TokenId::parse)?;
         let expire_time = expire_time.map(|at| timestamp_in("token.expire_time", &at)).transpose()?;
         let NewToken { token, secret } =
-            self.0.create_token(caller, id, name_in("token.name", name)?, expire_time).await?;
+            self.0.create_service_token(caller, id, name_in("token.name", name)?, expire_time).await?;
         Ok(proto::CreateServiceTokenResponse { token: Some(out(token)), secret })
     }
 
@@ -50,7 +66,7 @@ impl TokenApi {
         let proto::ListServiceTokensRequest { page_size, page_token } = message;
         let size = size_in(page_size)?;
         let after = token_in::<String>("tokens", &page_token)?.map(TokenId::trusted);
-        let tokens = self.0.list_tokens(after.as_ref(), size + 1);
+        let tokens = self.0.list_service_tokens(after.as_ref(), size + 1);
         let (tokens, next_page_token) = page_of("tokens", size, tokens, |token| &token.id);
         Ok(proto::ListServiceTokensResponse { tokens: tokens.into_iter().map(out).collect(), next_page_token })
     }
@@ -61,13 +77,97 @@ impl TokenApi {
         message: proto::DeleteServiceTokenRequest,
     ) -> Result<proto::DeleteServiceTokenResponse, Error> {
         let proto::DeleteServiceTokenRequest { token_id } = message;
-        self.0.delete_token(caller, &TokenId::parse("token_id", &token_id)?).await?;
+        self.0.delete_service_token(caller, &TokenId::parse("token_id", &token_id)?).await?;
         Ok(proto::DeleteServiceTokenResponse {})
+    }
+
+    async fn create_for_member(
+        &self,
+        caller: &Caller,
+        message: proto::CreateMemberTokenRequest,
+    ) -> Result<proto::CreateMemberTokenResponse, Error> {
+        let proto::CreateMemberTokenRequest { token } = message;
+        let proto::MemberToken { organization_id, member_id, id, name, create_time: _, expire_time } =
+            required("token", token)?;
+        let organization = OrganizationId::parse("token.organization_id", &organization_id)?;
+        let new = NewMemberToken {
+            id: optional("token.id", &id, TokenId::parse)?,
+            member: optional("token.member_id", &member_id, MemberId::parse)?,
+            name: name_in("token.name", name)?,
+            expire_time: expire_time.map(|at| timestamp_in("token.expire_time", &at)).transpose()?,
+        };
+        let (NewToken { token, secret }, member) = self.0.create_member_token(caller, &organization, new).await?;
+        let token = Some(member_token_out(&organization, Some(&member), token));
+        Ok(proto::CreateMemberTokenResponse { token, secret })
+    }
+
+    fn list_of_member(
+        &self,
+        caller: &Caller,
+        message: proto::ListMemberTokensRequest,
+    ) -> Result<proto::ListMemberTokensResponse, Error> {
+        let proto::ListMemberTokensRequest { organization_id, member_id } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let member = optional("member_id", &member_id, MemberId::parse)?.or_else(|| caller.member.clone());
+        let tokens = self.0.list_member_tokens(&organization, member.as_ref());
+        let tokens = tokens.into_iter().map(|token| member_token_out(&organization, member.as_ref(), token)).collect();
+        Ok(proto::ListMemberTokensResponse { tokens })
+    }
+
+    async fn delete_of_member(
+        &self,
+        caller: &Caller,
+        message: proto::DeleteMemberTokenRequest,
+    ) -> Result<proto::DeleteMemberTokenResponse, Error> {
+        let proto::DeleteMemberTokenRequest { organization_id, token_id } = message;
+        let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        self.0.delete_member_token(caller, &organization, &TokenId::parse("token_id", &token_id)?).await?;
+        Ok(proto::DeleteMemberTokenResponse {})
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as every method of an API answers")]
+    fn who(&self, caller: &Caller, message: proto::WhoAmIRequest) -> Result<proto::WhoAmIResponse, Error> {
+        let proto::WhoAmIRequest {} = message;
+        let WhoAmI { actor, identities } = self.0.who_am_i(caller);
+        Ok(proto::WhoAmIResponse { actor, identities: identities.into_iter().map(identity_out).collect() })
     }
 }
 
-fn out(token: ServiceToken) -> proto::ServiceToken {
-    let ServiceToken { id, name, hash: _, create_time, expire_time } = token;
+fn identity_out(identity: Identity) -> proto::Identity {
+    let Identity { organization, organization_name, member, name, email, role, teams } = identity;
+    proto::Identity {
+        organization_id: organization.to_string(),
+        organization_name,
+        member_id: member.to_string(),
+        name,
+        email,
+        role: role_out(role).into(),
+        team_ids: teams.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn member_token_out(
+    organization: &OrganizationId,
+    member: Option<&MemberId>,
+    token: AccessToken,
+) -> proto::MemberToken {
+    let AccessToken { id, name, hash: _, bearer, create_time, expire_time } = token;
+    let here = match &bearer {
+        Bearer::Member(grants) => grants.iter().find(|(of, _)| of == organization).map(|(_, member)| member),
+        Bearer::Service | Bearer::Invitee(..) => None,
+    };
+    proto::MemberToken {
+        organization_id: organization.to_string(),
+        member_id: member.or(here).map(ToString::to_string).unwrap_or_default(),
+        id: id.to_string(),
+        name,
+        create_time: Some(timestamp_out(create_time)),
+        expire_time: expire_time.map(timestamp_out),
+    }
+}
+
+fn out(token: AccessToken) -> proto::ServiceToken {
+    let AccessToken { id, name, hash: _, bearer: _, create_time, expire_time } = token;
     proto::ServiceToken {
         id: id.to_string(),
         name,

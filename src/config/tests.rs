@@ -3,6 +3,7 @@ use std::{env, io::Write as _, process::Command};
 use clap::{Args as _, Parser};
 
 use super::*;
+use crate::notify::{SmtpTls, WebhookSecret};
 
 #[derive(Parser)]
 struct Program {
@@ -25,6 +26,9 @@ fn problem(line: &[&str], file: &str) -> String {
     load(line, file).unwrap_err().to_string()
 }
 
+/// That of the published test vector of Standard Webhooks.
+const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 #[test]
 fn nothing_given_means_the_defaults() {
     assert_eq!(Settings::load(&ServeArgs::default()).unwrap(), Settings::default());
@@ -45,6 +49,12 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         max_message_size: u64::try_from(default.max_message_size).ok(),
         otlp_endpoint: Some(String::new()),
         log: Some(default.log.clone()),
+        max_keys: Some(default.bounds.keys),
+        max_members: Some(default.bounds.members),
+        max_teams: Some(default.bounds.teams),
+        max_rules: Some(default.bounds.rules),
+        max_policies: Some(default.bounds.policies),
+        ..Given::default()
     };
     assert_eq!(Settings::from_given(given).unwrap(), default);
 
@@ -81,7 +91,11 @@ fn every_flag_has_its_environment_variable() {
 fn every_key_of_the_file_is_taken() {
     let file = "listen = '[::1]:0'\ndata_dir = 'd'\njournal_window_ms = 0\nqueue_capacity = 5000\n\
         remembered_seconds = 3600\nremembered_max = 2000\nsnapshot_interval_seconds = 7\nmax_message_size = 8192\n\
-        otlp_endpoint = 'http://collector:4317'\nlog = 'warn,quotad::journal=debug'\n";
+        otlp_endpoint = 'http://collector:4317'\nlog = 'warn,quotad::journal=debug'\n\
+        smtp_host = 'mail'\nsmtp_tls = 'plain'\nsmtp_ca_file = 'ca.pem'\nsmtp_user = 'quotad'\n\
+        smtp_password = 'secret'\nsmtp_from = 'quotad@example.org'\npayment_url = 'https://pay.example.org/orders'\n\
+        max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n";
+    let file = format!("{file}payment_secret = '{SECRET}'\n");
     let expected = Settings {
         listen: "[::1]:0".parse().unwrap(),
         data_dir: "d".into(),
@@ -92,9 +106,24 @@ fn every_key_of_the_file_is_taken() {
         snapshot_interval: Duration::from_secs(7),
         max_message_size: 8192,
         otlp_endpoint: Some("http://collector:4317".to_owned()),
+        smtp: Some(SmtpSettings {
+            host: "mail".to_owned(),
+            port: 25,
+            tls: SmtpTls::Plain,
+            ca_file: Some("ca.pem".into()),
+            user: Some("quotad".to_owned()),
+            password: Some("secret".to_owned()),
+            from: "quotad@example.org".to_owned(),
+            timeout: TIMEOUT,
+        }),
+        payments: Some(PaymentSettings {
+            url: "https://pay.example.org/orders".to_owned(),
+            secret: WebhookSecret::parse("secret", SECRET).unwrap(),
+        }),
+        bounds: Bounds { keys: 1, members: 2, teams: 3, rules: 4, policies: 5 },
         log: "warn,quotad::journal=debug".to_owned(),
     };
-    assert_eq!(load(&[], file).unwrap(), expected);
+    assert_eq!(load(&[], &file).unwrap(), expected);
 }
 
 #[test]
@@ -116,6 +145,7 @@ fn every_flag_beats_the_file() {
         max_message_size: 8193,
         otlp_endpoint: None,
         log: "error".to_owned(),
+        ..Settings::default()
     };
     assert_eq!(load(&flags, file).unwrap(), expected);
 }
@@ -196,4 +226,24 @@ fn texts_that_mean_nothing_are_errors() {
     let problem = problem(&["--log", "quotad=loud"], "");
     assert!(problem.starts_with("log: `quotad=loud` isn't a log filter ("), "{problem}");
     assert!(load(&[], "data_dir = ''").unwrap_err().to_string().starts_with("data_dir: is empty"));
+}
+
+#[test]
+fn settings_that_belong_together_are_given_together() {
+    for (file, setting) in [
+        ("smtp_from = 'a@example.org'", "smtp_from"),
+        ("smtp_host = 'mail'", "smtp_from"),
+        ("smtp_host = 'mail'\nsmtp_from = 'no address'", "smtp_from"),
+        ("smtp_host = 'mail'\nsmtp_from = 'a@example.org'\nsmtp_user = 'a'", "smtp_password"),
+        ("payment_url = 'https://pay.example.org'", "payment_secret"),
+        ("payment_secret = 'whsec_x'", "payment_secret"),
+        (
+            "payment_url = 'ftp://pay.example.org'\npayment_secret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'",
+            "payment_url",
+        ),
+        ("max_rules = 0", "max_rules"),
+    ] {
+        let error = load(&[], file).unwrap_err().to_string();
+        assert!(error.starts_with(setting), "{file}: {error}");
+    }
 }

@@ -5,9 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    id::{KeyId, MemberId, Model, OrganizationId, SecretHash, TeamId, TokenId},
+    access::Role,
+    id::{KeyId, MemberId, Model, OrganizationId, RuleId, TeamId},
     money::Factor,
-    policy::Models,
+    policy::{Models, Policy},
     price::Price,
     time::Timestamp,
 };
@@ -32,10 +33,22 @@ pub enum ExpiryPolicy {
     ChargeHeld,
 }
 
+/// Whether an organization is one person's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum AccountKind {
+    #[default]
+    Team,
+    /// One member, its owner; no member budgets.
+    Personal,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Organization {
     pub id: OrganizationId,
     pub name: String,
+    pub kind: AccountKind,
+    /// The rule of keys that have none of their own.
+    pub default_rule: Option<RuleId>,
     pub credit_factor: Factor,
     pub wallet_mode: WalletMode,
     pub expiry_policy: ExpiryPolicy,
@@ -49,6 +62,8 @@ pub struct Organization {
 pub struct Team {
     pub id: TeamId,
     pub name: String,
+    /// The limits of each membership that has none of its own.
+    pub member_policy: Policy,
     pub disabled: bool,
     pub deleted: bool,
     pub create_time: Timestamp,
@@ -60,6 +75,7 @@ pub struct Member {
     pub id: MemberId,
     pub name: String,
     pub email: String,
+    pub role: Role,
     pub disabled: bool,
     pub deleted: bool,
     pub create_time: Timestamp,
@@ -71,6 +87,8 @@ pub struct Member {
 pub struct Membership {
     pub team: TeamId,
     pub member: MemberId,
+    /// Its limits are its own, not the team's `member_policy`.
+    pub overrides: bool,
     pub deleted: bool,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
@@ -88,6 +106,10 @@ pub struct Key {
     /// Refused from this instant on.
     pub expire_time: Option<Timestamp>,
     pub models: Models,
+    /// `None` inherits the organization's default.
+    pub rule: Option<RuleId>,
+    /// Until when the secret before this one is taken too, after a rotation.
+    pub previous_until: Option<Timestamp>,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
 }
@@ -98,15 +120,4 @@ pub struct PriceEntry {
     pub model: Model,
     pub price: Price,
     pub update_time: Timestamp,
-}
-
-/// What a caller of the data plane authenticates with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServiceToken {
-    pub id: TokenId,
-    pub name: String,
-    pub hash: SecretHash,
-    pub create_time: Timestamp,
-    /// Refused from this instant on.
-    pub expire_time: Option<Timestamp>,
 }

@@ -10,13 +10,19 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use super::{
+    access::{AccessToken, Invitation},
+    alert::{Alert, AlertSettings},
+    allocation::{Allocation, AllocationSettings, CreditRequest, CycleCause},
     decision::RevocationCause,
-    entity::{Key, Member, Membership, Organization, PriceEntry, ServiceToken, Team},
-    id::{Actor, Holder, KeyId, MemberId, Model, OrganizationId, RequestId, SecretHash, TeamId, TokenId},
+    entity::{Key, Member, Membership, Organization, PriceEntry, Team},
+    id::{Actor, Holder, KeyId, MemberId, Model, OrderId, OrganizationId, RequestId, SecretHash, TeamId, TokenId},
     money::{Factor, Nanos},
-    policy::{Limit, Place, Unit},
+    payment::{AutoTopUp, Correction, PaymentMethod, TopUpOrder},
+    period::Window,
+    policy::{AllocationPlace, Limit, Place, Unit},
     price::Price,
     reservation_id::{ReservationNo, SealKey},
+    rule::Rule,
     time::Timestamp,
     usage::{Amounts, Usage},
 };
@@ -24,7 +30,7 @@ use super::{
 /// Whose history an event belongs to. Each stream counts its own `sequence`, from 1, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Stream {
-    /// Price book, service tokens, key directory.
+    /// Price book, tokens, key directory.
     System,
     Organization(OrganizationId),
 }
@@ -84,13 +90,15 @@ pub enum Event {
     },
     PriceSet(Box<PriceEntry>),
     PriceDeleted(Model),
-    TokenSet(Box<ServiceToken>),
+    TokenSet(Box<AccessToken>),
     TokenDeleted(TokenId),
     /// The key directory: which organization a key belongs to.
     KeyRegistered {
         key: KeyId,
         organization: OrganizationId,
         hash: SecretHash,
+        /// The secret before it, and until when it is taken too.
+        previous: Option<(SecretHash, Timestamp)>,
     },
     /// A hold that a crash forgot was named by its caller: it stands again, holding nothing, so that it can be settled.
     Restored {
@@ -100,6 +108,44 @@ pub enum Event {
     },
     /// The server started: its epoch is durable before anything is granted in it.
     Started,
+
+    RuleSet(Box<Rule>),
+    /// A counter that exists only once something may be counted in it: of a key under a rule, of an allocation.
+    CounterOpened {
+        place: Place,
+        limit: NumberedLimit,
+    },
+    AllocationSettingsSet(AllocationSettings),
+    /// What was used is zero again, extra credits are gone.
+    CycleStarted {
+        cycle: Window,
+        cause: CycleCause,
+    },
+    /// What a team or a member has of its own.
+    AllocationSet {
+        /// Not the organization's: that is a setting.
+        place: AllocationPlace,
+        allocation: Allocation,
+        /// What a member used beyond its own: its team's pool bears it.
+        carried: Nanos,
+    },
+    AutoApproveSet {
+        team: TeamId,
+        reserve: Nanos,
+    },
+    CreditRequestSet(Box<CreditRequest>),
+    InvitationSet(Box<Invitation>),
+    PaymentMethodSet(Box<PaymentMethod>),
+    OrderSet(Box<TopUpOrder>),
+    AutoTopUpSet(Box<AutoTopUp>),
+    Corrected(Box<Correction>),
+    AlertSettingsSet(Box<AlertSettings>),
+    AlertSet(Box<Alert>),
+    /// A cause that won't be told again before this instant; what was told of it stands in an [`Event::AlertSet`].
+    AlertCaused {
+        cause: SmolStr,
+        until: Timestamp,
+    },
 }
 
 /// Numbers a limit within its organization; never used twice.
@@ -262,10 +308,22 @@ pub enum EntryKind {
     Charge,
     Expiry,
     LateCommit,
+    Refund,
+    Adjustment,
+    Reversal,
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 5] = [Self::TopUp, Self::Commit, Self::Charge, Self::Expiry, Self::LateCommit];
+    pub const ALL: [Self; 8] = [
+        Self::TopUp,
+        Self::Commit,
+        Self::Charge,
+        Self::Expiry,
+        Self::LateCommit,
+        Self::Refund,
+        Self::Adjustment,
+        Self::Reversal,
+    ];
 
     /// As in SQL.
     pub fn name(self) -> &'static str {
@@ -275,6 +333,9 @@ impl EntryKind {
             Self::Charge => "charge",
             Self::Expiry => "expiry",
             Self::LateCommit => "late_commit",
+            Self::Refund => "refund",
+            Self::Adjustment => "adjustment",
+            Self::Reversal => "reversal",
         }
     }
 }
@@ -289,4 +350,7 @@ pub struct TopUp {
     /// Of the wallet, after this entry.
     pub balance: Nanos,
     pub reason: String,
+    pub order: OrderId,
+    /// `None` for the operator's and the automatic ones.
+    pub member: Option<MemberId>,
 }

@@ -115,8 +115,15 @@ names! {
     KeyId by check_id;
     /// Names a budget or quota within its policy.
     LimitId by check_id;
-    /// Names a service token.
+    /// Names a token of a service or a member.
     TokenId by check_id;
+    RuleId by check_id;
+    CreditRequestId by check_id;
+    InvitationId by check_id;
+    OrderId by check_id;
+    /// Names a payment method.
+    MethodId by check_id;
+    AlertId by check_id;
     /// The caller's id of one request, unique in its organization.
     RequestId by check_name;
     Model by check_name;
@@ -124,7 +131,7 @@ names! {
     Holder by check_name;
 }
 
-/// Who made a change: `operator`, `service:ID` or `system`.
+/// Who made a change: `operator`, `service:ID`, `member:ID` or `system`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor(SmolStr);
 
@@ -135,6 +142,10 @@ impl Actor {
 
     pub fn service(token: &TokenId) -> Self {
         Self(smol_str::format_smolstr!("service:{token}"))
+    }
+
+    pub fn member(member: &MemberId) -> Self {
+        Self(smol_str::format_smolstr!("member:{member}"))
     }
 
     pub fn as_str(&self) -> &str {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::error::Invalid;
 
@@ -18,8 +18,15 @@ const SCALE: u32 = 9;
 ///
 /// Callers may give amounts up to [`Nanos::MAX_INPUT`] and a single usage costs at most [`Nanos::MAX_COST`], so that sums
 /// stay far from the ends of `i64`; arithmetic saturates there rather than wrap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 pub struct Nanos(i64);
+
+/// The number itself, or where people read it a decimal string.
+impl Serialize for Nanos {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { self.0.serialize(serializer) }
+    }
+}
 
 impl Nanos {
     pub const ZERO: Self = Self(0);
@@ -81,6 +88,15 @@ impl Nanos {
 
     pub fn to_decimal(self) -> Decimal {
         Decimal::from_i128_with_scale(i128::from(self.0), SCALE).normalize()
+    }
+
+    /// As people write it: with two decimals at least.
+    pub fn shown(self) -> String {
+        let mut decimal = self.to_decimal();
+        if decimal.scale() < 2 {
+            decimal.rescale(2);
+        }
+        decimal.to_string()
     }
 
     /// `self × factor`, rounded up to a nano-unit: what USD are in credits. The sign is kept, so that giving back is the

@@ -1,73 +1,10 @@
 //! Periods and their windows: when a budget's usage starts over.
 
-use std::str::FromStr;
+use chrono::{Datelike, Days, Months, NaiveDate, Weekday};
+use serde::{Deserialize, Serialize};
 
-use chrono::{DateTime, Datelike, Days, Months, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc, Weekday};
-use chrono_tz::Tz;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-use super::{
-    error::Invalid,
-    time::{Span, Timestamp},
-};
-
-/// A time zone by its IANA name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Zone(Tz);
-
-impl Zone {
-    pub const UTC: Self = Self(Tz::UTC);
-
-    /// # Errors
-    /// [`Invalid`] for `field` when no such zone is known. An empty name means UTC.
-    pub fn parse(field: &str, name: &str) -> Result<Self, Invalid> {
-        if name.is_empty() {
-            return Ok(Self::UTC);
-        }
-        if name.len() > 64 {
-            return Err(Invalid::new(field, "is too long for the name of a time zone"));
-        }
-        Tz::from_str(name).map(Self).map_err(|_| {
-            Invalid::new(field, format!("{name:?} is no IANA time zone; give one such as \"Europe/Berlin\""))
-        })
-    }
-
-    pub fn name(self) -> &'static str {
-        self.0.name()
-    }
-
-    fn date_of(self, at: Timestamp) -> NaiveDate {
-        self.0.from_utc_datetime(&utc(at).naive_utc()).date_naive()
-    }
-
-    /// The first instant of a date here. Where clocks skip midnight it is the end of the gap; where midnight comes twice, the
-    /// first.
-    fn start_of(self, date: NaiveDate) -> Timestamp {
-        const STEP: TimeDelta = TimeDelta::minutes(1);
-        let mut local: NaiveDateTime = date.into();
-        // The longest gap ever was a whole day (Samoa, 2011).
-        for _ in 0..=2 * 24 * 60 {
-            if let Some(instant) = self.0.from_local_datetime(&local).earliest() {
-                return Timestamp::from_micros(instant.timestamp_micros());
-            }
-            local = local.checked_add_signed(STEP).unwrap_or(NaiveDateTime::MAX);
-        }
-        Timestamp::from_micros(local.and_utc().timestamp_micros())
-    }
-}
-
-impl Serialize for Zone {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.name())
-    }
-}
-
-impl<'de> Deserialize<'de> for Zone {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Self::parse("zone", &name).map_err(de::Error::custom)
-    }
-}
+use super::time::{Span, Timestamp};
+pub use super::zone::Zone;
 
 /// How a budget's usage restarts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,10 +27,12 @@ pub enum Period {
         seconds: u32,
         anchor: i64,
     },
+    /// The organization's running cycle: of credit allocations alone, never set by a caller. Every new cycle sets it anew.
+    Cycle(Window),
 }
 
 /// One concrete interval of a period: `start` included, `end` not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
     pub start: Timestamp,
     pub end: Timestamp,
@@ -130,6 +69,8 @@ impl Period {
                 let start = Timestamp::from_seconds(start);
                 Window { start, end: start + Span::seconds(length) }
             }
+            Self::Cycle(window) if at < window.start => Window { start: Timestamp::EPOCH, end: window.start },
+            Self::Cycle(window) => window,
         }
     }
 
@@ -140,7 +81,7 @@ impl Period {
         next: impl Fn(NaiveDate) -> NaiveDate,
     ) -> Window {
         let first = first_day(zone.date_of(at));
-        Window { start: zone.start_of(first), end: zone.start_of(next(first)) }
+        Window { start: zone.start_of_day(first), end: zone.start_of_day(next(first)) }
     }
 
     pub fn resets(&self) -> bool {
@@ -150,10 +91,6 @@ impl Period {
 
 fn plus_days(date: NaiveDate, days: u64) -> NaiveDate {
     date.checked_add_days(Days::new(days)).unwrap_or(NaiveDate::MAX)
-}
-
-fn utc(at: Timestamp) -> DateTime<Utc> {
-    DateTime::from_timestamp_micros(at.micros()).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
 #[cfg(test)]

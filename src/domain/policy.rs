@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
+    alert::{BudgetAlerts, Threshold},
     error::Invalid,
-    id::{KeyId, LimitId, MemberId, Model, TeamId},
+    id::{KeyId, LimitId, MemberId, Model, RuleId, TeamId},
     money::Nanos,
     period::Period,
 };
@@ -12,6 +13,9 @@ use super::{
 /// Most limits in one policy, and most models that one limit names.
 const MAX_LIMITS: usize = 32;
 const MAX_MODELS: usize = 64;
+/// Most alert thresholds of one budget besides its caps, and most people that it tells.
+const MAX_THRESHOLDS: usize = 10;
+pub const MAX_RECIPIENTS: usize = 20;
 
 /// One place of the path that carries a policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -21,6 +25,19 @@ pub enum Place {
     Member(MemberId),
     Team(TeamId),
     Organization,
+    /// What a key used under a rule.
+    Rule(RuleId, KeyId),
+    Allocation(AllocationPlace),
+}
+
+/// Whose allocation of credits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum AllocationPlace {
+    /// The organization's credits per cycle.
+    Organization,
+    /// The pool that the members without an allocation of their own share.
+    Pool(TeamId),
+    Member(TeamId, MemberId),
 }
 
 /// The kinds of places at which something can refuse.
@@ -32,6 +49,8 @@ pub enum Scope {
     Team,
     Organization,
     Wallet,
+    Rule,
+    Allocation,
 }
 
 impl Scope {
@@ -44,6 +63,8 @@ impl Scope {
             Self::Team => "team",
             Self::Organization => "organization",
             Self::Wallet => "wallet",
+            Self::Rule => "rule",
+            Self::Allocation => "allocation",
         }
     }
 }
@@ -114,6 +135,7 @@ pub struct Budget {
     pub soft: Option<Nanos>,
     pub period: Period,
     pub models: Models,
+    pub alerts: Option<Box<BudgetAlerts>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -233,6 +255,9 @@ impl Policy {
             if limits[..i].iter().any(|other| other.id() == limit.id()) {
                 return Err(Invalid::new("policy", format!("the id {} stands twice", limit.id())));
             }
+            if let Limit::Budget(Budget { id, max, alerts: Some(alerts), .. }) = limit {
+                check_alerts(id, *max, alerts)?;
+            }
             let (Some(soft), Some(max)) = (limit.soft(), limit.max()) else { continue };
             if soft > max {
                 let (soft, max) = (Nanos::new(soft), Nanos::new(max));
@@ -242,4 +267,33 @@ impl Policy {
         }
         Ok(Self { limits })
     }
+}
+
+fn check_alerts(id: &LimitId, max: Option<Nanos>, alerts: &BudgetAlerts) -> Result<(), Invalid> {
+    let BudgetAlerts { thresholds, recipients } = alerts;
+    let invalid = |problem: String| Err(Invalid::new("policy", format!("{id}: {problem}")));
+    if thresholds.len() > MAX_THRESHOLDS {
+        return invalid(format!("{} alert thresholds; at most {MAX_THRESHOLDS} can be set", thresholds.len()));
+    }
+    if recipients.len() > MAX_RECIPIENTS {
+        return invalid(format!("{} alert recipients; at most {MAX_RECIPIENTS} can be named", recipients.len()));
+    }
+    for (i, threshold) in thresholds.iter().enumerate() {
+        if thresholds[..i].contains(threshold) {
+            return invalid(format!("the alert threshold {threshold} stands twice"));
+        }
+        match (threshold, max) {
+            (Threshold::Percent(percent), _) if !(1..=100).contains(percent) => {
+                return invalid(format!("an alert at {percent}% isn't from 1% to 100%"));
+            }
+            (Threshold::Percent(percent), None) => {
+                return invalid(format!("an alert at {percent}% needs a hard cap that it is a share of"));
+            }
+            (Threshold::Amount(amount), Some(max)) if *amount > max => {
+                return invalid(format!("the alert threshold {amount} is above its hard cap {max}"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }

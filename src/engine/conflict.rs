@@ -1,6 +1,9 @@
 //! Why an operation can't be carried out, where the answer isn't a denial.
 
-use crate::domain::{error::Invalid, id::RequestId};
+use crate::domain::{
+    error::Invalid,
+    id::{MemberId, RequestId},
+};
 
 /// Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +34,16 @@ pub enum Conflict {
     Deleted { kind: &'static str, id: String },
     #[error("no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
+    #[error("{what} needs a team account; this one is personal: convert it first")]
+    TeamAccountRequired { what: &'static str },
+    #[error("{0} is the last active owner; make another member an owner first")]
+    LastOwner(MemberId),
+    #[error("{email} is the address of member {member} already")]
+    EmailTaken { email: String, member: MemberId },
+    #[error("the organization has {max} {what}, as many as it may; remove some or ask the operator for more")]
+    TooMany { what: &'static str, max: u32 },
+    #[error("the etag {given} is stale: it was changed meanwhile; read it again, its etag is {current} now")]
+    StaleEtag { given: String, current: String },
     /// The entity can't be changed while something else is as it is.
     #[error("{0}")]
     Precondition(String),

@@ -90,6 +90,7 @@ pub fn decide(state: &OrganizationState, ask: &Ask<'_>, prices: &PriceBook, now:
     let factor = state.organization.credit_factor;
     if let Some(cost) = cost
         && is_active(state, &path, ask.model, now)
+        && path.is_open(now)
     {
         let plan = plan(state, &path, ask, Amounts::new(ask.usage, cost, factor), now);
         if let Some((touches, soft)) = plan {

@@ -79,7 +79,8 @@ pub struct Route {
 pub struct Directory {
     organizations: DashMap<OrganizationId, Arc<Cell>, RandomState>,
     keys: DashMap<KeyId, Route, RandomState>,
-    secrets: DashMap<SecretHash, Route, RandomState>,
+    /// With the instant from which a secret isn't taken any more, after it was replaced.
+    secrets: DashMap<SecretHash, (Route, Timestamp), RandomState>,
 }
 
 impl Directory {
@@ -101,17 +102,26 @@ impl Directory {
         }
     }
 
-    pub fn route(&self, payer: &Payer) -> Option<Route> {
+    pub fn route(&self, payer: &Payer, now: Timestamp) -> Option<Route> {
         match payer {
-            Payer::Secret(hash) => self.secrets.get(hash).map(|route| route.clone()),
+            Payer::Secret(hash) => self.secrets.get(hash).filter(|found| now < found.1).map(|found| found.0.clone()),
             Payer::Key(id) => self.keys.get(id).map(|route| route.clone()),
         }
     }
 
     /// Lets a key be found, by its id and by its secret.
     pub fn add_key(&self, id: KeyId, secret: SecretHash, route: Route) {
-        self.secrets.insert(secret, route.clone());
+        self.secrets.insert(secret, (route.clone(), Timestamp::NEVER));
         self.keys.insert(id, route);
+    }
+
+    /// Lets a replaced secret be taken until then.
+    pub fn retire_secret(&self, secret: SecretHash, route: Route, until: Timestamp, now: Timestamp) {
+        if until > now {
+            self.secrets.insert(secret, (route, until));
+        } else {
+            self.secrets.remove(&secret);
+        }
     }
 
     /// Every organization, deleted ones included, sorted by id.

@@ -9,7 +9,7 @@ use crate::domain::{
     event::Touch,
     money::Nanos,
     period::{Period, Window},
-    policy::{Limit, Place, Scope, Unit},
+    policy::{AllocationPlace, Limit, Place, Scope, Unit},
     time::{Span, Timestamp},
     usage::Amounts,
 };
@@ -61,6 +61,12 @@ pub fn scope_of(place: &Place, organization: &str) -> (Scope, SmolStr) {
         Place::Member(member) => (Scope::Member, member.as_str().into()),
         Place::Team(team) => (Scope::Team, team.as_str().into()),
         Place::Organization => (Scope::Organization, organization.into()),
+        Place::Rule(rule, _) => (Scope::Rule, rule.as_str().into()),
+        Place::Allocation(AllocationPlace::Organization) => (Scope::Allocation, organization.into()),
+        Place::Allocation(AllocationPlace::Pool(team)) => (Scope::Allocation, team.as_str().into()),
+        Place::Allocation(AllocationPlace::Member(team, member)) => {
+            (Scope::Allocation, smol_str::format_smolstr!("{team}/{member}"))
+        }
     }
 }
 

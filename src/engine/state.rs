@@ -15,21 +15,36 @@ use super::{
     table::{KeyRow, Row, Table},
 };
 use crate::domain::{
+    access::Invitation,
+    allocation::CreditRequest,
     decision::LimitState,
     entity::{Member, Membership, Organization, Team, WalletMode},
-    event::{LimitNo, Record, Settled, TopUp, Touch},
-    id::{Model, RequestId},
+    event::{LimitNo, Record, Settled, Touch},
+    id::{Model, OrderId, RequestId},
     money::Nanos,
-    policy::{Place, Scope, Unit},
+    payment::Correction,
+    policy::{AllocationPlace, Limit, Place, Scope, Unit},
     reservation_id::ReservationNo,
+    rule::{Hours, Rule},
     time::Timestamp,
     usage::Amounts,
 };
 
+mod administer;
+mod alerts;
+mod allocations;
 mod apply;
 mod forget;
+mod overview;
+mod payments;
+mod rules;
 
+pub use alerts::Alerts;
+pub use allocations::{Allocations, MemberAllocation, TeamAllocation};
 pub use apply::Inconsistent;
+pub use overview::{AccountCredits, TeamCredits};
+pub use payments::Payments;
+pub use rules::{Effective, References, RuleBook};
 
 /// Epochs to remember: one a start. Reservations of older ones are looked up in the books.
 const MAX_EPOCHS: usize = 4096;
@@ -43,6 +58,16 @@ pub struct OrganizationState {
     pub members: Table<Member>,
     pub memberships: Table<Membership>,
     pub keys: Table<KeyRow>,
+    pub rules: RuleBook,
+    pub invitations: Table<Invitation>,
+    pub allocations: Allocations,
+    pub credit_requests: Table<CreditRequest>,
+    pub payments: Payments,
+    pub alerts: Alerts,
+    /// Live members by their address in lower case.
+    emails: HashMap<SmolStr, u32, RandomState>,
+    /// Places that carry limits.
+    pub policies: u32,
     /// By number; a removed limit leaves its place empty for ever, so that a number means one limit only.
     pub(super) entries: Vec<Option<Box<LimitEntry>>>,
     pub wallet: Wallet,
@@ -52,7 +77,7 @@ pub struct OrganizationState {
     pub(super) requests: HashMap<RequestId, Taken, RandomState>,
     /// What may be forgotten, the oldest first.
     pub(super) closed: VecDeque<Closed>,
-    /// Whether a Charge or `TopUp` was ever forgotten: only then must the books be asked for an unknown request id.
+    /// Whether a Charge was ever forgotten: only then must the books be asked for an unknown request id.
     pub has_forgotten: bool,
     /// Of the last event.
     pub sequence: u64,
@@ -78,7 +103,9 @@ pub struct Wallet {
 pub enum Taken {
     Reservation(ReservationNo),
     Charge(Arc<Settled>),
-    TopUp(Box<TopUp>, Timestamp),
+    /// Never forgotten, as corrections aren't.
+    Order(OrderId),
+    Correction(Box<Correction>),
     /// A creation in the control plane: of what content, and the id that came of it.
     Created {
         fingerprint: u64,
@@ -107,13 +134,51 @@ pub struct Path<'a> {
     pub member: &'a Row<Member>,
     pub team: &'a Row<Team>,
     organization: &'a [LimitNo],
+    /// The rule in force.
+    pub rule: Option<Effective<'a>>,
+    /// The counter of the rule's cap, while that is switched on.
+    cap: Option<LimitNo>,
+    /// The member's own allocation, or the pool that it shares, and the organization's.
+    allocation: [Option<LimitNo>; 2],
+    /// Its own, not the pool.
+    own: bool,
 }
 
 impl Path<'_> {
     /// Every limit of the path, from the key up.
     pub fn limits(&self) -> impl Iterator<Item = LimitNo> + '_ {
-        let below = [&self.key.limits, &self.membership.limits, &self.member.limits, &self.team.limits];
-        below.into_iter().flat_map(|limits| limits.iter()).chain(self.organization).copied()
+        let above = [&self.membership.limits, &self.member.limits, &self.team.limits];
+        let above = above.into_iter().flat_map(|limits| limits.iter()).chain(self.organization).copied();
+        self.key.limits.iter().copied().chain(self.cap).chain(above).chain(self.allocation.into_iter().flatten())
+    }
+
+    /// Whether the rule in force lets anything in at `now`.
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.closing_hours(now).is_none()
+    }
+
+    /// The rule whose hours are over.
+    pub fn closing_hours(&self, now: Timestamp) -> Option<(&Rule, &Hours)> {
+        let Effective { rule, memo, .. } = self.rule?;
+        let hours = rule.restricting()?;
+        (!memo.is_open(hours, rule.zone, now)).then_some((rule, hours))
+    }
+
+    /// Whose counter isn't open yet, though requests of this key would count in it.
+    fn missing_counter(&self) -> Option<Place> {
+        let key = &self.key.entity.key;
+        if let (Some(Effective { rule, .. }), None) = (self.rule, self.cap)
+            && rule.caps()
+        {
+            return Some(Place::Rule(rule.id.clone(), key.id.clone()));
+        }
+        let place = match self.allocation {
+            [None, _] if self.own => AllocationPlace::Member(key.team.clone(), key.member.clone()),
+            [None, _] => AllocationPlace::Pool(key.team.clone()),
+            [_, None] => AllocationPlace::Organization,
+            _ => return None,
+        };
+        Some(Place::Allocation(place))
     }
 }
 
@@ -127,6 +192,14 @@ impl OrganizationState {
             members: Table::default(),
             memberships: Table::default(),
             keys: Table::default(),
+            rules: RuleBook::default(),
+            invitations: Table::default(),
+            allocations: Allocations::default(),
+            credit_requests: Table::default(),
+            payments: Payments::default(),
+            alerts: Alerts::default(),
+            emails: HashMap::default(),
+            policies: 0,
             entries: Vec::new(),
             wallet: Wallet::default(),
             reservations: HashMap::default(),
@@ -144,13 +217,44 @@ impl OrganizationState {
 
     pub fn path(&self, key: u32) -> Option<Path<'_>> {
         let key = self.keys.row(key)?;
+        let KeyRow { membership, member, team, rule, .. } = key.entity;
+        let rule = self.rules.effective(rule);
+        let cap = rule.filter(|rule| rule.rule.caps()).and_then(|rule| key.entity.counter(rule.place));
+        let allocated = self.allocations.member(membership);
+        let own = allocated.allocation.total().is_some();
+        let part = if own { allocated.own } else { self.allocations.team(team).pool };
         Some(Path {
             key,
-            membership: self.memberships.row(key.entity.membership)?,
-            member: self.members.row(key.entity.member)?,
-            team: self.teams.row(key.entity.team)?,
+            membership: self.memberships.row(membership)?,
+            member: self.members.row(member)?,
+            team: self.teams.row(team)?,
             organization: &self.limits,
+            rule,
+            cap,
+            allocation: [part, self.allocations.total_counter()],
+            own,
         })
+    }
+
+    /// A counter that this key's requests would count in and that isn't open yet, as the limit that it is.
+    pub fn missing_counter(&self, key: u32) -> Option<(Place, Limit)> {
+        if !self.organization.credit_factor.is_on() {
+            return None;
+        }
+        let path = self.path(key)?;
+        let place = path.missing_counter()?;
+        let KeyRow { team, membership, .. } = path.key.entity;
+        let limit = match &place {
+            Place::Allocation(AllocationPlace::Organization) => {
+                self.allocations.limit(self.allocations.settings.credits_per_cycle)
+            }
+            Place::Allocation(AllocationPlace::Pool(_)) => self.allocations.limit(self.allocations.team(team).shared()),
+            Place::Allocation(AllocationPlace::Member(..)) => {
+                self.allocations.limit(self.allocations.member(membership).allocation.total())
+            }
+            _ => path.rule?.rule.limit()?,
+        };
+        Some((place, limit))
     }
 
     pub fn limit(&self, no: LimitNo) -> Option<&LimitEntry> {
@@ -172,6 +276,7 @@ impl OrganizationState {
             Place::Member(member) => self.members.find(member).map(|row| &row.limits),
             Place::Team(team) => self.teams.find(team).map(|row| &row.limits),
             Place::Organization => Some(&self.limits),
+            Place::Rule(..) | Place::Allocation(_) => None,
         }
         .map_or(&[], |limits| limits)
     }
@@ -195,7 +300,14 @@ impl OrganizationState {
                 self.teams.row_mut(at).map(|row| &mut row.limits)
             }
             Place::Organization => Some(&mut self.limits),
+            Place::Rule(..) | Place::Allocation(_) => None,
         }
+    }
+
+    /// Addresses differ by more than their case.
+    pub fn member_by_email(&self, email: &str) -> Option<&Member> {
+        let place = self.emails.get(email.to_lowercase().as_str())?;
+        self.members.row(*place).map(|row| &row.entity)
     }
 
     /// The first number that no limit ever had.
@@ -267,6 +379,8 @@ impl OrganizationState {
     pub fn path_states(&self, key: u32, model: &Model, now: Timestamp) -> Vec<LimitState> {
         let Some(path) = self.path(key) else { return Vec::new() };
         let mut states: Vec<_> = self.limit_states(path.limits(), Some(model), now).collect();
+        // Where no allocation is set its counter only counts.
+        states.retain(|state| state.scope != Scope::Allocation || state.max.is_some());
         states.push(self.wallet_state());
         states
     }

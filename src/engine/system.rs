@@ -1,4 +1,4 @@
-//! What belongs to no organization: the price book, service tokens, the key directory and the seal of reservation ids.
+//! What belongs to no organization: the price book, tokens, the key directory and the seal of reservation ids.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::Inconsistent;
 use crate::domain::{
-    entity::ServiceToken,
+    access::AccessToken,
     event::{Event, Record, Stream},
     id::{Actor, KeyId, OrganizationId, SecretHash, TokenId},
     price::PriceBook,
@@ -27,7 +27,7 @@ pub struct SystemState {
     pub seal: Option<SealKey>,
     /// Shared with decisions that are under way.
     pub prices: Arc<PriceBook>,
-    pub tokens: BTreeMap<TokenId, ServiceToken>,
+    pub tokens: BTreeMap<TokenId, AccessToken>,
     pub keys: HashMap<KeyId, Registration, RandomState>,
 }
 
@@ -37,6 +37,8 @@ pub struct Registration {
     pub organization: OrganizationId,
     /// A deleted key's too: its secret is known to be spent.
     pub hash: SecretHash,
+    /// The secret before it, and until when it is taken too.
+    pub previous: Option<(SecretHash, Timestamp)>,
 }
 
 impl SystemState {
@@ -63,8 +65,9 @@ impl SystemState {
             Event::TokenDeleted(id) => {
                 self.tokens.remove(id);
             }
-            Event::KeyRegistered { key, organization, hash } => {
-                let registration = Registration { organization: organization.clone(), hash: *hash };
+            Event::KeyRegistered { key, organization, hash, previous } => {
+                let registration =
+                    Registration { organization: organization.clone(), hash: *hash, previous: *previous };
                 self.keys.insert(key.clone(), registration);
             }
             // A start is told by the epoch alone; the others are no events of this stream.

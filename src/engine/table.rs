@@ -4,11 +4,16 @@ use std::{collections::HashMap, hash::Hash};
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use smallvec::SmallVec;
 
 use crate::domain::{
+    access::Invitation,
+    allocation::CreditRequest,
     entity::{Key, Member, Membership, Team},
     event::LimitNo,
-    id::{KeyId, MemberId, TeamId},
+    id::{CreditRequestId, InvitationId, KeyId, MemberId, MethodId, OrderId, RuleId, TeamId},
+    payment::{PaymentMethod, TopUpOrder},
+    rule::Rule,
 };
 
 /// What can stand in a [`Table`].
@@ -33,11 +38,13 @@ pub struct Row<E> {
 pub struct Table<E: Entity> {
     rows: Vec<Row<E>>,
     index: HashMap<E::Id, u32, RandomState>,
+    /// How many aren't deleted.
+    live: u32,
 }
 
 impl<E: Entity> Default for Table<E> {
     fn default() -> Self {
-        Self { rows: Vec::new(), index: HashMap::default() }
+        Self { rows: Vec::new(), index: HashMap::default(), live: 0 }
     }
 }
 
@@ -46,6 +53,8 @@ impl<E: Entity> Table<E> {
     pub fn set(&mut self, entity: E) -> u32 {
         let next = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
         let at = *self.index.entry(entity.id()).or_insert(next);
+        let was_live = self.row(at).is_some_and(|row| !row.entity.is_deleted());
+        self.live = self.live + u32::from(!entity.is_deleted()) - u32::from(was_live);
         match self.rows.get_mut(at as usize) {
             Some(row) => row.entity = entity,
             None => self.rows.push(Row { entity, limits: Box::default() }),
@@ -74,6 +83,10 @@ impl<E: Entity> Table<E> {
         self.find(id).filter(|row| !row.entity.is_deleted())
     }
 
+    pub fn live_count(&self) -> u32 {
+        self.live
+    }
+
     pub fn live(&self) -> impl Iterator<Item = &Row<E>> {
         self.rows.iter().filter(|row| !row.entity.is_deleted())
     }
@@ -81,28 +94,6 @@ impl<E: Entity> Table<E> {
     /// With their places, deleted ones included.
     pub fn all(&self) -> impl Iterator<Item = (u32, &Row<E>)> {
         (0..).zip(&self.rows)
-    }
-}
-
-impl Entity for Team {
-    const KIND: &'static str = "team";
-    type Id = TeamId;
-    fn id(&self) -> TeamId {
-        self.id.clone()
-    }
-    fn is_deleted(&self) -> bool {
-        self.deleted
-    }
-}
-
-impl Entity for Member {
-    const KIND: &'static str = "member";
-    type Id = MemberId;
-    fn id(&self) -> MemberId {
-        self.id.clone()
-    }
-    fn is_deleted(&self) -> bool {
-        self.deleted
     }
 }
 
@@ -124,6 +115,16 @@ pub struct KeyRow {
     pub member: u32,
     pub team: u32,
     pub membership: u32,
+    /// The rule that it is bound to.
+    pub rule: Option<u32>,
+    /// What it used under each rule that it ever was under: the rule's place, and the counter.
+    pub counters: SmallVec<[(u32, LimitNo); 1]>,
+}
+
+impl KeyRow {
+    pub fn counter(&self, rule: u32) -> Option<LimitNo> {
+        self.counters.iter().find(|(place, _)| *place == rule).map(|(_, no)| *no)
+    }
 }
 
 impl Entity for KeyRow {
@@ -135,4 +136,30 @@ impl Entity for KeyRow {
     fn is_deleted(&self) -> bool {
         self.key.deleted
     }
+}
+
+macro_rules! entities {
+    ($($entity:ident($id:ident) $kind:literal, deleted: $deleted:expr;)*) => {$(
+        impl Entity for $entity {
+            const KIND: &'static str = $kind;
+            type Id = $id;
+            fn id(&self) -> $id {
+                self.id.clone()
+            }
+            fn is_deleted(&self) -> bool {
+                let deleted: fn(&Self) -> bool = $deleted;
+                deleted(self)
+            }
+        }
+    )*};
+}
+
+entities! {
+    Team(TeamId) "team", deleted: |team| team.deleted;
+    Member(MemberId) "member", deleted: |member| member.deleted;
+    Rule(RuleId) "rule", deleted: |rule| rule.deleted;
+    CreditRequest(CreditRequestId) "credit request", deleted: |_| false;
+    Invitation(InvitationId) "invitation", deleted: |_| false;
+    PaymentMethod(MethodId) "payment method", deleted: |method| method.deleted;
+    TopUpOrder(OrderId) "top-up order", deleted: |_| false;
 }

@@ -24,14 +24,20 @@ use crate::domain::{
     time::{Span, Timestamp},
 };
 
+mod alert;
+mod allocation;
 mod charge;
 mod control;
+mod credit_request;
 mod expire;
 mod extend;
+mod payment;
 mod revoke;
 mod settle;
 
-pub use control::{KeyChange, MemberChange, OrganizationChange, TeamChange};
+pub use allocation::AllocationChange;
+pub use control::{KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange, TeamChange};
+pub use payment::{Correctable, NewOrder};
 pub use settle::Forgotten;
 
 /// What one turn needs to know of the world.
@@ -42,6 +48,24 @@ pub struct Context<'a> {
     pub epoch: u32,
     pub actor: &'a Actor,
     pub prices: &'a PriceBook,
+    pub bounds: Bounds,
+}
+
+/// How many of a kind an organization may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    pub keys: u32,
+    pub members: u32,
+    pub teams: u32,
+    pub rules: u32,
+    /// Places that carry limits.
+    pub policies: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { keys: 2_000_000, members: 1_000_000, teams: 100_000, rules: 10_000, policies: 4_000_000 }
+    }
 }
 
 pub struct Turn<'a> {
@@ -109,6 +133,7 @@ impl<'a> Turn<'a> {
         if let Some(replay) = self.replayed_reserve(&request.request, fingerprint)? {
             return Ok(Ok(replay));
         }
+        self.open_counters(key);
         let ask =
             Ask { key, model: &request.model, usage: &request.usage, min_output_tokens: request.min_output_tokens };
         match self.decide(&ask)? {
@@ -149,8 +174,10 @@ impl<'a> Turn<'a> {
             holder: request.holder.clone(),
             labels: request.labels.clone(),
         })));
+        let sequence = self.state.sequence;
+        self.check_auto_top_up();
         Ok(Granted {
-            reservation: ReservationNo { epoch: self.context.epoch, sequence: self.state.sequence },
+            reservation: ReservationNo { epoch: self.context.epoch, sequence },
             key,
             model: request.model.clone(),
             admit_time: self.now,
@@ -179,6 +206,7 @@ impl<'a> Turn<'a> {
     /// [`Conflict::Invalid`] when the usage or the minimal output is absurd.
     pub fn check(&mut self, ask: &Ask<'_>) -> Outcome<Decision<Plan>> {
         self.expire_due(None);
+        self.open_counters(ask.key);
         self.decide(ask)
     }
 

@@ -46,6 +46,10 @@ impl Eq for Memo {}
 impl Windows {
     /// The window of `period` at `now`. A counter's period never changes: with another one it begins anew.
     pub fn current(&self, period: &Period, now: Timestamp) -> Window {
+        if let Period::Cycle(_) = period {
+            // The one period that changes under its counter, and the one that costs nothing.
+            return period.window_at(now);
+        }
         match self.memo.0.get() {
             Some(window) if window.contains(now) => window,
             _ => {

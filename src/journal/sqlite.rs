@@ -16,7 +16,7 @@ use crate::domain::event::Record;
 mod tests;
 
 /// First byte of a batch: how the rest is encoded.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 const TABLES: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS batches (

@@ -93,6 +93,7 @@ async fn seed(running: &Running) -> String {
     let (service, caller) = (&running.service, operator(running));
     let organization = OrganizationId::trusted("acme");
     let new = NewOrganization {
+        kind: crate::domain::entity::AccountKind::Team,
         id: Some(organization.clone()),
         name: String::new(),
         credit_factor: Factor::ONE,
@@ -103,6 +104,7 @@ async fn seed(running: &Running) -> String {
     };
     service.create_organization(&caller, new, Repeatable::default()).await.unwrap();
     let member = NewMember {
+        role: crate::domain::access::Role::Developer,
         id: Some(MemberId::trusted("ada")),
         name: String::new(),
         email: String::new(),
@@ -112,6 +114,7 @@ async fn seed(running: &Running) -> String {
     };
     service.create_member(&caller, &organization, member, Repeatable::default()).await.unwrap();
     let budget = Limit::Budget(Budget {
+        alerts: None,
         id: LimitId::trusted("b1"),
         unit: BudgetUnit::Usd,
         max: Some(Nanos::units(10)),
@@ -120,8 +123,9 @@ async fn seed(running: &Running) -> String {
         models: Models::default(),
     });
     let key = NewKey {
+        rule: None,
         id: Some(KeyId::trusted("k1")),
-        member: MemberId::trusted("ada"),
+        member: Some(MemberId::trusted("ada")),
         team: TeamId::trusted(DEFAULT_TEAM),
         name: String::new(),
         disabled: false,
@@ -130,7 +134,7 @@ async fn seed(running: &Running) -> String {
         policy: Policy::checked(vec![budget]).unwrap(),
     };
     service.create_key(&caller, &organization, key, Repeatable::default()).await.unwrap();
-    service.create_token(&caller, None, String::new(), None).await.unwrap().secret
+    service.create_service_token(&caller, None, String::new(), None).await.unwrap().secret
 }
 
 async fn connect(running: &Running, token: &str) -> Connection {

@@ -1,104 +1,227 @@
 //! Who may call what: the one place where it is decided. The default is refusal.
+//!
+//! A call is judged twice: by its method when it comes in, then by what its message is about, once that is read.
+
+use std::sync::Arc;
 
 use super::{Error, Service};
-use crate::domain::{
-    id::{Actor, SecretHash},
-    time::Timestamp,
+use crate::{
+    domain::{
+        access::{Bearer, Role},
+        id::{Actor, CreditRequestId, InvitationId, KeyId, MemberId, OrganizationId, SecretHash, TokenId},
+        time::Timestamp,
+    },
+    engine::{directory::Cell, state::OrganizationState},
 };
 
-/// Who calls.
+mod needs;
+
+use needs::{Needs, Whose, needs};
+
+/// Who calls, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
+    /// Of a member only once its organization is known.
     pub actor: Actor,
+    /// The member that it is in the organization that the call is about.
+    pub member: Option<MemberId>,
+    /// Sees and changes only what is this member's.
+    pub only: Option<MemberId>,
     principal: Principal,
+    method: Method,
 }
 
+/// The gRPC service and method, without package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Method {
+    pub service: &'static str,
+    pub name: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Principal {
     Operator,
     Service,
+    Member { token: TokenId, grants: Arc<[(OrganizationId, MemberId)]> },
+    Invitee(OrganizationId, InvitationId),
 }
 
-/// What a method needs. Member roles, when they come, are further principals here and nowhere else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Permission {
-    /// Decide and settle: for service tokens.
-    DataPlane,
-    /// Everything else: for the operator.
-    Operate,
-    /// Anybody who is known.
-    Known,
+/// What a message is about, as far as permission goes. Ids are the caller's own words, not checked yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Scope<'a> {
+    /// `None` where the method is about no organization.
+    pub organization: Option<&'a str>,
+    pub subject: Subject<'a>,
+    /// The fields that an Update names.
+    pub fields: &'a [String],
+    /// A creation that sets budgets, quotas or rules.
+    pub sets_limits: bool,
 }
 
-/// By the path of the gRPC call, `/package.Service/Method`.
-fn permission(path: &str) -> Option<Permission> {
-    let (service, method) = path.strip_prefix('/')?.split_once('/')?;
-    if let Some(service) = service.strip_prefix("quotad.v1.") {
-        return match service {
-            "QuotaService" => Some(Permission::DataPlane),
-            "OrganizationService"
-            | "TeamService"
-            | "MemberService"
-            | "KeyService"
-            | "PriceService"
-            | "WalletService"
-            | "LedgerService"
-            | "TokenService" => Some(Permission::Operate),
-            _ => None,
-        };
+/// Whose something is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Subject<'a> {
+    #[default]
+    Any,
+    /// Empty means the caller.
+    Member(&'a str),
+    Key(&'a str),
+    CreditRequest(&'a str),
+}
+
+impl Caller {
+    /// quotad itself.
+    pub(super) fn system() -> Self {
+        Self::new(Actor::SYSTEM, Principal::Operator, Method { service: "", name: "" })
     }
-    let reflection = service.starts_with("grpc.reflection.") && method == "ServerReflectionInfo";
-    reflection.then_some(Permission::Known)
+
+    fn new(actor: Actor, principal: Principal, method: Method) -> Self {
+        Self { actor, member: None, only: None, principal, method }
+    }
+
+    /// The invitation whose token was shown.
+    pub(super) fn invitation(&self) -> Option<(&OrganizationId, &InvitationId)> {
+        match &self.principal {
+            Principal::Invitee(organization, invitation) => Some((organization, invitation)),
+            _ => None,
+        }
+    }
+
+    /// The access token that was shown, and the memberships that it stands for.
+    pub(super) fn access(&self) -> Option<(&TokenId, &[(OrganizationId, MemberId)])> {
+        match &self.principal {
+            Principal::Member { token, grants } => Some((token, grants)),
+            _ => None,
+        }
+    }
+
+    pub fn is_operator(&self) -> bool {
+        self.principal == Principal::Operator
+    }
+}
+
+fn denied(what: impl Into<String>) -> Error {
+    Error::PermissionDenied(what.into())
 }
 
 impl Service {
-    /// Tells who calls by the bearer token, and whether they may call `path`.
+    /// Tells who calls by the bearer token, and whether anybody like that may call `path` at all.
     ///
     /// # Errors
     /// [`Error::TokenMissing`], [`Error::TokenUnknown`] or [`Error::PermissionDenied`].
     pub fn authorize(&self, token: Option<&str>, path: &str) -> Result<Caller, Error> {
-        let caller = self.identify(SecretHash::of(token.ok_or(Error::TokenMissing)?))?;
-        match (permission(path), caller.principal) {
-            (Some(Permission::Known), _)
-            | (Some(Permission::DataPlane), Principal::Service)
-            | (Some(Permission::Operate), Principal::Operator) => Ok(caller),
-            (Some(Permission::DataPlane), Principal::Operator) => Err(Error::PermissionDenied(
+        let (actor, principal) = self.identify(SecretHash::of(token.ok_or(Error::TokenMissing)?))?;
+        let Some((method, needs)) = needs(path) else { return Err(denied("nobody may call this method")) };
+        let caller = Caller::new(actor, principal, method);
+        match (needs, &caller.principal) {
+            (Needs::Known, _)
+            | (Needs::Service, Principal::Service)
+            | (Needs::Confirm, Principal::Service | Principal::Operator)
+            | (Needs::Invited, Principal::Invitee(..) | Principal::Member { .. })
+            | (Needs::Operator, Principal::Operator)
+            | (Needs::Roles(_), Principal::Operator | Principal::Member { .. })
+            | (Needs::Personal, Principal::Member { .. }) => Ok(caller),
+            (Needs::Service, Principal::Operator) => Err(denied(
                 "the data plane takes a service token, not the operator's; create one with TokenService.CreateServiceToken",
             )),
-            (Some(Permission::Operate), Principal::Service) => Err(Error::PermissionDenied(
-                "a service token may call QuotaService only; this takes the operator token",
+            (Needs::Personal, Principal::Operator) => {
+                Err(denied("payment methods are each member's own; the operator has none and sees none"))
+            }
+            (_, Principal::Service) => Err(denied(
+                "a service token may call QuotaService only; this takes a member's access token or the operator's",
             )),
-            (None, _) => Err(Error::PermissionDenied("nobody may call this method")),
+            (_, Principal::Invitee(..)) => {
+                Err(denied("an invitation's token is good for MemberService.AcceptInvitation only"))
+            }
+            (_, Principal::Member { .. }) => Err(denied(format!("{} is not for members", method.name))),
+            (Needs::Invited, Principal::Operator) => {
+                Err(denied("an invitation is accepted with its own token, or with a member's access token"))
+            }
         }
     }
 
-    fn identify(&self, secret: SecretHash) -> Result<Caller, Error> {
+    fn identify(&self, secret: SecretHash) -> Result<(Actor, Principal), Error> {
         // Hashes are compared, so the time this takes tells nothing of the secret.
         if secret == self.operator {
-            return Ok(Caller { actor: Actor::OPERATOR, principal: Principal::Operator });
+            return Ok((Actor::OPERATOR, Principal::Operator));
         }
         let now: Timestamp = self.clock.now();
         let tokens = self.tokens.load();
-        let (token, expire_time) = tokens.get(&secret).ok_or(Error::TokenUnknown)?;
-        if expire_time.is_some_and(|end| now >= end) {
+        let known = tokens.get(&secret).ok_or(Error::TokenUnknown)?;
+        if known.expire_time.is_some_and(|end| now >= end) {
             return Err(Error::TokenUnknown);
         }
-        Ok(Caller { actor: Actor::service(token), principal: Principal::Service })
+        Ok(match &known.bearer {
+            Bearer::Service => (Actor::service(&known.id), Principal::Service),
+            Bearer::Member(grants) => {
+                let principal = Principal::Member { token: known.id.clone(), grants: grants.as_slice().into() };
+                // Which member it is follows from the organization.
+                (Actor::SYSTEM, principal)
+            }
+            Bearer::Invitee(organization, invitation) => {
+                (Actor::SYSTEM, Principal::Invitee(organization.clone(), invitation.clone()))
+            }
+        })
+    }
+
+    /// Whether the caller may do so to what its message is about. Answers it as who it is there.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for everything of another organization, else [`Error::PermissionDenied`].
+    pub fn permit(&self, caller: &Caller, scope: &Scope<'_>) -> Result<Caller, Error> {
+        let Principal::Member { grants, .. } = &caller.principal else { return Ok(caller.clone()) };
+        let Some(organization) = scope.organization else { return Ok(caller.clone()) };
+        let missing = || Error::NotFound { kind: "organization", id: organization.chars().take(64).collect() };
+        let (id, member) = grants.iter().find(|(id, _)| id.as_str() == organization).ok_or_else(missing)?;
+        let cell: Arc<Cell> = self.directory.find(id).ok_or_else(missing)?;
+        let inner = cell.lock();
+        let state = &inner.state;
+        let active = state.members.find_live(member).map(|row| &row.entity).filter(|_| !state.organization.deleted);
+        let active = active.ok_or_else(missing)?;
+        if active.disabled {
+            return Err(denied(format!("member {member} is disabled")));
+        }
+        let mut acting = Caller { actor: Actor::member(member), member: Some(member.clone()), ..caller.clone() };
+        for whose in needs::demands(caller.method, scope) {
+            let only = check_role(state, active.role, member, whose, &scope.subject, caller.method)?;
+            acting.only = acting.only.or(only);
+        }
+        Ok(acting)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_method_that_nobody_thought_of_is_refused() {
-        for path in
-            ["/quotad.v1.NewService/Do", "/other.v1.QuotaService/Reserve", "Reserve", "", "/grpc.reflection.v1.X/Y"]
-        {
-            assert_eq!(permission(path), None, "{path}");
+/// Whether a role suffices, and if only for what is the member's own, whether it is.
+fn check_role(
+    state: &OrganizationState,
+    role: Role,
+    member: &MemberId,
+    Whose { any, own }: Whose,
+    subject: &Subject<'_>,
+    method: Method,
+) -> Result<Option<MemberId>, Error> {
+    if any.contains(&role) {
+        return Ok(None);
+    }
+    if !own.contains(&role) {
+        return Err(denied(format!("the role {role} may not call {}.{} so", method.service, method.name)));
+    }
+    let not_found = |kind, id: &str| Error::NotFound { kind, id: id.chars().take(64).collect() };
+    let owner = match *subject {
+        Subject::Any | Subject::Member("") => return Ok(Some(member.clone())),
+        Subject::Member(other) if other == member.as_str() => return Ok(Some(member.clone())),
+        Subject::Member(_) => {
+            return Err(denied(format!("the role {role} may do so for itself only, member {member}")));
         }
-        assert_eq!(permission("/quotad.v1.QuotaService/Reserve"), Some(Permission::DataPlane));
-        assert_eq!(permission("/quotad.v1.WalletService/TopUp"), Some(Permission::Operate));
+        Subject::Key(id) => state.keys.find_live(&KeyId::trusted(id)).map(|row| &row.entity.key.member),
+        Subject::CreditRequest(id) => {
+            state.credit_requests.find(&CreditRequestId::trusted(id)).map(|row| &row.entity.member)
+        }
+    };
+    match (owner, *subject) {
+        (Some(owner), _) if owner == member => Ok(Some(member.clone())),
+        // What is somebody else's is no different from what isn't there.
+        (_, Subject::Key(id)) => Err(not_found("key", id)),
+        (_, Subject::CreditRequest(id)) => Err(not_found("credit request", id)),
+        _ => Ok(Some(member.clone())),
     }
 }

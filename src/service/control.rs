@@ -2,7 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Error, Service, turn::Done};
+use data_encoding::HEXLOWER;
+use serde::Serialize;
+
+use super::{
+    Caller, Error, Service,
+    allocation::{Found, page},
+    turn::Done,
+};
 use crate::{
     domain::{
         decision::LimitState,
@@ -13,6 +20,7 @@ use crate::{
         time::Timestamp,
     },
     engine::{
+        conflict::Conflict,
         directory::Cell,
         state::OrganizationState,
         table::{Entity, Row, Table},
@@ -20,14 +28,18 @@ use crate::{
     },
 };
 
+mod invitation;
 mod key;
 mod member;
 mod organization;
+mod rule;
 mod team;
 
+pub use invitation::{Accepted, InvitationFilter, InvitationView, NewInvitation};
 pub use key::{KeyFilter, NewKey};
 pub use member::NewMember;
 pub use organization::NewOrganization;
+pub use rule::{NewRule, RuleStatus, RuleView};
 pub use team::{MembershipFilter, NewTeam};
 
 /// An entity with its policy and how the policy's limits stand.
@@ -37,6 +49,8 @@ pub struct View<E> {
     pub policy: Vec<Limit>,
     /// Empty in lists.
     pub limits: Vec<LimitState>,
+    /// Changes with the entity and its policy.
+    pub etag: String,
 }
 
 pub type MembershipView = View<Membership>;
@@ -47,6 +61,8 @@ pub type KeyView = View<Key>;
 pub struct Listed<E> {
     pub views: Vec<View<E>>,
     pub next: Option<u32>,
+    /// Of all pages.
+    pub total: u32,
 }
 
 /// A creation's request id with the hash of its content.
@@ -56,17 +72,44 @@ pub struct Repeatable<'a> {
     pub fingerprint: u64,
 }
 
-fn view<E>(state: &OrganizationState, entity: E, limits: &[LimitNo], now: Option<Timestamp>) -> View<E> {
-    let policy = limits.iter().filter_map(|no| state.limit(*no)).map(|entry| entry.limit.clone()).collect();
+/// Tells one content from another; of an entity and the policy beside it.
+fn etag_of(entity: &impl Serialize, policy: &[Limit]) -> String {
+    let content = postcard::to_stdvec(&(entity, policy)).unwrap_or_default();
+    HEXLOWER.encode(&blake3::hash(&content).as_bytes()[..8])
+}
+
+/// Refuses a change of something that was read before another change.
+fn check_etag<R: Entity + Serialize>(
+    state: &OrganizationState,
+    row: Option<&Row<R>>,
+    given: Option<&str>,
+) -> Outcome<()> {
+    let (Some(row), Some(given)) = (row, given) else { return Ok(()) };
+    let policy: Vec<_> = row.limits.iter().filter_map(|no| state.limit(*no)).map(|entry| entry.limit.clone()).collect();
+    same_etag(given, etag_of(&row.entity, &policy))
+}
+
+fn same_etag(given: &str, current: String) -> Outcome<()> {
+    if given == current { Ok(()) } else { Err(Conflict::StaleEtag { given: given.to_owned(), current }) }
+}
+
+fn view<R: Serialize, E>(
+    state: &OrganizationState,
+    (source, entity): (&R, E),
+    limits: &[LimitNo],
+    now: Option<Timestamp>,
+) -> View<E> {
+    let policy: Vec<_> = limits.iter().filter_map(|no| state.limit(*no)).map(|entry| entry.limit.clone()).collect();
     let limits = match now {
         Some(now) => state.limit_states(limits.iter().copied(), None, now).collect(),
         None => Vec::new(),
     };
-    View { entity, policy, limits }
+    let etag = etag_of(source, &policy);
+    View { entity, policy, limits, etag }
 }
 
 /// One live entity of a table.
-fn get<R: Entity, E>(
+fn get<R: Entity + Serialize, E>(
     state: &OrganizationState,
     table: &Table<R>,
     (id, name): (&R::Id, &str),
@@ -74,25 +117,21 @@ fn get<R: Entity, E>(
     now: Timestamp,
 ) -> Result<View<E>, Error> {
     let row = table.find_live(id).ok_or_else(|| Error::NotFound { kind: R::KIND, id: name.to_owned() })?;
-    Ok(view(state, entity(&row.entity), &row.limits, Some(now)))
+    Ok(view(state, (&row.entity, entity(&row.entity)), &row.limits, Some(now)))
 }
 
-/// A page of the live entities of a table, in the order they were made, from place `from` on.
-fn list<R: Entity, E>(
+/// A page of the live entities of a table that match, in the order they were made, from place `from` on.
+fn list<R: Entity + Serialize, E>(
     state: &OrganizationState,
     table: &Table<R>,
-    entity: impl Fn(&R) -> Option<E>,
+    (matches, entity): (impl Fn(&R) -> bool, impl Fn(&R) -> E),
     from: u32,
     limit: usize,
 ) -> Listed<E> {
-    let start = usize::try_from(from).unwrap_or(usize::MAX);
-    let live = table.all().skip(start).filter(|(_, row)| !row.entity.is_deleted());
-    let mut page: Vec<(u32, View<E>)> = live
-        .filter_map(|(place, Row { entity: e, limits })| Some((place, view(state, entity(e)?, limits, None))))
-        .take(limit.saturating_add(1))
-        .collect();
-    let next = if page.len() > limit { page.pop().map(|(place, _)| place) } else { None };
-    Listed { views: page.into_iter().map(|(_, view)| view).collect(), next }
+    let live = table.all().filter(|(_, row)| !row.entity.is_deleted() && matches(&row.entity));
+    let Found { items, next, total } = page(live, from, limit);
+    let shown = |row: &Row<R>| view(state, (&row.entity, entity(&row.entity)), &row.limits, None);
+    Listed { views: items.into_iter().map(shown).collect(), next, total }
 }
 
 impl Service {
@@ -103,7 +142,7 @@ impl Service {
     }
 
     /// One change of one organization, acknowledged when on disk.
-    async fn change<T>(
+    pub(super) async fn change<T>(
         &self,
         caller: &Caller,
         id: &OrganizationId,
@@ -118,7 +157,7 @@ impl Service {
     }
 
     /// A creation that a repeat under the same request id doesn't make twice. Answers the id of what was made.
-    async fn create<I>(
+    pub(super) async fn create<I>(
         &self,
         caller: &Caller,
         organization: &OrganizationId,

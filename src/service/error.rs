@@ -19,7 +19,7 @@ pub enum Error {
     #[error("the bearer token is unknown or has expired")]
     TokenUnknown,
     #[error("{0}")]
-    PermissionDenied(&'static str),
+    PermissionDenied(String),
     #[error("no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
     #[error("{kind} {id} exists already; choose another id")]

@@ -1,4 +1,4 @@
-//! Wakes organizations whose reservations run out: a heap with at most a few entries an organization, no scanning.
+//! Wakes organizations when something of theirs is due: a heap with at most a few entries an organization, no scanning.
 
 use std::{
     cmp::Reverse,
@@ -68,7 +68,7 @@ impl Timer {
         }
     }
 
-    fn take_due(&self, now: Timestamp) -> Option<Arc<Cell>> {
+    pub(super) fn take_due(&self, now: Timestamp) -> Option<Arc<Cell>> {
         let mut due = self.due.lock();
         while due.peek().is_some_and(|Reverse(first)| first.time <= now) {
             let cell = due.pop().and_then(|Reverse(first)| first.cell.upgrade());
@@ -79,8 +79,17 @@ impl Timer {
         None
     }
 
-    fn next(&self) -> Option<Timestamp> {
-        self.due.lock().peek().map(|Reverse(first)| first.time)
+    /// Sleeps until something is due, or may be.
+    pub(super) async fn rest(&self, now: Timestamp, longest: Duration) {
+        let next = self.due.lock().peek().map(|Reverse(first)| first.time);
+        let nap = next.map_or(longest, |next| {
+            let micros = (next - now).as_micros().max(0).unsigned_abs();
+            Duration::from_micros(micros).min(longest)
+        });
+        tokio::select! {
+            () = tokio::time::sleep(nap) => {}
+            () = self.earlier.notified() => {}
+        }
     }
 }
 
@@ -93,17 +102,7 @@ impl Service {
                 self.expire(&cell);
                 tokio::task::yield_now().await;
             }
-            let nap = match self.timer.next() {
-                None => LONGEST_NAP,
-                Some(next) => {
-                    let micros = (next - self.clock.now()).as_micros().max(0).unsigned_abs();
-                    Duration::from_micros(micros).min(LONGEST_NAP)
-                }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(nap) => {}
-                () = self.timer.earlier.notified() => {}
-            }
+            self.timer.rest(self.clock.now(), LONGEST_NAP).await;
         }
     }
 

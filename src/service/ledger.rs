@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Error, Service, turn::Done};
+use super::{Error, Service};
 use crate::{
     domain::{
         entity::WalletMode,
-        event::{LimitNo, Settled, TopUp},
-        fingerprint::Fingerprint,
-        id::{OrganizationId, RequestId},
+        event::{EntryKind, LimitNo, Settled},
+        id::OrganizationId,
         money::Nanos,
         reservation_id::ReservationId,
         time::Timestamp,
@@ -18,7 +17,7 @@ use crate::{
         limit::{Counter, scope_of},
         state::OrganizationState,
     },
-    store::{Audit, Entry, EntryQuery, Totals, WindowAudit},
+    store::{Audit, Change, ChangeQuery, Entry, EntryQuery, Grouping, Totals, WindowAudit},
 };
 
 /// Most differences that a verification names.
@@ -42,6 +41,16 @@ pub struct Transactions {
     pub next: Option<u64>,
     pub as_of_entry: u64,
     pub totals: Totals,
+}
+
+/// Usage in groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageSummary {
+    pub groups: Vec<(String, Totals)>,
+    /// Of the groups beyond those.
+    pub others: Totals,
+    pub totals: Totals,
+    pub as_of_entry: u64,
 }
 
 /// Something that doesn't add up.
@@ -70,32 +79,6 @@ struct Memory {
 }
 
 impl Service {
-    /// Adds money. Acknowledged when on disk; a repeat credits nothing. Answers the order, when it was booked, and whether it
-    /// had been before.
-    ///
-    /// # Errors
-    /// [`Error`] when there is no such organization or the request id was used for something else.
-    pub async fn top_up(
-        &self,
-        caller: &Caller,
-        organization: &OrganizationId,
-        request: &RequestId,
-        amount: Nanos,
-        reason: &str,
-    ) -> Result<(TopUp, Timestamp, bool), Error> {
-        let cell = self.organization_cell(organization)?;
-        self.wait_for_room().await?;
-        self.recall_entry(&cell, request).await?;
-        let mut print = Fingerprint::new("top_up");
-        print.number(amount.get().unsigned_abs()).text(reason);
-        let fingerprint = print.finish();
-        let Done { answer, position } =
-            self.turn(&cell, &caller.actor, |turn| turn.top_up(request, amount, reason, fingerprint));
-        let answer = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok(answer)
-    }
-
     /// The id of the reservation that a settlement closed.
     pub fn reservation_id(&self, organization: &OrganizationId, settled: &Settled) -> Option<String> {
         let id = ReservationId {
@@ -132,21 +115,58 @@ impl Service {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Transactions, Error> {
-        let missing = || Error::NotFound { kind: "organization", id: query.organization.to_string() };
-        // A deleted organization's ledger stays.
-        let cell = self.directory.find(&query.organization).ok_or_else(missing)?;
-        let (position, as_of) = {
-            let inner = cell.lock();
-            (inner.position, inner.state.entry)
-        };
-        self.wait_stored(position).await?;
-        query.as_of = query.as_of.min(as_of);
+        query.as_of = query.as_of.min(self.books_reach(&query.organization).await?);
         let mut entries = self.store.list_entries(&query, before, limit.saturating_add(1)).await?;
         let totals = self.store.total(&query).await?;
         let more = entries.len() > limit as usize;
         entries.truncate(limit as usize);
         let next = entries.last().filter(|_| more).map(Entry::number);
         Ok(Transactions { entries, next, as_of_entry: query.as_of, totals })
+    }
+
+    /// Waits until the books have all of an organization so far, and answers its last entry. A deleted one's stay.
+    async fn books_reach(&self, organization: &OrganizationId) -> Result<u64, Error> {
+        let missing = || Error::NotFound { kind: "organization", id: organization.to_string() };
+        let cell = self.directory.find(organization).ok_or_else(missing)?;
+        let (position, entry) = {
+            let inner = cell.lock();
+            (inner.position, inner.state.entry)
+        };
+        self.wait_stored(position).await?;
+        Ok(entry)
+    }
+
+    /// What was charged, in groups. Sees every charge acknowledged before the call.
+    ///
+    /// # Errors
+    /// As [`Self::transactions`].
+    pub async fn summarize_usage(
+        &self,
+        mut query: EntryQuery,
+        by: Grouping,
+        limit: u32,
+    ) -> Result<UsageSummary, Error> {
+        query.as_of = query.as_of.min(self.books_reach(&query.organization).await?);
+        // Money that came in is no usage.
+        query.kinds = vec![EntryKind::Commit, EntryKind::Charge, EntryKind::Expiry, EntryKind::LateCommit];
+        let groups = self.store.usage(&query, by, limit).await?;
+        let totals = self.store.total(&query).await?;
+        let shown = groups.iter().fold(Totals::default(), |sum, (_, totals)| sum.plus(totals));
+        Ok(UsageSummary { groups, others: totals.minus(&shown), totals, as_of_entry: query.as_of })
+    }
+
+    /// Changes of the control plane, the newest first. Sees every change acknowledged before the call.
+    ///
+    /// # Errors
+    /// As [`Self::transactions`].
+    pub async fn list_changes(
+        &self,
+        query: &ChangeQuery,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<Change>, Error> {
+        self.books_reach(&query.organization).await?;
+        Ok(self.store.list_changes(query, before, u32::try_from(limit).unwrap_or(u32::MAX)).await?)
     }
 
     /// Recomputes balances and budgets from the entries alone and compares them with the books and with memory.

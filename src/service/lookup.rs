@@ -80,7 +80,8 @@ impl Service {
                 Ok(Located { cell, no: Some(id.no), named: Named::Id(id) })
             }
             ReservationRef::Request(payer, request) => {
-                let Route { cell, key } = self.directory.route(payer).ok_or(Conflict::ReservationUnknown)?;
+                let Route { cell, key } =
+                    self.directory.route(payer, self.clock.now()).ok_or(Conflict::ReservationUnknown)?;
                 let inner = cell.lock();
                 let row = inner.state.keys.row(key).ok_or(Conflict::ReservationUnknown)?;
                 let key = row.entity.key.id.clone();
@@ -121,7 +122,7 @@ impl Service {
         Ok(Missing::Closed(Box::new(reservation)))
     }
 
-    /// Lets memory know a Charge or `TopUp` under this id, if one was ever made: their ids are unique for ever.
+    /// Lets memory know a Charge under this id, if one was ever made: their ids are unique for ever.
     pub(super) async fn recall_entry(&self, cell: &Arc<Cell>, request: &RequestId) -> Result<(), Error> {
         let position = {
             let inner = cell.lock();
@@ -132,12 +133,11 @@ impl Service {
         };
         self.wait_stored(position).await?;
         if let Some(entry) = self.store.find_entry(&cell.id, request).await? {
-            let taken = match entry.detail {
-                EntryDetail::Settled(settled) => Taken::Charge(settled),
-                EntryDetail::ToppedUp(top_up) => Taken::TopUp(top_up, entry.time),
-            };
-            let mut inner = cell.lock();
-            inner.state.recall_request(request, taken, self.clock.now());
+            // Orders and corrections are never forgotten.
+            if let EntryDetail::Settled(settled) = entry.detail {
+                let mut inner = cell.lock();
+                inner.state.recall_request(request, Taken::Charge(settled), self.clock.now());
+            }
         }
         Ok(())
     }

@@ -79,7 +79,7 @@ impl Service {
         include_limits: bool,
     ) -> Result<Reply<Decision<Grant>>, Error> {
         self.check_room()?;
-        let Some(Route { cell, key }) = self.directory.route(payer) else {
+        let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
             return Ok(Reply { answer: Err(self.denied(key_unknown())), limits: Vec::new() });
         };
         let fingerprint = request.fingerprint(key);
@@ -123,7 +123,7 @@ impl Service {
     /// # Errors
     /// [`Error::Invalid`] when the usage is absurd.
     pub fn check(&self, caller: &Caller, payer: &Payer, question: &Question) -> Result<Reply<Decision<Grant>>, Error> {
-        let Some(Route { cell, key }) = self.directory.route(payer) else {
+        let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
             return Ok(Reply { answer: Err(key_unknown()), limits: Vec::new() });
         };
         let Question { model, usage, min_output_tokens } = question;
@@ -210,7 +210,7 @@ impl Service {
     /// # Errors
     /// [`Error`] when the request id is reused or the journal can't be written.
     pub async fn charge(&self, caller: &Caller, payer: &Payer, charge: &Charge) -> Result<Decision<Charged>, Error> {
-        let Some(Route { cell, key }) = self.directory.route(payer) else {
+        let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
             return Ok(Err(self.denied(key_unknown())));
         };
         self.wait_for_room().await?;

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Error, Parts, Service, expiry, revocations, secret, snapshots, system};
+use super::{Error, Parts, Service, expiry, outbox, revocations, secret, snapshots, token};
 use crate::{
     domain::{
         event::{Event, Record, Stream},
@@ -186,11 +186,12 @@ impl Recovered {
         let position = parts.writer.push(records);
         parts.writer.wait_durable(position).await?;
         let seal = self.system.seal.ok_or_else(|| Error::Internal(String::from("the seal was booked and lost")))?;
-        let Parts { journal, snapshots, store, writer, clock, metrics, operator, tuning } = parts;
+        let Parts { journal, snapshots, store, writer, clock, metrics, operator, mailer, webhooks, payments, tuning } =
+            parts;
         let service = Arc::new(Service {
             directory: Directory::default(),
             prices: ArcSwap::new(Arc::clone(&self.system.prices)),
-            tokens: ArcSwap::from_pointee(system::tokens_of(&self.system)),
+            tokens: ArcSwap::from_pointee(token::tokens_of(&self.system)),
             system: Mutex::new(self.system),
             operator,
             seal,
@@ -201,6 +202,10 @@ impl Recovered {
             writer,
             clock,
             timer: expiry::Timer::default(),
+            outbox: expiry::Timer::default(),
+            mailer,
+            webhooks,
+            payments,
             revocations: revocations::Hub::default(),
             stored: watch::Sender::new(stored),
             metrics,
@@ -226,11 +231,17 @@ impl Service {
                 let id = &row.entity.key.id;
                 if let Some(registration) = system.keys.get(id) {
                     let route = Route { cell: Arc::clone(&cell), key: place };
+                    if let Some((secret, until)) = registration.previous {
+                        self.directory.retire_secret(secret, route.clone(), until, self.clock.now());
+                    }
                     self.directory.add_key(id.clone(), registration.hash, route);
                 }
             }
             if let Some(due) = inner.timer_to_set() {
                 self.timer.set(due, &cell);
+            }
+            if let Some(due) = outbox::next_due(&inner.state, self.clock.now()) {
+                self.outbox.set(due, &cell);
             }
         }
         // Ids are unique: each came from a map by id.

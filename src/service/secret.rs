@@ -4,7 +4,7 @@ use data_encoding::{BASE32_NOPAD, HEXLOWER};
 
 use super::Error;
 
-fn random<const N: usize>() -> Result<[u8; N], Error> {
+pub(super) fn random<const N: usize>() -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|error| Error::Internal(format!("the system has no randomness: {error}")))?;
     Ok(bytes)

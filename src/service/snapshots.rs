@@ -6,7 +6,7 @@ use super::{Error, Service};
 use crate::{domain::event::Stream, engine::directory::Cell, journal::Snapshot};
 
 /// Version of the encoded states; a snapshot of another one isn't read.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Organizations to save in one transaction.
 const AT_ONCE: usize = 64;
 

@@ -1,11 +1,11 @@
-//! The price book and service tokens.
+//! The system's own stream, and the price book in it.
 
-use super::{Caller, Error, Service, Tokens, secret};
+use super::{Caller, Error, Service, token::tokens_of};
 use crate::{
     domain::{
-        entity::{PriceEntry, ServiceToken},
+        entity::PriceEntry,
         event::Event,
-        id::{Actor, Model, SecretHash, TokenId},
+        id::{Actor, Model},
         money::Nanos,
         price::Price,
         time::Timestamp,
@@ -23,13 +23,6 @@ pub struct PriceChange {
     pub per_request: Option<Nanos>,
 }
 
-/// A service token with its secret, which is told this once.
-#[derive(Debug, Clone)]
-pub struct NewToken {
-    pub token: ServiceToken,
-    pub secret: String,
-}
-
 impl Service {
     /// One change of the system's state. Answers the position that must be on disk before it is a promise.
     pub(super) fn system_turn(
@@ -37,13 +30,29 @@ impl Service {
         actor: &Actor,
         decide: impl FnOnce(&SystemState, Timestamp) -> Result<Event, Error>,
     ) -> Result<u64, Error> {
+        self.system_events(actor, |system, now| decide(system, now).map(|event| vec![event]))
+    }
+
+    /// Several changes of the system's state that reach the disk together.
+    pub(super) fn system_events(
+        &self,
+        actor: &Actor,
+        decide: impl FnOnce(&SystemState, Timestamp) -> Result<Vec<Event>, Error>,
+    ) -> Result<u64, Error> {
         let mut system = self.system.lock();
         let now = self.clock.now();
-        let event = decide(&system, now)?;
-        let record = system.emit(event, self.epoch, now, actor);
-        let position = self.writer.push([record]);
-        self.prices.store(std::sync::Arc::clone(&system.prices));
-        self.tokens.store(std::sync::Arc::new(tokens_of(&system)));
+        let events = decide(&system, now)?;
+        let changes = |of: fn(&Event) -> bool| events.iter().any(of);
+        let prices = changes(|event| matches!(event, Event::PriceSet(_) | Event::PriceDeleted(_)));
+        let tokens = changes(|event| matches!(event, Event::TokenSet(_) | Event::TokenDeleted(_)));
+        let records: Vec<_> = events.into_iter().map(|event| system.emit(event, self.epoch, now, actor)).collect();
+        let position = self.writer.push(records);
+        if prices {
+            self.prices.store(std::sync::Arc::clone(&system.prices));
+        }
+        if tokens {
+            self.tokens.store(std::sync::Arc::new(tokens_of(&system)));
+        }
         Ok(position)
     }
 
@@ -104,63 +113,8 @@ impl Service {
     pub fn list_prices(&self, after: Option<&Model>, limit: usize) -> Vec<PriceEntry> {
         self.prices.load().after(after).take(limit).cloned().collect()
     }
-
-    /// # Errors
-    /// [`Error::Exists`] when the id is in use, [`Error::Invalid`] when it would be expired from the start.
-    pub async fn create_token(
-        &self,
-        caller: &Caller,
-        id: Option<TokenId>,
-        name: String,
-        expire_time: Option<Timestamp>,
-    ) -> Result<NewToken, Error> {
-        self.wait_for_room().await?;
-        let id = match id {
-            Some(id) => id,
-            None => TokenId::trusted(secret::new_id("token")?),
-        };
-        let secret = secret::new_secret("qt")?;
-        let mut made = None;
-        let position = self.system_turn(&caller.actor, |system, now| {
-            if system.tokens.contains_key(&id) {
-                return Err(Error::Exists { kind: "token", id: id.to_string() });
-            }
-            if expire_time.is_some_and(|end| end <= now) {
-                let problem = "lies in the past; leave it unset for a token that doesn't expire";
-                return Err(crate::domain::error::Invalid::new("token.expire_time", problem).into());
-            }
-            let token = ServiceToken { id, name, hash: SecretHash::of(&secret), create_time: now, expire_time };
-            made = Some(token.clone());
-            Ok(Event::TokenSet(Box::new(token)))
-        })?;
-        self.writer.wait_durable(position).await?;
-        let token = made.ok_or_else(|| Error::Internal(String::from("a token was booked and lost")))?;
-        Ok(NewToken { token, secret })
-    }
-
-    /// # Errors
-    /// [`Error::NotFound`] when there is no such token.
-    pub async fn delete_token(&self, caller: &Caller, id: &TokenId) -> Result<(), Error> {
-        self.wait_for_room().await?;
-        let position = self.system_turn(&caller.actor, |system, _| match system.tokens.get(id) {
-            Some(_) => Ok(Event::TokenDeleted(id.clone())),
-            None => Err(Error::NotFound { kind: "token", id: id.to_string() }),
-        })?;
-        Ok(self.writer.wait_durable(position).await?)
-    }
-
-    /// In the order of their ids, those after `after`.
-    pub fn list_tokens(&self, after: Option<&TokenId>, limit: usize) -> Vec<ServiceToken> {
-        let system = self.system.lock();
-        let tokens = system.tokens.values().filter(|token| after.is_none_or(|after| token.id > *after));
-        tokens.take(limit).cloned().collect()
-    }
 }
 
 fn unpriced(model: &Model) -> Error {
     Error::NotFound { kind: "price of", id: model.to_string() }
-}
-
-pub(super) fn tokens_of(system: &SystemState) -> Tokens {
-    system.tokens.values().map(|token| (token.hash, (token.id.clone(), token.expire_time))).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Service;
+use super::{Service, outbox};
 use crate::{
     domain::{
         event::{EntryKind, Event, Record},
@@ -30,17 +30,23 @@ impl Service {
     ) -> Done<T> {
         let prices = self.prices.load();
         let mut inner = cell.lock();
-        let context = Context { now: self.clock.now(), epoch: self.epoch, actor, prices: &prices };
+        let bounds = self.tuning.bounds;
+        let context = Context { now: self.clock.now(), epoch: self.epoch, actor, prices: &prices, bounds };
         let mut turn = Turn::new(&mut inner.state, context);
         let answer = operation(&mut turn);
         let Effects { records, revocations } = turn.finish();
         self.count(&records);
+        let outgoing = records.iter().any(|record| matches!(record.event, Event::AlertSet(_) | Event::OrderSet(_)));
         if !records.is_empty() {
             inner.position = self.writer.push(records);
         }
         let position = inner.position;
         let due = inner.timer_to_set();
+        let outgoing = outgoing.then(|| outbox::next_due(&inner.state, context.now)).flatten();
         drop(inner);
+        if let Some(outgoing) = outgoing {
+            self.outbox.set(outgoing, cell);
+        }
         if let Some(due) = due {
             self.timer.set(due, cell);
         }
@@ -88,7 +94,7 @@ impl Service {
             }
             EntryKind::LateCommit => metrics.committed_late.increment(),
             EntryKind::Charge => metrics.charged.increment(),
-            EntryKind::TopUp => {}
+            EntryKind::TopUp | EntryKind::Refund | EntryKind::Adjustment | EntryKind::Reversal => {}
         }
     }
 }

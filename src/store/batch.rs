@@ -8,13 +8,21 @@ use std::{
     sync::Arc,
 };
 
+use super::change::ChangeRow;
 use crate::domain::{
-    entity::{Key, Member, Membership, Organization, PriceEntry, ServiceToken, Team},
+    access::AccessToken,
+    alert::Alert,
+    allocation::{Allocation, CreditRequest},
+    entity::{Key, Member, Membership, Organization, PriceEntry, Team},
     event::{EntryKind, Event, Extended, LimitNo, NumberedLimit, Record, Reserved, Settled, Stream, TopUp},
-    id::{KeyId, MemberId, Model, OrganizationId, SecretHash, TeamId, TokenId},
+    id::{
+        AlertId, CreditRequestId, KeyId, MemberId, Model, OrderId, OrganizationId, RuleId, SecretHash, TeamId, TokenId,
+    },
     money::Nanos,
-    policy::{Place, Unit},
+    payment::{Correction, TopUpOrder},
+    policy::{AllocationPlace, Place, Unit},
     reservation_id::ReservationNo,
+    rule::Rule,
     time::Timestamp,
     usage::Amounts,
 };
@@ -33,13 +41,22 @@ pub(super) struct Batch<'a> {
     pub memberships: BTreeMap<Of<(TeamId, MemberId)>, &'a Membership>,
     pub keys: BTreeMap<Of<KeyId>, &'a Key>,
     pub directory: BTreeMap<&'a KeyId, (&'a OrganizationId, &'a SecretHash)>,
+    pub rules: BTreeMap<Of<RuleId>, &'a Rule>,
+    /// Of a team, or of a member in it.
+    pub allocations: BTreeMap<Of<(TeamId, Option<MemberId>)>, Allocation>,
+    pub credit_requests: BTreeMap<Of<CreditRequestId>, &'a CreditRequest>,
+    pub orders: BTreeMap<Of<OrderId>, &'a TopUpOrder>,
+    pub alerts: BTreeMap<Of<AlertId>, &'a Alert>,
+    /// Counters that were opened, each for ever.
+    pub counters: Vec<(&'a OrganizationId, &'a Place, &'a NumberedLimit)>,
     /// In their order: what a later policy of the same place leaves out isn't active any more.
     pub policies: Vec<(&'a OrganizationId, &'a Place, &'a [NumberedLimit])>,
     pub windows: BTreeMap<Of<(LimitNo, Timestamp)>, Nanos>,
     pub reservations: HashMap<Of<ReservationNo>, ReservationChange>,
     pub entries: Vec<EntryRow<'a>>,
+    pub changes: Vec<ChangeRow<'a>>,
     pub prices: BTreeMap<&'a Model, Option<&'a PriceEntry>>,
-    pub tokens: BTreeMap<&'a TokenId, Option<&'a ServiceToken>>,
+    pub tokens: BTreeMap<&'a TokenId, Option<&'a AccessToken>>,
 }
 
 /// What becomes of a reservation's row.
@@ -85,6 +102,7 @@ pub(super) struct EntryRow<'a> {
 pub(super) enum EntryEvent<'a> {
     Settled(&'a Settled),
     ToppedUp(&'a TopUp),
+    Corrected(&'a Correction),
 }
 
 /// What a settlement charges to each budget that it touches.
@@ -104,6 +122,7 @@ impl<'a> Batch<'a> {
     pub(super) fn of(records: &'a [Record]) -> Self {
         let mut batch = Self::default();
         for record in records {
+            batch.changes.extend(ChangeRow::of(record));
             match &record.stream {
                 Stream::System => batch.add_system(&record.event),
                 Stream::Organization(id) => batch.add(id, record),
@@ -126,7 +145,7 @@ impl<'a> Batch<'a> {
             Event::TokenDeleted(id) => {
                 self.tokens.insert(id, None);
             }
-            Event::KeyRegistered { key, organization, hash } => {
+            Event::KeyRegistered { key, organization, hash, previous: _ } => {
                 self.directory.insert(key, (organization, hash));
             }
             _ => {}
@@ -171,6 +190,30 @@ impl<'a> Batch<'a> {
             Event::Expired { reservation } => self.set_state(id, *reservation, "expired"),
             Event::Revoked { reservation, .. } => self.set_state(id, *reservation, "revoked"),
             Event::Settled(settled) => self.settle(id, record, settled),
+            Event::Corrected(correction) => {
+                self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::Corrected(correction) });
+            }
+            Event::RuleSet(rule) => {
+                self.rules.insert((id.clone(), rule.id.clone()), rule);
+            }
+            Event::CounterOpened { place, limit } => self.counters.push((id, place, limit)),
+            Event::AllocationSet { place, allocation, .. } => {
+                let of = match place {
+                    AllocationPlace::Organization => return,
+                    AllocationPlace::Pool(team) => (team.clone(), None),
+                    AllocationPlace::Member(team, member) => (team.clone(), Some(member.clone())),
+                };
+                self.allocations.insert((id.clone(), of), *allocation);
+            }
+            Event::CreditRequestSet(request) => {
+                self.credit_requests.insert((id.clone(), request.id.clone()), request);
+            }
+            Event::OrderSet(order) => {
+                self.orders.insert((id.clone(), order.id.clone()), order);
+            }
+            Event::AlertSet(alert) => {
+                self.alerts.insert((id.clone(), alert.id.clone()), alert);
+            }
             Event::ToppedUp(top_up) => {
                 self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::ToppedUp(top_up) });
             }

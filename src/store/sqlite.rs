@@ -9,16 +9,21 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Audit, Entry, EntryQuery, ReservationKey, Store, StoreError, StoredReservation, Totals, batch::Batch};
+use super::{
+    Audit, Change, ChangeQuery, Entry, EntryQuery, Grouping, ReservationKey, Store, StoreError, StoredReservation,
+    Totals, batch::Batch,
+};
 use crate::domain::{
     event::Record,
     id::{OrganizationId, RequestId},
 };
 
 mod audit;
+mod change;
 mod find;
 mod list;
 mod project;
+mod project_finance;
 mod project_ledger;
 mod project_state;
 
@@ -48,7 +53,7 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// First byte of a detail: how the rest is encoded.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 fn encode<T: serde::Serialize>(detail: &T) -> Result<Vec<u8>, StoreError> {
     postcard::to_extend(detail, vec![VERSION]).map_err(|error| StoreError::Damaged(error.to_string()))
@@ -134,6 +139,23 @@ impl Store for SqliteStore {
         request: &RequestId,
     ) -> Result<Option<Entry>, StoreError> {
         find::entry(&self.readers, organization, request).await
+    }
+
+    async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {
+        find::numbered(&self.readers, organization, entry).await
+    }
+
+    async fn usage(&self, query: &EntryQuery, by: Grouping, limit: u32) -> Result<Vec<(String, Totals)>, StoreError> {
+        list::usage(&self.readers, query, by, limit).await
+    }
+
+    async fn list_changes(
+        &self,
+        query: &ChangeQuery,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Vec<Change>, StoreError> {
+        change::list(&self.readers, query, before, limit).await
     }
 
     async fn list_entries(

@@ -287,6 +287,7 @@ async fn one_top_up_sent_by_many_at_once_credits_once() {
                 amount_usd: "5".into(),
                 request_id: "pay".into(),
                 reason: String::new(),
+                ..Default::default()
             };
             operator.wallets().top_up(order).await.unwrap().into_inner()
         }

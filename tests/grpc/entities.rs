@@ -107,7 +107,7 @@ async fn key_ids_are_unique_over_all_organizations() {
     let taken = Key { organization_id: "other".into(), member_id: "eve".into(), ..a_key("k1") };
     assert_eq!(create_key(&world, taken.clone(), "").await.unwrap_err(), exists());
     assert_eq!(create_key(&world, a_key("k1"), "").await.unwrap_err(), exists());
-    let delete = proto::DeleteKeyRequest { organization_id: ACME.into(), key_id: "k1".into() };
+    let delete = proto::DeleteKeyRequest { organization_id: ACME.into(), key_id: "k1".into(), ..Default::default() };
     world.operator.keys().delete_key(delete).await.unwrap();
     assert_eq!(create_key(&world, a_key("k1"), "").await.unwrap_err(), failed(Code::AlreadyExists, "ID_DELETED"));
     assert_eq!(create_key(&world, taken, "").await.unwrap_err().0, Code::AlreadyExists);
@@ -204,7 +204,12 @@ async fn pages_of_any_size_list_each_once_and_tokens_fit_their_own_list_only() {
     let memberships = world.operator.teams().list_memberships(asked).await.unwrap().into_inner().memberships;
     let teams: Vec<_> = memberships.into_iter().map(|membership| membership.team_id).collect();
     assert_eq!(teams, ["t1", "default"]);
-    let asked = proto::ListTeamsRequest { organization_id: ACME.into(), page_size: 1, page_token: String::new() };
+    let asked = proto::ListTeamsRequest {
+        organization_id: ACME.into(),
+        page_size: 1,
+        page_token: String::new(),
+        ..Default::default()
+    };
     let token = world.operator.teams().list_teams(asked.clone()).await.unwrap().into_inner().next_page_token;
     let foreign = proto::ListKeysRequest { organization_id: ACME.into(), page_token: token, ..Default::default() };
     assert_eq!(wrong_field(&world.operator.keys().list_keys(foreign).await.unwrap_err()), "page_token");
@@ -221,7 +226,8 @@ async fn a_deleted_team_takes_its_keys_with_it_and_stops_their_work() {
     world.key("k-eve", "eve", "default").await;
     let request = proto::ReserveRequest { holder: "gpu".into(), ..reserve("k-lab", "r", usd("1")) };
     let id = world.reserve(request).await.unwrap().reservation_id;
-    let delete = |id: &str| proto::DeleteTeamRequest { organization_id: ACME.into(), team_id: id.into() };
+    let delete =
+        |id: &str| proto::DeleteTeamRequest { organization_id: ACME.into(), team_id: id.into(), ..Default::default() };
     world.operator.teams().delete_team(delete("lab")).await.unwrap();
     let denial = world.extend(extend(&id)).await.unwrap().unwrap_err();
     assert_eq!((denial.code(), denial.violations[0].code()), (DenialCode::Revoked, DenialCode::TeamInactive));
@@ -246,12 +252,13 @@ async fn a_deleted_member_or_organization_stops_its_keys_and_leaves_its_ledger()
     world.member("eve").await;
     world.key("k-eve", "eve", "default").await;
     let id = world.reserve(reserve("k-eve", "r", usd("1"))).await.unwrap().reservation_id;
-    let delete = proto::DeleteMemberRequest { organization_id: ACME.into(), member_id: "eve".into() };
+    let delete =
+        proto::DeleteMemberRequest { organization_id: ACME.into(), member_id: "eve".into(), ..Default::default() };
     world.operator.members().delete_member(delete).await.unwrap();
     assert_eq!(world.extend(extend(&id)).await.unwrap().unwrap_err().code(), DenialCode::Revoked);
     world.commit(commit(&id, usd("1"))).await.unwrap();
     let id = world.reserve(reserve("k1", "last", usd("1"))).await.unwrap().reservation_id;
-    let delete = proto::DeleteOrganizationRequest { organization_id: ACME.into() };
+    let delete = proto::DeleteOrganizationRequest { organization_id: ACME.into(), ..Default::default() };
     world.operator.organizations().delete_organization(delete.clone()).await.unwrap();
     assert!(world.reserve(reserve("k1", "no", usd("0"))).await.is_err());
     assert_eq!(world.extend(extend(&id)).await.unwrap().unwrap_err().code(), DenialCode::Revoked);
@@ -295,7 +302,7 @@ async fn a_membership_is_made_left_and_made_again_with_a_fresh_policy() {
     create_key(&world, outsider, "").await.unwrap();
     assert_eq!(leave("lab").await.unwrap_err(), refused, "a key is left");
     assert_eq!(world.reserve(reserve("k-lab", "r", usd("2"))).await.unwrap_err().code(), DenialCode::BudgetExceeded);
-    let delete = proto::DeleteKeyRequest { organization_id: ACME.into(), key_id: "k-lab".into() };
+    let delete = proto::DeleteKeyRequest { organization_id: ACME.into(), key_id: "k-lab".into(), ..Default::default() };
     world.operator.keys().delete_key(delete).await.unwrap();
     leave("lab").await.unwrap();
     assert_eq!(leave("lab").await.unwrap_err(), not_found());
@@ -312,7 +319,7 @@ async fn nothing_of_another_organization_is_ever_found() {
     assert_eq!(outcome(world.operator.keys().get_key(get).await), Err(not_found()));
     let stolen = Key { organization_id: other(), name: "mine".into(), ..a_key("k1") };
     assert_eq!(world.update_key(stolen, &["name"]).await, Err(not_found()));
-    let delete = proto::DeleteKeyRequest { organization_id: other(), key_id: "k1".into() };
+    let delete = proto::DeleteKeyRequest { organization_id: other(), key_id: "k1".into(), ..Default::default() };
     assert_eq!(outcome(world.operator.keys().delete_key(delete).await), Err(not_found()));
     let get = proto::GetMemberRequest { organization_id: other(), member_id: "ada".into() };
     assert_eq!(outcome(world.operator.members().get_member(get).await), Err(not_found()));

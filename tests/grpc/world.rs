@@ -214,6 +214,7 @@ impl World {
             amount_usd: amount.into(),
             request_id: request_id.into(),
             reason: String::new(),
+            ..Default::default()
         };
         let answer = self.operator.wallets().top_up(order).await;
         answer.map(tonic::Response::into_inner).map_err(|status| failure(&status))

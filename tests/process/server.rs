@@ -119,7 +119,7 @@ pub(crate) async fn seed(operator: &Connection, policy: Option<Policy>) -> Strin
     operator.organizations().create_organization(request).await.unwrap();
     let (amount_usd, request_id) = (String::from("1000"), String::from("first"));
     let request =
-        TopUpRequest { organization_id: organization_id.clone(), amount_usd, request_id, reason: String::new() };
+        TopUpRequest { organization_id: organization_id.clone(), amount_usd, request_id, ..TopUpRequest::default() };
     operator.wallets().top_up(request).await.unwrap();
     let price = Price {
         model: MODEL.to_owned(),

@@ -9,7 +9,7 @@ const MAX_FUNCTION_LINES: usize = 70;
 const IMPORTS: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("clock", &["domain"]),
-    ("config", &["domain"]),
+    ("config", &["domain", "engine", "notify"]),
     ("telemetry", &["clock", "config", "domain"]),
     ("engine", &["domain"]),
     ("journal", &["clock", "domain", "telemetry"]),

@@ -58,6 +58,8 @@ pub(in crate::api) fn scope_out(scope: Scope) -> proto::Scope {
         Scope::Team => proto::Scope::Team,
         Scope::Organization => proto::Scope::Organization,
         Scope::Wallet => proto::Scope::Wallet,
+        Scope::Rule => proto::Scope::Rule,
+        Scope::Allocation => proto::Scope::Allocation,
     }
 }
 
@@ -75,7 +77,7 @@ pub(in crate::api) fn period_out(period: &Period) -> proto::Period {
     use proto::{DayOfWeek, PeriodKind};
     let calendar = |kind: PeriodKind, zone: crate::domain::period::Zone| proto::Period {
         kind: kind.into(),
-        time_zone: zone.name().to_owned(),
+        time_zone: zone.to_string(),
         ..proto::Period::default()
     };
     match *period {
@@ -93,6 +95,7 @@ pub(in crate::api) fn period_out(period: &Period) -> proto::Period {
             anchor: Some(timestamp_out(Timestamp::from_seconds(anchor))),
             ..proto::Period::default()
         },
+        Period::Cycle(_) => proto::Period { kind: PeriodKind::Cycle.into(), ..proto::Period::default() },
     }
 }
 

@@ -19,6 +19,13 @@ pub(in crate::api) fn size_in(page_size: i32) -> Result<usize, Invalid> {
     }
 }
 
+/// What a list's tokens are bound to: its name and its filters, so that a token of another query isn't taken. `filters` is the
+/// request without page size and token.
+pub(in crate::api) fn query_name(list: &str, filters: &impl prost::Message) -> String {
+    let hash = blake3::hash(&filters.encode_to_vec());
+    format!("{list}.{}", BASE64URL_NOPAD.encode(&hash.as_bytes()[..6]))
+}
+
 /// The token of the page of `list` that begins at `place`; empty after the last.
 pub(in crate::api) fn token_out<T: Display>(list: &str, place: Option<T>) -> String {
     place.map_or_else(String::new, |place| BASE64URL_NOPAD.encode(format!("{list}:{place}").as_bytes()))

@@ -11,6 +11,8 @@ use crate::{
         proto,
     },
     domain::{
+        alert::{BudgetAlerts, Threshold},
+        contact::check_email,
         error::Invalid,
         id::{LimitId, Model},
         money::Nanos,
@@ -37,7 +39,7 @@ pub(in crate::api) fn policy_in(field: &str, policy: Option<proto::Policy>) -> R
 }
 
 fn budget_in(field: &str, budget: proto::Budget) -> Result<Budget, Invalid> {
-    let proto::Budget { id, unit, max, soft, period, models } = budget;
+    let proto::Budget { id, unit, max, soft, period, models, alerts } = budget;
     let at = |name: &str| format!("{field}.{name}");
     let amount = |name: &str, text: &str| match text {
         "" => Ok(None),
@@ -58,7 +60,33 @@ fn budget_in(field: &str, budget: proto::Budget) -> Result<Budget, Invalid> {
         soft,
         period: period_in(&at("period"), required(&at("period"), period)?)?,
         models: models_in(&at("models"), &models)?,
+        alerts: alerts.map(|alerts| alerts_in(&at("alerts"), alerts)).transpose()?.map(Box::new),
     })
+}
+
+fn alerts_in(field: &str, alerts: proto::BudgetAlerts) -> Result<BudgetAlerts, Invalid> {
+    let proto::BudgetAlerts { thresholds, recipients } = alerts;
+    let threshold = |(i, text): (usize, String)| {
+        let field = format!("{field}.thresholds[{i}]");
+        match text.strip_suffix('%') {
+            Some(percent) => {
+                let wrong = || Invalid::new(field, format!("{text:?} isn't a share such as \"80%\", 1% to 100%"));
+                percent.parse().map(Threshold::Percent).map_err(|_| wrong())
+            }
+            None => Nanos::parse(&field, &text).map(Threshold::Amount),
+        }
+    };
+    for (i, recipient) in recipients.iter().enumerate() {
+        check_email(&format!("{field}.recipients[{i}]"), recipient)?;
+    }
+    let thresholds = thresholds.into_iter().enumerate().map(threshold).collect::<Result<_, _>>()?;
+    Ok(BudgetAlerts { thresholds, recipients })
+}
+
+fn alerts_out(alerts: &BudgetAlerts) -> proto::BudgetAlerts {
+    let BudgetAlerts { thresholds, recipients } = alerts;
+    let thresholds = thresholds.iter().map(ToString::to_string).collect();
+    proto::BudgetAlerts { thresholds, recipients: recipients.clone() }
 }
 
 fn quota_in(field: &str, quota: proto::Quota) -> Result<Quota, Invalid> {
@@ -101,7 +129,7 @@ fn period_in(field: &str, period: proto::Period) -> Result<Period, Invalid> {
     let at = |name: &str| format!("{field}.{name}");
     let choices = "PERIOD_KIND_ONE_TIME, _DAILY, _WEEKLY, _MONTHLY or _EVERY";
     let kind = match Kind::try_from(kind) {
-        Ok(Kind::Unspecified) | Err(_) => return Err(unknown(&at("kind"), kind, choices)),
+        Ok(Kind::Unspecified | Kind::Cycle) | Err(_) => return Err(unknown(&at("kind"), kind, choices)),
         Ok(kind) => kind,
     };
     let foreign = [
@@ -115,7 +143,7 @@ fn period_in(field: &str, period: proto::Period) -> Result<Period, Invalid> {
     }
     let zone = || Zone::parse(&at("time_zone"), &time_zone);
     match kind {
-        Kind::Unspecified | Kind::OneTime => Ok(Period::OneTime),
+        Kind::Unspecified | Kind::Cycle | Kind::OneTime => Ok(Period::OneTime),
         Kind::Daily => Ok(Period::Daily { zone: zone()? }),
         Kind::Weekly => Ok(Period::Weekly { zone: zone()?, start: week_start_in(&at("week_start"), week_start)? }),
         Kind::Monthly => Ok(Period::Monthly { zone: zone()? }),
@@ -146,18 +174,26 @@ fn week_start_in(field: &str, day: i32) -> Result<u8, Invalid> {
     }
 }
 
+/// Whether it sets any limit.
+pub(in crate::api) fn is_set(policy: Option<&proto::Policy>) -> bool {
+    policy.is_some_and(|policy| *policy != proto::Policy::default())
+}
+
 pub(in crate::api) fn policy_out(limits: &[Limit]) -> proto::Policy {
     let mut policy = proto::Policy::default();
     for limit in limits {
         match limit {
-            Limit::Budget(Budget { id, unit: _, max, soft, period, models }) => policy.budgets.push(proto::Budget {
-                id: id.to_string(),
-                unit: unit_out(limit.unit()).into(),
-                max: max.map_or_else(String::new, nanos_out),
-                soft: soft.map_or_else(String::new, nanos_out),
-                period: Some(period_out(period)),
-                models: models_out(models),
-            }),
+            Limit::Budget(Budget { id, unit: _, max, soft, period, models, alerts }) => {
+                policy.budgets.push(proto::Budget {
+                    id: id.to_string(),
+                    unit: unit_out(limit.unit()).into(),
+                    max: max.map_or_else(String::new, nanos_out),
+                    soft: soft.map_or_else(String::new, nanos_out),
+                    period: Some(period_out(period)),
+                    models: models_out(models),
+                    alerts: alerts.as_deref().map(alerts_out),
+                });
+            }
             Limit::Quota(Quota { id, unit: _, max, models }) => policy.quotas.push(proto::Quota {
                 id: id.to_string(),
                 unit: unit_out(limit.unit()).into(),

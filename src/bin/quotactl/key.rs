@@ -142,6 +142,7 @@ impl KeyCommand {
                         team_id: team.clone(),
                         page_size,
                         page_token,
+                        ..ListKeysRequest::default()
                     };
                     let page = client.list_keys(request).await?.into_inner();
                     Ok((page.keys, page.next_page_token))
@@ -159,7 +160,8 @@ impl KeyCommand {
                 out.item(&required(client.update_key(request).await?.into_inner().key, "key")?)
             }
             Self::Delete { id, org } => {
-                let request = DeleteKeyRequest { organization_id: org.id, key_id: id.clone() };
+                let request =
+                    DeleteKeyRequest { organization_id: org.id, key_id: id.clone(), ..DeleteKeyRequest::default() };
                 client.delete_key(request).await?;
                 out.done(&format!("key {id} deleted"), &json!({ "deleted": id }))
             }

@@ -114,7 +114,12 @@ impl MemberCommand {
             }
             Self::List { org, paging } => {
                 let page = async |page_size, page_token| {
-                    let request = ListMembersRequest { organization_id: org.id.clone(), page_size, page_token };
+                    let request = ListMembersRequest {
+                        organization_id: org.id.clone(),
+                        page_size,
+                        page_token,
+                        ..ListMembersRequest::default()
+                    };
                     let page = client.list_members(request).await?.into_inner();
                     Ok((page.members, page.next_page_token))
                 };
@@ -130,7 +135,11 @@ impl MemberCommand {
                 out.item(&required(client.update_member(request).await?.into_inner().member, "member")?)
             }
             Self::Delete { id, org } => {
-                let request = DeleteMemberRequest { organization_id: org.id, member_id: id.clone() };
+                let request = DeleteMemberRequest {
+                    organization_id: org.id,
+                    member_id: id.clone(),
+                    ..DeleteMemberRequest::default()
+                };
                 client.delete_member(request).await?;
                 out.done(&format!("member {id} deleted"), &json!({ "deleted": id }))
             }

@@ -135,7 +135,12 @@ impl OrgCommand {
                 out.item(&required(answer.organization, "organization")?)
             }
             Self::Delete { id } => {
-                client.delete_organization(DeleteOrganizationRequest { organization_id: id.clone() }).await?;
+                client
+                    .delete_organization(DeleteOrganizationRequest {
+                        organization_id: id.clone(),
+                        ..Default::default()
+                    })
+                    .await?;
                 out.done(&format!("organization {id} deleted"), &json!({ "deleted": id }))
             }
         }

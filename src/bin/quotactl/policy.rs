@@ -113,6 +113,7 @@ const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday",
 impl BudgetArgs {
     fn budget(self, id: String) -> Budget {
         Budget {
+            alerts: None,
             id,
             unit: self.unit.into(),
             max: self.max.unwrap_or_default(),

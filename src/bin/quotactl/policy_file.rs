@@ -108,6 +108,7 @@ fn enumerated<E: Named + Into<i32>>(field: &str, text: &str) -> Result<i32, Stri
 impl BudgetFile {
     fn into_proto(self, field: &str) -> Result<Budget, String> {
         Ok(Budget {
+            alerts: None,
             unit: enumerated::<quotad::api::proto::Unit>(&format!("{field}.unit"), &self.unit)?,
             period: Some(self.period.into_proto(&format!("{field}.period"))?),
             id: self.id,

@@ -146,7 +146,12 @@ impl TeamCommand {
             }
             Self::List { org, paging } => {
                 let page = async |page_size, page_token| {
-                    let request = ListTeamsRequest { organization_id: org.id.clone(), page_size, page_token };
+                    let request = ListTeamsRequest {
+                        organization_id: org.id.clone(),
+                        page_size,
+                        page_token,
+                        ..ListTeamsRequest::default()
+                    };
                     let page = client.list_teams(request).await?.into_inner();
                     Ok((page.teams, page.next_page_token))
                 };
@@ -158,7 +163,8 @@ impl TeamCommand {
                 out.item(&required(client.update_team(request).await?.into_inner().team, "team")?)
             }
             Self::Delete { id, org } => {
-                let request = DeleteTeamRequest { organization_id: org.id, team_id: id.clone() };
+                let request =
+                    DeleteTeamRequest { organization_id: org.id, team_id: id.clone(), ..DeleteTeamRequest::default() };
                 client.delete_team(request).await?;
                 out.done(&format!("team {id} deleted"), &json!({ "deleted": id }))
             }

@@ -53,6 +53,7 @@ impl WalletCommand {
                     amount_usd: amount,
                     request_id: request_id.clone(),
                     reason,
+                    ..TopUpRequest::default()
                 };
                 // Whoever lost the answer needs the id to ask again without paying twice.
                 let answer = client.top_up(request).await.inspect_err(|_| eprintln!("request id: {request_id}"))?;

@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server; what happens without a command
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     Demo(demo::DemoArgs),
 }
 
@@ -58,6 +58,6 @@ mod tests {
         let plain = Cli::try_parse_from(["quotad", "--listen", "127.0.0.1:0"]).unwrap();
         let named = Cli::try_parse_from(["quotad", "serve", "--listen", "127.0.0.1:0"]).unwrap();
         let Some(Command::Serve(args)) = named.command else { panic!("no command") };
-        assert_eq!(plain.serve, args);
+        assert_eq!(plain.serve, *args);
     }
 }

@@ -46,7 +46,9 @@ fn state_violation(state: &OrganizationState, path: &Path<'_>, (code, scope): (D
         Scope::Member => path.member.entity.id.as_str().into(),
         Scope::Team => path.team.entity.id.as_str().into(),
         Scope::Organization => state.organization.id.as_str().into(),
-        Scope::Key | Scope::Membership | Scope::Wallet => path.key.entity.key.id.as_str().into(),
+        Scope::Key | Scope::Membership | Scope::Wallet | Scope::Rule | Scope::Allocation => {
+            path.key.entity.key.id.as_str().into()
+        }
     };
     Violation { code, at: Violated::State(scope, id), wait: None }
 }
@@ -73,6 +75,13 @@ pub(super) fn denial(
             code: DenialCode::ModelUnpriced,
             at: Violated::State(Scope::Key, path.key.entity.key.id.as_str().into()),
             wait: None,
+        });
+    }
+    if let Some((rule, hours)) = path.closing_hours(now) {
+        violations.push(Violation {
+            code: DenialCode::OutsideTimeWindow,
+            at: Violated::State(Scope::Rule, rule.id.as_str().into()),
+            wait: hours.opens_after(rule.zone, now).map(|opening| opening - now),
         });
     }
     let checks = violations.len();

@@ -7,20 +7,15 @@ use std::sync::Arc;
 use super::{Closed, ClosedWhat, OrganizationState, Taken};
 use crate::{
     domain::{
-        entity::Key,
-        event::{Event, Extended, NumberedLimit, Record, Reserved, Settled},
+        event::{Event, Extended, Record, Reserved, Settled},
         id::RequestId,
+        money::Nanos,
         operation::MAX_AGE,
-        policy::Place,
         reservation_id::ReservationNo,
         time::Timestamp,
         usage::Amounts,
     },
-    engine::{
-        limit::LimitEntry,
-        reservation::{End, Reservation},
-        table::KeyRow,
-    },
+    engine::reservation::{End, Reservation},
 };
 
 /// A record that doesn't continue the state: the journal and the snapshot don't belong together, or one is damaged.
@@ -49,18 +44,6 @@ impl OrganizationState {
         }
         self.note_record(record);
         match &record.event {
-            Event::OrganizationSet(organization) => self.organization = (**organization).clone(),
-            Event::TeamSet(team) => {
-                self.teams.set((**team).clone());
-            }
-            Event::MemberSet(member) => {
-                self.members.set((**member).clone());
-            }
-            Event::MembershipSet(membership) => {
-                self.memberships.set((**membership).clone());
-            }
-            Event::KeySet(key) => self.apply_key(key),
-            Event::PolicySet { place, limits } => self.apply_policy(place, limits),
             Event::RequestTaken { request, fingerprint, created } => {
                 let taken = Taken::Created { fingerprint: *fingerprint, id: created.clone() };
                 self.take(request, taken, record.time);
@@ -91,15 +74,14 @@ impl OrganizationState {
             Event::ToppedUp(top_up) => {
                 self.wallet.balance = top_up.balance;
                 self.entry = top_up.entry;
-                self.take(&top_up.request, Taken::TopUp(top_up.clone(), record.time), record.time);
             }
-            Event::Initialized { .. }
-            | Event::Started
-            | Event::PriceSet(_)
-            | Event::PriceDeleted(_)
-            | Event::TokenSet(_)
-            | Event::TokenDeleted(_)
-            | Event::KeyRegistered { .. } => {}
+            Event::Corrected(correction) => {
+                self.wallet.balance = correction.balance;
+                self.entry = correction.entry;
+                self.requests.insert(correction.request.clone(), Taken::Correction(correction.clone()));
+                self.payments.correct(correction);
+            }
+            other => self.administer(other, record.time),
         }
         Ok(())
     }
@@ -115,39 +97,6 @@ impl OrganizationState {
         };
         let open = self.reservation(no).is_some_and(|reservation| reservation.end.is_none());
         (!open).then_some(no)
-    }
-
-    fn apply_key(&mut self, key: &Key) {
-        let places = (
-            self.members.place(&key.member),
-            self.teams.place(&key.team),
-            self.memberships.place(&(key.team.clone(), key.member.clone())),
-        );
-        if let (Some(member), Some(team), Some(membership)) = places {
-            self.keys.set(KeyRow { key: key.clone(), member, team, membership });
-        }
-    }
-
-    fn apply_policy(&mut self, place: &Place, limits: &[NumberedLimit]) {
-        let old = self.limits_of(place).to_vec();
-        for gone in old.iter().filter(|no| !limits.iter().any(|limit| limit.no == **no)) {
-            if let Some(entry) = self.entries.get_mut(gone.0 as usize) {
-                *entry = None;
-            }
-        }
-        for NumberedLimit { no, limit } in limits {
-            let at = no.0 as usize;
-            if self.entries.len() <= at {
-                self.entries.resize_with(at + 1, || None);
-            }
-            match &mut self.entries[at] {
-                Some(entry) => entry.limit = limit.clone(),
-                free => *free = Some(Box::new(LimitEntry::new(place.clone(), limit.clone()))),
-            }
-        }
-        if let Some(numbers) = self.limits_of_mut(place) {
-            *numbers = limits.iter().map(|limit| limit.no).collect();
-        }
     }
 
     fn apply_reserved(&mut self, no: ReservationNo, admitted: Timestamp, reserved: &Arc<Reserved>, now: Timestamp) {
@@ -186,6 +135,12 @@ impl OrganizationState {
             self.wallet.balance = settled.balance;
         }
         let booked = settled.booked.amounts();
+        if settled.occurred_at >= self.allocations.cycle.start
+            && booked.credits != Nanos::ZERO
+            && let Some(row) = self.keys.find(&settled.key)
+        {
+            self.allocations.use_credits(row.entity.membership, booked.credits);
+        }
         match settled.reservation {
             Some(no) if self.reservation(no).is_some_and(|reservation| reservation.end.is_none()) => {
                 let end = if settled.is_expiry() {

@@ -30,7 +30,7 @@ impl OrganizationState {
                 ClosedWhat::Reservation(no) => self.forget_reservation(no),
                 ClosedWhat::Request(request) => {
                     let taken = self.requests.remove(&request);
-                    self.has_forgotten |= matches!(taken, Some(Taken::Charge(_) | Taken::TopUp(..)));
+                    self.has_forgotten |= matches!(taken, Some(Taken::Charge(_)));
                 }
             }
             forgotten += 1;

@@ -48,8 +48,14 @@ fn granted_under(limit: Limit) -> usize {
         for i in 0..EACH {
             let request = ask(&format!("{caller}-{i}"), Usage { input_tokens: 3, ..cost(7) });
             let payer = Payer::Key(KeyId::trusted(keys[(caller + i) % 4].as_str()));
-            let route = directory.route(&payer).unwrap();
-            let context = Context { now: NOON, epoch: 1, actor: &Actor::SYSTEM, prices };
+            let route = directory.route(&payer, NOON).unwrap();
+            let context = Context {
+                bounds: crate::engine::turn::Bounds::default(),
+                now: NOON,
+                epoch: 1,
+                actor: &Actor::SYSTEM,
+                prices,
+            };
             let mut inner = route.cell.lock();
             let answer = Turn::new(&mut inner.state, context).reserve(route.key, &request, 1).unwrap();
             granted.fetch_add(usize::from(answer.is_ok()), Ordering::Relaxed);
@@ -82,7 +88,13 @@ fn deciding_before_the_others_hold_stands_would_pass_the_cap() {
     let (first, second) = (ask("first", cost(7)), ask("second", cost(7)));
     let (mut seen_by_first, mut seen_by_second) = (world.state.clone(), world.state.clone());
     let place = world.state.keys.place(&KeyId::trusted(KEY)).unwrap();
-    let context = Context { now: NOON, epoch: 1, actor: &Actor::SYSTEM, prices: &world.prices };
+    let context = Context {
+        bounds: crate::engine::turn::Bounds::default(),
+        now: NOON,
+        epoch: 1,
+        actor: &Actor::SYSTEM,
+        prices: &world.prices,
+    };
     let without_lock = [(&mut seen_by_first, &first), (&mut seen_by_second, &second)]
         .map(|(state, request)| Turn::new(state, context).reserve(place, request, 1).unwrap().is_ok());
     assert_eq!(without_lock, [true, true]);

@@ -19,8 +19,12 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
+        decide::Ask,
         state::OrganizationState,
-        turn::{Context, Decision, Effects, KeyChange, MemberChange, OrganizationChange, Outcome, TeamChange, Turn},
+        turn::{
+            Context, Decision, Effects, KeyChange, MemberChange, MembershipChange, NewOrder, OrganizationChange,
+            Outcome, TeamChange, Turn,
+        },
     },
 };
 
@@ -31,6 +35,11 @@ pub(super) const MODEL: &str = "llama";
 /// Costs nothing.
 pub(super) const FREE: &str = "free";
 pub(super) const KEY: &str = "k1";
+
+/// An order to top up.
+pub(super) fn top_up(id: &str, amount: i64, fingerprint: u64) -> NewOrder {
+    NewOrder { request: request(id), fingerprint, amount: Nanos::new(amount), reason: String::new(), method: None }
+}
 
 pub(super) struct World {
     pub state: OrganizationState,
@@ -45,6 +54,8 @@ pub(super) struct World {
 
 fn organization(now: Timestamp) -> Organization {
     Organization {
+        kind: crate::domain::entity::AccountKind::Team,
+        default_rule: None,
         id: OrganizationId::trusted("acme"),
         name: String::from("Acme"),
         credit_factor: Factor::ONE,
@@ -71,12 +82,19 @@ impl World {
         world.turn(|turn| turn.found_organization(founded, &Policy::default())).unwrap();
         world.add_member("ann", &[DEFAULT_TEAM]);
         world.add_key(KEY, "ann", DEFAULT_TEAM);
+        world.open_counters(KEY);
         world
     }
 
     /// One turn, recorded and replayed.
     pub(super) fn turn<T>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> T) -> T {
-        let context = Context { now: self.now, epoch: self.epoch, actor: &Actor::OPERATOR, prices: &self.prices };
+        let context = Context {
+            bounds: crate::engine::turn::Bounds::default(),
+            now: self.now,
+            epoch: self.epoch,
+            actor: &Actor::OPERATOR,
+            prices: &self.prices,
+        };
         let mut turn = Turn::new(&mut self.state, context);
         let answer = act(&mut turn);
         let Effects { records, revocations } = turn.finish();
@@ -116,13 +134,21 @@ impl World {
 
     pub(super) fn add_team(&mut self, id: &str) {
         let (id, now) = (TeamId::trusted(id), self.now);
-        let team =
-            Team { id, name: String::new(), disabled: false, deleted: false, create_time: now, update_time: now };
+        let team = Team {
+            member_policy: crate::domain::policy::Policy::default(),
+            id,
+            name: String::new(),
+            disabled: false,
+            deleted: false,
+            create_time: now,
+            update_time: now,
+        };
         self.turn(|turn| turn.create_team(team, &Policy::default())).unwrap();
     }
 
     pub(super) fn add_member(&mut self, id: &str, teams: &[&str]) {
         let member = Member {
+            role: crate::domain::access::Role::Developer,
             id: MemberId::trusted(id),
             name: String::new(),
             email: String::new(),
@@ -137,6 +163,8 @@ impl World {
 
     pub(super) fn add_key(&mut self, id: &str, member: &str, team: &str) {
         let key = Key {
+            rule: None,
+            previous_until: None,
             id: KeyId::trusted(id),
             member: MemberId::trusted(member),
             team: TeamId::trusted(team),
@@ -150,6 +178,14 @@ impl World {
             update_time: self.now,
         };
         self.turn(|turn| turn.create_key(key, &Policy::default())).unwrap();
+    }
+
+    /// The first question about a key opens the counters of its allocations; tests that compare states ask it beforehand.
+    pub(super) fn open_counters(&mut self, key: &str) {
+        let key = self.state.keys.place(&KeyId::trusted(key)).unwrap();
+        let (model, usage) = (model(FREE), Usage { requests: 1, ..Usage::default() });
+        let ask = Ask { key, model: &model, usage: &usage, min_output_tokens: None };
+        self.turn(|turn| turn.check(&ask).map(drop)).unwrap();
     }
 
     pub(super) fn organization(&mut self, change: OrganizationChange) {
@@ -175,16 +211,19 @@ impl World {
     }
 
     pub(super) fn top_up(&mut self, id: &str, amount: i64) {
-        self.turn(|turn| turn.top_up(&request(id), Nanos::new(amount), "", 7)).unwrap();
+        self.turn(|turn| turn.order_top_up(top_up(id, amount, 7), None)).unwrap();
     }
 
     pub(super) fn set_policy(&mut self, place: &Place, limits: Vec<Limit>) -> Outcome<()> {
         let policy = Policy::checked(limits).unwrap();
         self.turn(|turn| match place {
             Place::Key(id) => turn.update_key(id, KeyChange { policy: Some(policy), ..Default::default() }),
-            Place::Membership(team, member) => turn.update_membership(team, member, Some(policy)),
+            Place::Membership(team, member) => {
+                turn.update_membership(team, member, MembershipChange { policy: Some(policy), ..Default::default() })
+            }
             Place::Member(id) => turn.update_member(id, MemberChange { policy: Some(policy), ..Default::default() }),
             Place::Team(id) => turn.update_team(id, TeamChange { policy: Some(policy), ..Default::default() }),
+            Place::Rule(..) | Place::Allocation(_) => panic!("carries no policy"),
             Place::Organization => {
                 turn.update_organization(OrganizationChange { policy: Some(policy), ..Default::default() })
             }
@@ -303,7 +342,7 @@ pub(super) fn cost(nanos: i64) -> Usage {
 
 pub(super) fn budget(id: &str, unit: BudgetUnit, max: i64, period: Period) -> Limit {
     let max = Some(Nanos::new(max));
-    Limit::Budget(Budget { id: limit_id(id), unit, max, soft: None, period, models: Models::default() })
+    Limit::Budget(Budget { alerts: None, id: limit_id(id), unit, max, soft: None, period, models: Models::default() })
 }
 
 pub(super) fn usd(id: &str, max: i64) -> Limit {

@@ -48,7 +48,7 @@ fn a_request_id_with_other_content_is_a_conflict() {
     world.add_key("k2", "ann", "default");
     assert!(reused(&world.reserve_as("k2", &ask("r", cost(10)))), "ids are unique in the organization");
     assert!(reused(&world.try_charge(&charge("r", cost(10)))));
-    assert!(reused(&world.turn(|turn| turn.top_up(&request("r"), Nanos::new(1), "", 1))));
+    assert!(reused(&world.turn(|turn| turn.order_top_up(super::fixture::top_up("r", 1, 1), None))));
 }
 
 #[test]
@@ -88,10 +88,11 @@ fn a_repeated_charge_or_top_up_moves_money_once() {
     assert!(reused(&world.try_charge(&Charge { already_used: true, ..used })));
     assert!(reused(&world.reserve_as(KEY, &ask("c", cost(30)))));
 
-    let top_up =
-        |world: &mut World, fingerprint| world.turn(|turn| turn.top_up(&request("t"), Nanos::new(7), "", fingerprint));
-    assert!(!top_up(&mut world, 1).unwrap().2);
-    assert!(top_up(&mut world, 1).unwrap().2);
+    let top_up = |world: &mut World, fingerprint| {
+        world.turn(|turn| turn.order_top_up(super::fixture::top_up("t", 7, fingerprint), None))
+    };
+    assert!(!top_up(&mut world, 1).unwrap().1);
+    assert!(top_up(&mut world, 1).unwrap().1);
     assert!(reused(&top_up(&mut world, 2)));
     assert_eq!(world.state.wallet.balance, Nanos::new(72));
 }
@@ -163,6 +164,7 @@ fn what_the_books_recall_is_answered_as_before() {
     world.state.recall(kept, now);
     // What memory takes back is no part of the history, so the replica doesn't have it.
     let context = crate::engine::turn::Context {
+        bounds: crate::engine::turn::Bounds::default(),
         now,
         epoch: 1,
         actor: &crate::domain::id::Actor::OPERATOR,

@@ -137,8 +137,11 @@ impl Model {
             }
             Operation::TopUp(amount) => {
                 let request = RequestId::trusted(format!("t{}", self.steps));
-                let answer = self.world.turn(|turn| turn.top_up(&request, Nanos::new(*amount), "", 1)).unwrap();
-                let engine = Answer::ToppedUp { balance: answer.0.balance.get(), replayed: answer.2 };
+                let answer = self
+                    .world
+                    .turn(|turn| turn.order_top_up(super::fixture::top_up(request.as_str(), *amount, 1), None))
+                    .unwrap();
+                let engine = Answer::ToppedUp { balance: self.world.state.wallet.balance.get(), replayed: answer.1 };
                 (engine, self.naive.top_up(&request, *amount))
             }
             Operation::Crash(lose) => self.crash(*lose),

@@ -135,7 +135,8 @@ impl Naive {
         };
         match period {
             Period::OneTime => (0, None),
-            Period::Daily { zone } if zone.name() == "Asia/Tokyo" => span(9 * 3600 * SECOND, DAY),
+            Period::Cycle(window) => (window.start.micros(), Some(window.end.micros())),
+            Period::Daily { zone } if zone.to_string() == "Asia/Tokyo" => span(9 * 3600 * SECOND, DAY),
             Period::Daily { .. } => span(0, DAY),
             // The epoch was a Thursday.
             Period::Weekly { start, .. } => span((3 - i64::from(start)) * DAY, 7 * DAY),

@@ -151,7 +151,13 @@ fn check_wait(world: &World, ask: &Reserve, wait: Span) -> Result<(), TestCaseEr
         let mut state = world.state.clone();
         let now = world.now + Span::micros(micros);
         let actor = crate::domain::id::Actor::SYSTEM;
-        let context = crate::engine::turn::Context { now, epoch: 1, actor: &actor, prices: &world.prices };
+        let context = crate::engine::turn::Context {
+            bounds: crate::engine::turn::Bounds::default(),
+            now,
+            epoch: 1,
+            actor: &actor,
+            prices: &world.prices,
+        };
         let key = state.keys.place(&KeyId::trusted(KEY)).unwrap();
         crate::engine::turn::Turn::new(&mut state, context).reserve(key, ask, 0).unwrap().is_ok()
     };

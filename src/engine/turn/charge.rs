@@ -1,4 +1,4 @@
-//! Charge and `TopUp`: what moves money at once, under request ids that are unique for ever.
+//! Charge: usage that is booked at once, under request ids that are unique for ever.
 
 use std::sync::Arc;
 
@@ -7,12 +7,9 @@ use crate::{
     domain::{
         decision::{Charged, Denial, DenialCode, Violated, Violation},
         error::Invalid,
-        event::{Booked, EntryKind, Event, TopUp},
-        id::RequestId,
-        money::Nanos,
+        event::{Booked, EntryKind},
         operation::{Charge, MAX_AGE},
         policy::Scope,
-        time::Timestamp,
         usage::Amounts,
     },
     engine::{
@@ -36,6 +33,7 @@ impl Turn<'_> {
             Some(_) => return Err(Conflict::RequestReused(charge.request.clone())),
             None => {}
         }
+        self.open_counters(key);
         let plan = match self.plan_charge(key, charge)? {
             Ok(plan) => plan,
             Err(denial) => return Ok(Err(denial)),
@@ -104,36 +102,5 @@ impl Turn<'_> {
 
     fn key_id(&self, key: u32) -> smol_str::SmolStr {
         self.state.keys.row(key).map_or_else(Default::default, |row| row.entity.key.id.as_str().into())
-    }
-
-    /// Adds money to the wallet. Answers the booked order, when it was booked, and whether it had been before.
-    ///
-    /// # Errors
-    /// [`Conflict`] when the request id was used for something else.
-    pub fn top_up(
-        &mut self,
-        request: &RequestId,
-        amount: Nanos,
-        reason: &str,
-        fingerprint: u64,
-    ) -> Outcome<(TopUp, Timestamp, bool)> {
-        self.expire_due(None);
-        match self.state.taken(request) {
-            Some(Taken::TopUp(top_up, time)) if top_up.fingerprint == fingerprint => {
-                return Ok(((**top_up).clone(), *time, true));
-            }
-            Some(_) => return Err(Conflict::RequestReused(request.clone())),
-            None => {}
-        }
-        let top_up = TopUp {
-            entry: self.state.entry + 1,
-            request: request.clone(),
-            fingerprint,
-            amount,
-            balance: self.state.wallet.balance + amount,
-            reason: reason.to_owned(),
-        };
-        self.emit(Event::ToppedUp(Box::new(top_up.clone())));
-        Ok((top_up, self.now, false))
     }
 }

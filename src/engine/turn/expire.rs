@@ -19,6 +19,7 @@ const AT_ONCE: usize = 64;
 impl Turn<'_> {
     /// Expires what is due, the earliest first, and `target` in any case if it is. Answers whether more is due.
     pub fn expire_due(&mut self, target: Option<ReservationNo>) -> bool {
+        self.tick();
         for _ in 0..AT_ONCE {
             let due = self.state.expiries.first().filter(|(time, _)| *time <= self.now).map(|(_, no)| *no);
             let Some(no) = due else { return false };

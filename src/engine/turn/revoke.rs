@@ -139,6 +139,8 @@ impl Turn<'_> {
             Place::Team(team) => key.team == *team,
             Place::Membership(team, member) => key.team == *team && key.member == *member,
             Place::Organization => true,
+            // Those are used up, not switched off.
+            Place::Rule(..) | Place::Allocation(_) => false,
         };
         let state = &*self.state;
         let to_stop =

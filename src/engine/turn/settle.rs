@@ -149,9 +149,14 @@ impl Turn<'_> {
             touches: bill.touches,
             labels: bill.labels,
         });
-        let exhausted = self.exhausted_by(&settled);
+        let (exhausted, crossed) = (self.exhausted_by(&settled), self.crossed_by(&settled));
         self.emit(Event::Settled(Arc::clone(&settled)));
         self.revoke_exhausted(exhausted);
+        self.tell_crossed(crossed);
+        if wallet != Nanos::ZERO {
+            self.check_low_balance();
+            self.check_auto_top_up();
+        }
         charged(&settled, false)
     }
 
@@ -185,6 +190,8 @@ impl Turn<'_> {
         if self.state.reservation(forgotten.no).is_some() || self.state.was_restored(forgotten.no) {
             return Ok(());
         }
+        self.tick();
+        self.open_counters(key);
         let touches = touches_at(self.state, key, &forgotten.model, forgotten.admit_time);
         let reserved = Reserved {
             request: None,

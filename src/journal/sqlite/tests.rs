@@ -187,8 +187,8 @@ fn golden_records() -> Vec<Record> {
 }
 
 #[test]
-fn journals_of_version_1_are_read_and_written_for_ever() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/journal/sqlite/tests/golden-v1.bin");
+fn journals_of_version_2_are_read_and_written_for_ever() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/journal/sqlite/tests/golden-v2.bin");
     let records = golden_records();
     let encoded = encode(&records).unwrap();
     if std::env::var_os("QUOTAD_WRITE_GOLDEN").is_some() {

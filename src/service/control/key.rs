@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{KeyView, Listed, Repeatable, get, list};
+use super::{KeyView, Listed, Repeatable, check_etag, get, list};
 use crate::{
     domain::{
         entity::Key,
         event::Event,
-        id::{KeyId, MemberId, OrganizationId, SecretHash, TeamId},
+        id::{KeyId, MemberId, OrganizationId, RuleId, SecretHash, TeamId},
         policy::{Models, Policy},
-        time::Timestamp,
+        time::{Span, Timestamp},
     },
-    engine::{
-        directory::Route,
-        table::KeyRow,
-        turn::{KeyChange, Turn},
-    },
+    engine::{directory::Route, table::KeyRow, turn::KeyChange},
     service::{Caller, Error, Service, secret, turn::Done},
 };
 
@@ -26,12 +22,14 @@ const PREFIX: usize = 10;
 pub struct NewKey {
     /// Minted if `None`.
     pub id: Option<KeyId>,
-    pub member: MemberId,
+    /// `None` means the caller.
+    pub member: Option<MemberId>,
     pub team: TeamId,
     pub name: String,
     pub disabled: bool,
     pub expire_time: Option<Timestamp>,
     pub models: Models,
+    pub rule: Option<RuleId>,
     pub policy: Policy,
 }
 
@@ -40,6 +38,7 @@ pub struct NewKey {
 pub struct KeyFilter {
     pub team: Option<TeamId>,
     pub member: Option<MemberId>,
+    pub rule: Option<RuleId>,
 }
 
 impl Service {
@@ -58,7 +57,8 @@ impl Service {
         self.wait_for_room().await?;
         let Repeatable { request, fingerprint } = repeatable;
         let secret = secret::new_secret("qk")?;
-        let NewKey { id, member, team, name, disabled, expire_time, models, policy } = new;
+        let NewKey { id, member, team, name, disabled, expire_time, models, rule, policy } = new;
+        let member = Self::whose(caller, member)?;
         let id = match id {
             Some(id) => id,
             None => KeyId::trusted(secret::new_id("key")?),
@@ -74,6 +74,8 @@ impl Service {
             deleted: false,
             expire_time,
             models,
+            rule,
+            previous_until: None,
             create_time: now,
             update_time: now,
         };
@@ -112,7 +114,7 @@ impl Service {
                 return Err(Error::Exists { kind: "key", id: key.to_string() });
             }
             let (key, organization) = (key.clone(), organization.clone());
-            Ok(Event::KeyRegistered { key, organization, hash })
+            Ok(Event::KeyRegistered { key, organization, hash, previous: None })
         })
     }
 
@@ -129,6 +131,7 @@ impl Service {
     /// [`Error::NotFound`] when there is no such organization.
     pub fn list_keys(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         filter: &KeyFilter,
         from: u32,
@@ -136,12 +139,13 @@ impl Service {
     ) -> Result<Listed<Key>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let matches = |row: &KeyRow| {
-            let team = filter.team.as_ref().is_none_or(|team| *team == row.key.team);
-            let member = filter.member.as_ref().is_none_or(|member| *member == row.key.member);
-            (team && member).then(|| row.key.clone())
+        let member = caller.only.as_ref().or(filter.member.as_ref());
+        let found = |row: &KeyRow| {
+            filter.team.as_ref().is_none_or(|team| *team == row.key.team)
+                && member.is_none_or(|member| *member == row.key.member)
+                && filter.rule.as_ref().is_none_or(|rule| row.key.rule.as_ref() == Some(rule))
         };
-        Ok(list(&inner.state, &inner.state.keys, matches, from, limit))
+        Ok(list(&inner.state, &inner.state.keys, (found, |row: &KeyRow| row.key.clone()), from, limit))
     }
 
     /// # Errors
@@ -152,14 +156,87 @@ impl Service {
         organization: &OrganizationId,
         id: &KeyId,
         change: KeyChange,
+        etag: Option<&str>,
     ) -> Result<KeyView, Error> {
-        self.change(caller, organization, |turn| turn.update_key(id, change)).await?;
+        self.change(caller, organization, |turn| {
+            check_etag(turn.state, turn.state.keys.find_live(id), etag)?;
+            turn.update_key(id, change)
+        })
+        .await?;
         self.key(organization, id)
+    }
+
+    /// The rule in force for a key.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn effective_rules(
+        &self,
+        organization: &OrganizationId,
+        keys: &[KeyView],
+    ) -> Result<Vec<Option<RuleId>>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let state = &inner.state;
+        let effective = |key: &KeyView| {
+            let own = state.keys.find(&key.entity.id)?.entity.rule;
+            Some(state.rules.effective(own)?.rule.id.clone())
+        };
+        Ok(keys.iter().map(effective).collect())
+    }
+
+    /// Gives a key another secret, which it answers this once; the one before is taken for `grace` too.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such key.
+    pub async fn rotate_key(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &KeyId,
+        grace: Span,
+    ) -> Result<(KeyView, String), Error> {
+        let cell = self.organization_cell(organization)?;
+        self.wait_for_room().await?;
+        let secret = secret::new_secret("qk")?;
+        let hash = SecretHash::of(&secret);
+        let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
+            let until = turn.now() + grace;
+            turn.rotate_key(id, secret[..PREFIX].to_owned(), until)?;
+            let mut before = None;
+            self.system_turn(&caller.actor, |system, _| {
+                before = system.keys.get(id).map(|registration| registration.hash);
+                let (key, organization) = (id.clone(), organization.clone());
+                Ok(Event::KeyRegistered { key, organization, hash, previous: before.map(|hash| (hash, until)) })
+            })?;
+            let place = turn.state.keys.place(id);
+            Ok::<_, Error>((place, before, until))
+        });
+        let (place, before, until) = answer?;
+        if let Some(key) = place {
+            let route = Route { cell: Arc::clone(&cell), key };
+            self.directory.add_key(id.clone(), hash, route.clone());
+            if let Some(before) = before {
+                self.directory.retire_secret(before, route, until, self.clock.now());
+            }
+        }
+        self.writer.wait_durable(position).await?;
+        Ok((self.key(organization, id)?, secret))
     }
 
     /// # Errors
     /// [`Error::NotFound`] when there is no such key.
-    pub async fn delete_key(&self, caller: &Caller, organization: &OrganizationId, id: &KeyId) -> Result<(), Error> {
-        self.change(caller, organization, |turn: &mut Turn<'_>| turn.delete_key(id)).await
+    pub async fn delete_key(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &KeyId,
+        etag: Option<&str>,
+    ) -> Result<(), Error> {
+        self.change(caller, organization, |turn| {
+            check_etag(turn.state, turn.state.keys.find_live(id), etag)?;
+            turn.delete_key(id)
+        })
+        .await
     }
 }

@@ -1,14 +1,15 @@
 //! Members.
 
-use super::{Listed, Repeatable, View, get, list};
+use super::{Listed, Repeatable, View, check_etag, get, list};
 use crate::{
     domain::{
+        access::Role,
         entity::Member,
         id::{DEFAULT_TEAM, MemberId, OrganizationId, TeamId},
         policy::Policy,
     },
     engine::turn::MemberChange,
-    service::{Caller, Error, Service, secret},
+    service::{Caller, Error, Service, allocation::matches, secret},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +18,7 @@ pub struct NewMember {
     pub id: Option<MemberId>,
     pub name: String,
     pub email: String,
+    pub role: Role,
     pub disabled: bool,
     pub policy: Policy,
     /// Empty means the default team.
@@ -37,7 +39,7 @@ impl Service {
             Some(id) => id,
             None => MemberId::trusted(secret::new_id("member")?),
         };
-        let NewMember { name, email, disabled, policy, mut teams, .. } = new;
+        let NewMember { name, email, role, disabled, policy, mut teams, .. } = new;
         if teams.is_empty() {
             teams.push(TeamId::trusted(DEFAULT_TEAM));
         }
@@ -51,7 +53,7 @@ impl Service {
                 |turn, id| {
                     let (create_time, update_time) = (turn.now(), turn.now());
                     let id = id.clone();
-                    let member = Member { id, name, email, disabled, deleted: false, create_time, update_time };
+                    let member = Member { id, name, email, role, disabled, deleted: false, create_time, update_time };
                     turn.create_member(member, &teams, &policy)
                 },
             )
@@ -72,12 +74,14 @@ impl Service {
     pub fn list_members(
         &self,
         organization: &OrganizationId,
+        search: &str,
         from: u32,
         limit: usize,
     ) -> Result<Listed<Member>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        Ok(list(&inner.state, &inner.state.members, |member| Some(member.clone()), from, limit))
+        let found = |member: &Member| matches(search, &[&member.name, &member.email, member.id.as_str()]);
+        Ok(list(&inner.state, &inner.state.members, (found, Member::clone), from, limit))
     }
 
     /// # Errors
@@ -88,8 +92,13 @@ impl Service {
         organization: &OrganizationId,
         id: &MemberId,
         change: MemberChange,
+        etag: Option<&str>,
     ) -> Result<View<Member>, Error> {
-        self.change(caller, organization, |turn| turn.update_member(id, change)).await?;
+        self.change(caller, organization, |turn| {
+            check_etag(turn.state, turn.state.members.find_live(id), etag)?;
+            turn.update_member(id, change)
+        })
+        .await?;
         self.member(organization, id)
     }
 
@@ -100,7 +109,12 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         id: &MemberId,
+        etag: Option<&str>,
     ) -> Result<(), Error> {
-        self.change(caller, organization, |turn| turn.delete_member(id)).await
+        self.change(caller, organization, |turn| {
+            check_etag(turn.state, turn.state.members.find_live(id), etag)?;
+            turn.delete_member(id)
+        })
+        .await
     }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Repeatable, View, view};
+use super::{Repeatable, View, etag_of, same_etag, view};
 use crate::{
     domain::{
-        entity::{ExpiryPolicy, Organization, WalletMode},
+        entity::{AccountKind, ExpiryPolicy, Organization, WalletMode},
         id::OrganizationId,
         money::Factor,
         policy::Policy,
@@ -13,7 +13,7 @@ use crate::{
     engine::{
         directory::Cell,
         state::OrganizationState,
-        turn::{Context, OrganizationChange, Turn},
+        turn::{Context, OrganizationChange, Outcome, Turn},
     },
     service::{Caller, Error, Service, secret},
 };
@@ -23,6 +23,7 @@ pub struct NewOrganization {
     /// Minted if `None`.
     pub id: Option<OrganizationId>,
     pub name: String,
+    pub kind: AccountKind,
     pub credit_factor: Factor,
     pub wallet_mode: WalletMode,
     pub expiry_policy: ExpiryPolicy,
@@ -49,6 +50,8 @@ impl Service {
         let organization = Organization {
             id: id.clone(),
             name: new.name,
+            kind: new.kind,
+            default_rule: None,
             credit_factor: new.credit_factor,
             wallet_mode: new.wallet_mode,
             expiry_policy: new.expiry_policy,
@@ -73,7 +76,9 @@ impl Service {
         let id = organization.id.clone();
         let mut state = OrganizationState::new(organization.clone());
         let prices = self.prices.load();
-        let context = Context { now: self.clock.now(), epoch: self.epoch, actor: &caller.actor, prices: &prices };
+        let bounds = self.tuning.bounds;
+        let context =
+            Context { now: self.clock.now(), epoch: self.epoch, actor: &caller.actor, prices: &prices, bounds };
         let mut turn = Turn::new(&mut state, context);
         turn.found_organization(organization, policy)?;
         turn.take_request(request, fingerprint, id.as_str());
@@ -90,8 +95,6 @@ impl Service {
                 drop(inner);
                 let mut inner = taken.lock();
                 let position = inner.position;
-                let context =
-                    Context { now: self.clock.now(), epoch: self.epoch, actor: &caller.actor, prices: &prices };
                 match Turn::new(&mut inner.state, context).created_before(request, fingerprint)? {
                     Some(_) => Ok(position),
                     None => Err(Error::Exists { kind: "organization", id: id.to_string() }),
@@ -106,7 +109,8 @@ impl Service {
         let cell = self.organization_cell(id)?;
         let inner = cell.lock();
         let state = &inner.state;
-        Ok(view(state, state.organization.clone(), &state.limits, Some(self.clock.now())))
+        let organization = &state.organization;
+        Ok(view(state, (organization, organization.clone()), &state.limits, Some(self.clock.now())))
     }
 
     /// In the order of their ids, those after `after`.
@@ -116,7 +120,8 @@ impl Service {
         let live = cells[from..].iter().filter_map(|cell| {
             let inner = cell.lock();
             let state = &inner.state;
-            (!state.organization.deleted).then(|| view(state, state.organization.clone(), &state.limits, None))
+            let organization = &state.organization;
+            (!organization.deleted).then(|| view(state, (organization, organization.clone()), &state.limits, None))
         });
         live.take(limit).collect()
     }
@@ -128,18 +133,47 @@ impl Service {
         caller: &Caller,
         id: &OrganizationId,
         change: OrganizationChange,
+        etag: Option<&str>,
     ) -> Result<View<Organization>, Error> {
-        self.change(caller, id, |turn| turn.update_organization(change)).await?;
+        self.change(caller, id, |turn| {
+            check_own_etag(turn.state, etag)?;
+            turn.update_organization(change)
+        })
+        .await?;
         self.organization(id)
     }
 
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
-    pub async fn delete_organization(&self, caller: &Caller, id: &OrganizationId) -> Result<(), Error> {
+    pub async fn convert_to_team_account(
+        &self,
+        caller: &Caller,
+        id: &OrganizationId,
+    ) -> Result<View<Organization>, Error> {
+        self.change(caller, id, |turn: &mut Turn<'_>| turn.convert_to_team_account().map(drop)).await?;
+        self.organization(id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub async fn delete_organization(
+        &self,
+        caller: &Caller,
+        id: &OrganizationId,
+        etag: Option<&str>,
+    ) -> Result<(), Error> {
         self.change(caller, id, |turn| {
+            check_own_etag(turn.state, etag)?;
             turn.delete_organization()?;
             Ok(())
         })
         .await
     }
+}
+
+fn check_own_etag(state: &OrganizationState, given: Option<&str>) -> Outcome<()> {
+    let Some(given) = given else { return Ok(()) };
+    let policy: Vec<_> =
+        state.limits.iter().filter_map(|no| state.limit(*no)).map(|entry| entry.limit.clone()).collect();
+    same_etag(given, etag_of(&state.organization, &policy))
 }

@@ -1,14 +1,14 @@
 //! Teams and memberships.
 
-use super::{Listed, MembershipView, Repeatable, View, get, list};
+use super::{Listed, MembershipView, Repeatable, View, check_etag, get, list};
 use crate::{
     domain::{
         entity::{Membership, Team},
         id::{MemberId, OrganizationId, TeamId},
         policy::Policy,
     },
-    engine::turn::TeamChange,
-    service::{Caller, Error, Service, secret},
+    engine::turn::{MembershipChange, TeamChange},
+    service::{Caller, Error, Service, allocation::matches, secret},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct NewTeam {
     pub name: String,
     pub disabled: bool,
     pub policy: Policy,
+    /// The limits of each membership that has none of its own.
+    pub member_policy: Policy,
 }
 
 /// Which memberships; unset fields match all.
@@ -41,7 +43,7 @@ impl Service {
             Some(id) => id,
             None => TeamId::trusted(secret::new_id("team")?),
         };
-        let NewTeam { name, disabled, policy, .. } = new;
+        let NewTeam { name, disabled, policy, member_policy, .. } = new;
         let id = self
             .create(
                 caller,
@@ -51,7 +53,8 @@ impl Service {
                 |made| TeamId::trusted(made),
                 |turn, id| {
                     let (create_time, update_time) = (turn.now(), turn.now());
-                    let team = Team { id: id.clone(), name, disabled, deleted: false, create_time, update_time };
+                    let id = id.clone();
+                    let team = Team { id, name, member_policy, disabled, deleted: false, create_time, update_time };
                     turn.create_team(team, &policy)
                 },
             )
@@ -69,10 +72,17 @@ impl Service {
 
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
-    pub fn list_teams(&self, organization: &OrganizationId, from: u32, limit: usize) -> Result<Listed<Team>, Error> {
+    pub fn list_teams(
+        &self,
+        organization: &OrganizationId,
+        search: &str,
+        from: u32,
+        limit: usize,
+    ) -> Result<Listed<Team>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        Ok(list(&inner.state, &inner.state.teams, |team| Some(team.clone()), from, limit))
+        let found = |team: &Team| matches(search, &[&team.name, team.id.as_str()]);
+        Ok(list(&inner.state, &inner.state.teams, (found, Team::clone), from, limit))
     }
 
     /// # Errors
@@ -83,15 +93,30 @@ impl Service {
         organization: &OrganizationId,
         id: &TeamId,
         change: TeamChange,
+        etag: Option<&str>,
     ) -> Result<View<Team>, Error> {
-        self.change(caller, organization, |turn| turn.update_team(id, change)).await?;
+        self.change(caller, organization, |turn| {
+            check_etag(turn.state, turn.state.teams.find_live(id), etag)?;
+            turn.update_team(id, change)
+        })
+        .await?;
         self.team(organization, id)
     }
 
     /// # Errors
     /// [`Error`] when there is no such team or it is the default one.
-    pub async fn delete_team(&self, caller: &Caller, organization: &OrganizationId, id: &TeamId) -> Result<(), Error> {
-        self.change(caller, organization, |turn| turn.delete_team(id)).await
+    pub async fn delete_team(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &TeamId,
+        etag: Option<&str>,
+    ) -> Result<(), Error> {
+        self.change(caller, organization, |turn| {
+            check_etag(turn.state, turn.state.teams.find_live(id), etag)?;
+            turn.delete_team(id)
+        })
+        .await
     }
 
     /// # Errors
@@ -143,12 +168,12 @@ impl Service {
     ) -> Result<Listed<Membership>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let matches = |membership: &Membership| {
+        let found = |membership: &Membership| {
             let team = filter.team.as_ref().is_none_or(|team| *team == membership.team);
             let member = filter.member.as_ref().is_none_or(|member| *member == membership.member);
-            (team && member).then(|| membership.clone())
+            team && member
         };
-        Ok(list(&inner.state, &inner.state.memberships, matches, from, limit))
+        Ok(list(&inner.state, &inner.state.memberships, (found, Membership::clone), from, limit))
     }
 
     /// # Errors
@@ -158,9 +183,14 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         (team, member): (&TeamId, &MemberId),
-        policy: Option<Policy>,
+        change: MembershipChange,
+        etag: Option<&str>,
     ) -> Result<MembershipView, Error> {
-        self.change(caller, organization, |turn| turn.update_membership(team, member, policy)).await?;
+        self.change(caller, organization, |turn| {
+            check_etag(turn.state, turn.state.memberships.find_live(&(team.clone(), member.clone())), etag)?;
+            turn.update_membership(team, member, change)
+        })
+        .await?;
         self.membership(organization, team, member)
     }
 

@@ -27,6 +27,8 @@ impl Script {
         let (team, member) = (TeamId::trusted("default"), MemberId::trusted("ann"));
         let times = (DAY, DAY);
         script.push(Event::OrganizationSet(Box::new(Organization {
+            kind: crate::domain::entity::AccountKind::Team,
+            default_rule: None,
             id: acme(),
             name: String::from("Acme"),
             credit_factor: Factor::ONE,
@@ -38,6 +40,7 @@ impl Script {
             update_time: times.1,
         })));
         script.push(Event::TeamSet(Box::new(Team {
+            member_policy: crate::domain::policy::Policy::default(),
             id: team.clone(),
             name: String::new(),
             disabled: false,
@@ -46,6 +49,7 @@ impl Script {
             update_time: times.1,
         })));
         script.push(Event::MemberSet(Box::new(Member {
+            role: crate::domain::access::Role::Developer,
             id: member.clone(),
             name: String::new(),
             email: String::new(),
@@ -55,6 +59,7 @@ impl Script {
             update_time: times.1,
         })));
         script.push(Event::MembershipSet(Box::new(Membership {
+            overrides: false,
             team: team.clone(),
             member: member.clone(),
             deleted: false,
@@ -62,6 +67,8 @@ impl Script {
             update_time: times.1,
         })));
         script.push(Event::KeySet(Box::new(Key {
+            rule: None,
+            previous_until: None,
             id: KeyId::trusted("key-1"),
             member,
             team,
@@ -110,6 +117,8 @@ impl Script {
         self.entry += 1;
         self.balance += Nanos::new(amount);
         self.push(Event::ToppedUp(Box::new(TopUp {
+            order: crate::domain::id::OrderId::trusted("order-1"),
+            member: None,
             entry: self.entry,
             request: RequestId::trusted(request),
             fingerprint: 7,
@@ -126,6 +135,7 @@ pub(crate) fn acme() -> OrganizationId {
 
 fn budget() -> Limit {
     Limit::Budget(Budget {
+        alerts: None,
         id: LimitId::trusted("all"),
         unit: BudgetUnit::Usd,
         max: Some(Nanos::units(5)),

@@ -7,7 +7,7 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use super::{StoreError, decode, list::entry_of};
 use crate::{
     domain::{
-        event::Settled,
+        event::{EntryKind, Settled},
         id::{OrganizationId, RequestId},
         reservation_id::ReservationNo,
         time::Timestamp,
@@ -138,11 +138,31 @@ pub(super) async fn entry(
     row.as_ref().map(entry_of).transpose()
 }
 
+pub(super) async fn numbered(
+    pool: &SqlitePool,
+    organization: &OrganizationId,
+    entry: u64,
+) -> Result<Option<Entry>, StoreError> {
+    let row =
+        sqlx::query("SELECT time, actor, kind, detail FROM ledger_entries WHERE organization_id = ? AND entry = ?")
+            .bind(organization.as_str())
+            .bind(i64::try_from(entry).unwrap_or(i64::MAX))
+            .fetch_optional(pool)
+            .await?;
+    row.as_ref().map(entry_of).transpose()
+}
+
 /// The event of an entry.
 pub(super) fn detail_of(kind: &str, detail: &[u8]) -> Result<EntryDetail, StoreError> {
-    Ok(if kind == crate::domain::event::EntryKind::TopUp.name() {
-        EntryDetail::ToppedUp(Box::new(decode("a ledger entry", detail)?))
-    } else {
-        EntryDetail::Settled(Arc::new(decode("a ledger entry", detail)?))
-    })
+    const WHAT: &str = "a ledger entry";
+    let known = EntryKind::ALL.into_iter().find(|known| known.name() == kind);
+    match known.ok_or_else(|| StoreError::Damaged(format!("{WHAT} is of the kind {kind:?}")))? {
+        EntryKind::TopUp => Ok(EntryDetail::ToppedUp(Box::new(decode(WHAT, detail)?))),
+        EntryKind::Refund | EntryKind::Adjustment | EntryKind::Reversal => {
+            Ok(EntryDetail::Corrected(Box::new(decode(WHAT, detail)?)))
+        }
+        EntryKind::Commit | EntryKind::Charge | EntryKind::Expiry | EntryKind::LateCommit => {
+            Ok(EntryDetail::Settled(Arc::new(decode(WHAT, detail)?)))
+        }
+    }
 }

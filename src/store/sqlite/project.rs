@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{StoreError, project_ledger, project_state};
+use super::{StoreError, change, project_finance, project_ledger, project_state};
 use crate::{
     domain::time::{Span, Timestamp},
     store::batch::Batch,
@@ -15,8 +15,10 @@ const KEEP_ENDED: Span = Span::seconds(2 * 86_400);
 
 pub(super) async fn write(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), StoreError> {
     project_state::entities(connection, batch).await?;
+    change::write(connection, batch).await?;
     project_state::system(connection, batch).await?;
     project_state::policies(connection, batch).await?;
+    project_finance::write(connection, batch).await?;
     project_ledger::windows(connection, batch).await?;
     project_ledger::reservations(connection, batch).await?;
     project_ledger::entries(connection, batch).await

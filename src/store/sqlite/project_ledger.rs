@@ -6,7 +6,8 @@ use super::{StoreError, encode, project::ROWS};
 use crate::{
     domain::{
         event::{EntryKind, Settled, TopUp},
-        id::{Holder, OrganizationId, RequestId},
+        id::{Holder, MemberId, OrganizationId, RequestId},
+        payment::Correction,
         reservation_id::ReservationNo,
         time::Timestamp,
     },
@@ -119,12 +120,14 @@ pub(super) async fn entries(connection: &mut SqliteConnection, batch: &Batch<'_>
             details.push(match entry.detail {
                 EntryEvent::Settled(settled) => encode(settled)?,
                 EntryEvent::ToppedUp(top_up) => encode(top_up)?,
+                EntryEvent::Corrected(correction) => encode(correction)?,
             });
         }
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO ledger_entries (organization_id, time, actor, detail, entry, kind, occurred_at, key_id, member_id,
              team_id, model, request_id, reservation_epoch, reservation_sequence, input_tokens, cached_input_tokens,
-             cache_write_tokens, output_tokens, requests, cost, credits, overage_usd, wallet, balance, reason, limits, labels) ",
+             cache_write_tokens, output_tokens, requests, cost, credits, overage_usd, wallet, balance, reason, limits, labels,
+             corrects_entry) ",
         );
         query.push_values(chunk.iter().zip(details), |mut row, (entry, detail)| {
             let EntryRow { organization, record, detail: event } = entry;
@@ -132,7 +135,10 @@ pub(super) async fn entries(connection: &mut SqliteConnection, batch: &Batch<'_>
             row.push_bind(record.actor.as_str()).push_bind(detail);
             match event {
                 EntryEvent::Settled(settled) => push_settled(&mut row, settled),
-                EntryEvent::ToppedUp(top_up) => push_top_up(&mut row, top_up, record.time),
+                EntryEvent::ToppedUp(top_up) => push_money(&mut row, &Money::of_top_up(top_up), record.time),
+                EntryEvent::Corrected(correction) => {
+                    push_money(&mut row, &Money::of_correction(correction), record.time);
+                }
             }
         });
         query.build().execute(&mut *connection).await?;
@@ -152,20 +158,61 @@ fn push_settled(row: &mut Separated<'_, Sqlite, &'static str>, settled: &Settled
     row.push_bind(booked.output_tokens).push_bind(booked.requests);
     row.push_bind(booked.cost.get()).push_bind(booked.credits.get()).push_bind(settled.overage.usd.get());
     row.push_bind(settled.wallet.get()).push_bind(settled.balance.get()).push_bind(None::<String>);
-    row.push_bind(limits_json(settled)).push_bind(labels_json(settled));
+    row.push_bind(limits_json(settled)).push_bind(labels_json(settled)).push_bind(None::<i64>);
 }
 
-fn push_top_up(row: &mut Separated<'_, Sqlite, &'static str>, top_up: &TopUp, time: Timestamp) {
-    row.push_bind(top_up.entry.cast_signed()).push_bind(EntryKind::TopUp.name()).push_bind(time.micros());
+/// An entry that moves money and books no usage.
+struct Money<'a> {
+    entry: u64,
+    kind: EntryKind,
+    member: Option<&'a str>,
+    request: &'a RequestId,
+    amount: i64,
+    balance: i64,
+    reason: &'a str,
+    corrects: Option<u64>,
+}
+
+impl<'a> Money<'a> {
+    fn of_top_up(top_up: &'a TopUp) -> Self {
+        Self {
+            entry: top_up.entry,
+            kind: EntryKind::TopUp,
+            member: top_up.member.as_ref().map(MemberId::as_str),
+            request: &top_up.request,
+            amount: top_up.amount.get(),
+            balance: top_up.balance.get(),
+            reason: &top_up.reason,
+            corrects: None,
+        }
+    }
+
+    fn of_correction(correction: &'a Correction) -> Self {
+        Self {
+            entry: correction.entry,
+            kind: correction.kind,
+            member: None,
+            request: &correction.request,
+            amount: correction.amount.get(),
+            balance: correction.balance.get(),
+            reason: &correction.reason,
+            corrects: Some(correction.corrects),
+        }
+    }
+}
+
+fn push_money(row: &mut Separated<'_, Sqlite, &'static str>, money: &Money<'_>, time: Timestamp) {
+    row.push_bind(money.entry.cast_signed()).push_bind(money.kind.name()).push_bind(time.micros());
     let (no_text, no_number) = (None::<String>, None::<i64>);
-    row.push_bind(no_text.clone()).push_bind(no_text.clone()).push_bind(no_text.clone()).push_bind(no_text);
-    row.push_bind(top_up.request.to_string()).push_bind(no_number).push_bind(no_number);
+    row.push_bind(no_text.clone()).push_bind(money.member.map(str::to_owned));
+    row.push_bind(no_text.clone()).push_bind(no_text);
+    row.push_bind(money.request.to_string()).push_bind(no_number).push_bind(no_number);
     // No tokens, no requests, no cost, no credits, no overage.
     for _ in 0..8 {
         row.push_bind(0_i64);
     }
-    row.push_bind(top_up.amount.get()).push_bind(top_up.balance.get()).push_bind(top_up.reason.clone());
-    row.push_bind("[]").push_bind("{}");
+    row.push_bind(money.amount).push_bind(money.balance).push_bind(money.reason.to_owned());
+    row.push_bind("[]").push_bind("{}").push_bind(money.corrects.map(u64::cast_signed));
 }
 
 fn limits_json(settled: &Settled) -> String {

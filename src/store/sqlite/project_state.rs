@@ -5,10 +5,12 @@ use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use super::{StoreError, project::ROWS};
 use crate::{
     domain::{
-        entity::{ExpiryPolicy, WalletMode},
+        access::Bearer,
+        entity::{AccountKind, ExpiryPolicy, WalletMode},
         event::NumberedLimit,
         id::OrganizationId,
-        policy::{Limit, Models, Place, Scope},
+        period::Period,
+        policy::{AllocationPlace, Limit, Models, Place, Scope},
     },
     store::batch::Batch,
 };
@@ -36,12 +38,18 @@ pub(super) async fn entities(connection: &mut SqliteConnection, batch: &Batch<'_
     upsert!(
         connection,
         batch.organizations,
-        "organizations (organization_id, name, credit_factor, wallet_mode, expiry_policy, disabled, deleted, create_time, update_time)",
-        " ON CONFLICT DO UPDATE SET name = excluded.name, credit_factor = excluded.credit_factor,
+        "organizations (organization_id, name, kind, default_rule_id, credit_factor, wallet_mode, expiry_policy, disabled, deleted, create_time, update_time)",
+        " ON CONFLICT DO UPDATE SET name = excluded.name, kind = excluded.kind, default_rule_id = excluded.default_rule_id,
+          credit_factor = excluded.credit_factor,
           wallet_mode = excluded.wallet_mode, expiry_policy = excluded.expiry_policy, disabled = excluded.disabled,
           deleted = excluded.deleted, update_time = excluded.update_time",
         |row, (id, organization)| {
             row.push_bind(id.as_str()).push_bind(&organization.name);
+            row.push_bind(match organization.kind {
+                AccountKind::Team => "team",
+                AccountKind::Personal => "personal",
+            });
+            row.push_bind(organization.default_rule.as_ref().map(crate::domain::id::RuleId::as_str));
             row.push_bind(organization.credit_factor.value().get());
             row.push_bind(match organization.wallet_mode {
                 WalletMode::Enforced => "enforced",
@@ -70,12 +78,12 @@ pub(super) async fn entities(connection: &mut SqliteConnection, batch: &Batch<'_
     upsert!(
         connection,
         batch.members,
-        "members (organization_id, member_id, name, email, disabled, deleted, create_time, update_time)",
-        " ON CONFLICT DO UPDATE SET name = excluded.name, email = excluded.email, disabled = excluded.disabled,
+        "members (organization_id, member_id, name, email, role, disabled, deleted, create_time, update_time)",
+        " ON CONFLICT DO UPDATE SET name = excluded.name, email = excluded.email, role = excluded.role, disabled = excluded.disabled,
           deleted = excluded.deleted, update_time = excluded.update_time",
         |row, ((organization, id), member)| {
             row.push_bind(organization.as_str()).push_bind(id.as_str());
-            row.push_bind(&member.name).push_bind(&member.email);
+            row.push_bind(&member.name).push_bind(&member.email).push_bind(member.role.name());
             row.push_bind(member.disabled).push_bind(member.deleted);
             row.push_bind(member.create_time.micros()).push_bind(member.update_time.micros());
         }
@@ -98,15 +106,16 @@ async fn memberships_and_keys(connection: &mut SqliteConnection, batch: &Batch<'
     upsert!(
         connection,
         batch.keys,
-        "keys (organization_id, key_id, member_id, team_id, name, secret_prefix, disabled, deleted, expire_time, models, create_time, update_time)",
-        " ON CONFLICT DO UPDATE SET name = excluded.name, disabled = excluded.disabled, deleted = excluded.deleted,
-          expire_time = excluded.expire_time, models = excluded.models, update_time = excluded.update_time",
+        "keys (organization_id, key_id, member_id, team_id, name, secret_prefix, disabled, deleted, expire_time, models, rule_id, create_time, update_time)",
+        " ON CONFLICT DO UPDATE SET name = excluded.name, secret_prefix = excluded.secret_prefix, disabled = excluded.disabled,
+          deleted = excluded.deleted, expire_time = excluded.expire_time, models = excluded.models,
+          rule_id = excluded.rule_id, update_time = excluded.update_time",
         |row, ((organization, id), key)| {
             row.push_bind(organization.as_str()).push_bind(id.as_str());
             row.push_bind(key.member.as_str()).push_bind(key.team.as_str());
             row.push_bind(&key.name).push_bind(&key.secret_prefix).push_bind(key.disabled).push_bind(key.deleted);
             row.push_bind(key.expire_time.map(crate::domain::time::Timestamp::micros));
-            row.push_bind(models_json(&key.models));
+            row.push_bind(models_json(&key.models)).push_bind(key.rule.as_ref().map(crate::domain::id::RuleId::as_str));
             row.push_bind(key.create_time.micros()).push_bind(key.update_time.micros());
         }
     );
@@ -141,15 +150,26 @@ pub(super) async fn system(connection: &mut SqliteConnection, batch: &Batch<'_>)
     }
     for (id, token) in &batch.tokens {
         let Some(token) = token else {
-            sqlx::query("DELETE FROM service_tokens WHERE token_id = ?")
+            sqlx::query("DELETE FROM access_tokens WHERE token_id = ?")
                 .bind(id.as_str())
                 .execute(&mut *connection)
                 .await?;
             continue;
         };
-        sqlx::query("INSERT OR REPLACE INTO service_tokens VALUES (?, ?, ?, ?, ?)")
+        let (kind, organization, member) = match &token.bearer {
+            Bearer::Service => ("service", None, None),
+            Bearer::Member(grants) => {
+                let (organization, member) = grants.first().map(|(o, m)| (o.as_str(), m.as_str())).unzip();
+                ("member", organization, member)
+            }
+            Bearer::Invitee(organization, _) => ("invitation", Some(organization.as_str()), None),
+        };
+        sqlx::query("INSERT OR REPLACE INTO access_tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
             .bind(id.as_str())
             .bind(&token.name)
+            .bind(kind)
+            .bind(organization)
+            .bind(member)
             .bind(&token.hash.as_bytes()[..])
             .bind(token.create_time.micros())
             .bind(token.expire_time.map(crate::domain::time::Timestamp::micros))
@@ -187,19 +207,31 @@ fn columns(place: &Place) -> (Scope, Option<&str>, Option<&str>, Option<&str>) {
         Place::Member(member) => (Scope::Member, None, None, Some(member.as_str())),
         Place::Team(team) => (Scope::Team, None, Some(team.as_str()), None),
         Place::Organization => (Scope::Organization, None, None, None),
+        Place::Rule(_, key) => (Scope::Rule, Some(key.as_str()), None, None),
+        Place::Allocation(AllocationPlace::Organization) => (Scope::Allocation, None, None, None),
+        Place::Allocation(AllocationPlace::Pool(team)) => (Scope::Allocation, None, Some(team.as_str()), None),
+        Place::Allocation(AllocationPlace::Member(team, member)) => {
+            (Scope::Allocation, None, Some(team.as_str()), Some(member.as_str()))
+        }
     }
 }
 
-async fn set_limit(
+pub(super) async fn set_limit(
     connection: &mut SqliteConnection,
     organization: &OrganizationId,
     place: &Place,
     NumberedLimit { no, limit }: &NumberedLimit,
 ) -> Result<(), StoreError> {
     let (scope, key, team, member) = columns(place);
+    let rule = match place {
+        Place::Rule(rule, _) => Some(rule.as_str()),
+        _ => None,
+    };
+    // An allocation's cap stands with the allocation: it follows from others.
+    let max = limit.max().filter(|_| scope != Scope::Allocation);
     sqlx::query(
-        "INSERT INTO limits (organization_id, limit_no, scope, key_id, team_id, member_id, limit_id, unit, period, max, soft, models, active)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
+        "INSERT INTO limits (organization_id, limit_no, scope, key_id, team_id, member_id, limit_id, unit, period, max, soft, models, rule_id, active)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)
          ON CONFLICT DO UPDATE SET max = excluded.max, soft = excluded.soft, models = excluded.models, active = 1",
     )
     .bind(organization.as_str())
@@ -211,14 +243,19 @@ async fn set_limit(
     .bind(limit.id().as_str())
     .bind(limit.unit().name())
     .bind(period_json(limit))
-    .bind(limit.max())
+    .bind(max)
     .bind(limit.soft())
     .bind(models_json(limit.models()))
+    .bind(rule)
     .execute(connection)
     .await?;
     Ok(())
 }
 
-fn period_json(limit: &Limit) -> Option<String> {
-    limit.period().map(|period| serde_json::to_string(&period).unwrap_or_default())
+/// JSON; every cycle is the same here.
+pub(super) fn period_json(limit: &Limit) -> Option<String> {
+    limit.period().map(|period| match period {
+        Period::Cycle(_) => String::from("\"Cycle\""),
+        period => serde_json::to_string(&period).unwrap_or_default(),
+    })
 }

@@ -17,6 +17,10 @@ fn budget() -> proto::Budget {
             week_start: proto::DayOfWeek::Sunday.into(),
             ..period(proto::PeriodKind::Weekly)
         }),
+        alerts: Some(proto::BudgetAlerts {
+            thresholds: vec![String::from("7.5"), String::from("80%")],
+            recipients: vec![String::from("finance@example.org")],
+        }),
         models: vec![String::from("llama")],
     }
 }

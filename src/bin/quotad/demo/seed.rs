@@ -29,6 +29,7 @@ pub(super) const KEYS: [(&str, &str, &str); 6] = [
 
 fn budget(id: &str, max: &str, soft: &str, kind: PeriodKind) -> Budget {
     Budget {
+        alerts: None,
         id: id.to_owned(),
         unit: Unit::Usd.into(),
         max: max.to_owned(),
@@ -87,6 +88,7 @@ pub(super) async fn seed(connection: &Connection) -> Result<String, DemoError> {
         amount_usd: TOP_UP_USD.to_owned(),
         request_id: String::from("first-invoice"),
         reason: String::from("demo"),
+        ..TopUpRequest::default()
     };
     connection.wallets().top_up(top_up).await?;
     teams(connection).await?;

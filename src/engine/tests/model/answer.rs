@@ -19,8 +19,13 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         Conflict::ReservationReleased => "released",
         Conflict::ReservationExpired => "expired",
         Conflict::ReservationTooOld => "too old",
-        Conflict::Precondition(_) => "precondition",
-        Conflict::Exists { .. } | Conflict::Deleted { .. } | Conflict::NotFound { .. } => "entity",
+        Conflict::Precondition(_) | Conflict::TeamAccountRequired { .. } | Conflict::TooMany { .. } => "precondition",
+        Conflict::Exists { .. }
+        | Conflict::Deleted { .. }
+        | Conflict::NotFound { .. }
+        | Conflict::LastOwner(_)
+        | Conflict::EmailTaken { .. }
+        | Conflict::StaleEtag { .. } => "entity",
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{
     decision::{DenialCode, RevocationCause},
-    entity::{ExpiryPolicy, Key, Member, Membership, Organization, PriceEntry, ServiceToken, Team, WalletMode},
+    entity::{ExpiryPolicy, Key, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, Extended, LimitNo, NumberedLimit, Reserved, Settled, TopUp, Touch},
     id::{Holder, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, SecretHash, TeamId, TokenId},
     money::{Factor, Nanos},
@@ -66,6 +66,7 @@ fn limits() -> Vec<NumberedLimit> {
     ];
     let budget = |period| {
         Limit::Budget(Budget {
+            alerts: None,
             id: LimitId::trusted("budget"),
             unit: BudgetUnit::Credits,
             max: Some(Nanos::units(5)),
@@ -133,6 +134,8 @@ fn entities() -> Vec<Event> {
     let (disabled, deleted, name) = (true, false, String::from("A name"));
     vec![
         Event::OrganizationSet(Box::new(Organization {
+            kind: crate::domain::entity::AccountKind::Team,
+            default_rule: None,
             id: OrganizationId::trusted("acme"),
             name: name.clone(),
             credit_factor: Factor::ONE,
@@ -144,6 +147,7 @@ fn entities() -> Vec<Event> {
             update_time,
         })),
         Event::TeamSet(Box::new(Team {
+            member_policy: crate::domain::policy::Policy::default(),
             id: team.clone(),
             name: name.clone(),
             disabled,
@@ -152,6 +156,7 @@ fn entities() -> Vec<Event> {
             update_time,
         })),
         Event::MemberSet(Box::new(Member {
+            role: crate::domain::access::Role::Developer,
             id: member.clone(),
             name: name.clone(),
             email: String::from("ann@acme.example"),
@@ -161,6 +166,7 @@ fn entities() -> Vec<Event> {
             update_time,
         })),
         Event::MembershipSet(Box::new(Membership {
+            overrides: false,
             team: team.clone(),
             member: member.clone(),
             deleted,
@@ -168,6 +174,8 @@ fn entities() -> Vec<Event> {
             update_time,
         })),
         Event::KeySet(Box::new(Key {
+            rule: None,
+            previous_until: None,
             id: KeyId::trusted("key-1"),
             member: member.clone(),
             team: team.clone(),
@@ -207,6 +215,8 @@ pub(super) fn events() -> Vec<Event> {
         Event::Expired { reservation: NO },
         Event::Revoked { reservation: NO, cause: Box::new(cause) },
         Event::ToppedUp(Box::new(TopUp {
+            order: crate::domain::id::OrderId::trusted("order-1"),
+            member: None,
             entry: 1,
             request: RequestId::trusted("invoice-7"),
             fingerprint: 3,
@@ -217,7 +227,8 @@ pub(super) fn events() -> Vec<Event> {
         Event::Initialized { seal: SealKey::new([7; 32]) },
         Event::PriceSet(Box::new(PriceEntry { model: Model::trusted("llama"), price: price(), update_time: AT })),
         Event::PriceDeleted(Model::trusted("llama")),
-        Event::TokenSet(Box::new(ServiceToken {
+        Event::TokenSet(Box::new(crate::domain::access::AccessToken {
+            bearer: crate::domain::access::Bearer::Service,
             id: TokenId::trusted("gateway"),
             name: String::from("Gateway"),
             hash: SecretHash::from_bytes([9; 32]),
@@ -229,6 +240,7 @@ pub(super) fn events() -> Vec<Event> {
             key: KeyId::trusted("key-1"),
             organization: OrganizationId::trusted("acme"),
             hash: SecretHash::from_bytes([8; 32]),
+            previous: Some((SecretHash::from_bytes([7; 32]), AT)),
         },
         Event::Restored { reservation: NO, admit_time: AT, reserved: reserved() },
         Event::Started,

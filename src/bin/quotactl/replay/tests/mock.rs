@@ -163,6 +163,13 @@ fn micro_usd(tokens: u64) -> String {
 
 #[tonic::async_trait]
 impl LedgerService for Mock {
+    async fn summarize_usage(
+        &self,
+        _: Request<proto::SummarizeUsageRequest>,
+    ) -> Result<Response<proto::SummarizeUsageResponse>, Status> {
+        Err(Status::unimplemented("not asked by a replay"))
+    }
+
     async fn list_transactions(
         &self,
         request: Request<proto::ListTransactionsRequest>,
@@ -192,6 +199,31 @@ impl LedgerService for Mock {
 
 #[tonic::async_trait]
 impl TokenService for Mock {
+    async fn create_member_token(
+        &self,
+        _: Request<proto::CreateMemberTokenRequest>,
+    ) -> Result<Response<proto::CreateMemberTokenResponse>, Status> {
+        Err(Status::unimplemented("not asked by a replay"))
+    }
+
+    async fn list_member_tokens(
+        &self,
+        _: Request<proto::ListMemberTokensRequest>,
+    ) -> Result<Response<proto::ListMemberTokensResponse>, Status> {
+        Err(Status::unimplemented("not asked by a replay"))
+    }
+
+    async fn delete_member_token(
+        &self,
+        _: Request<proto::DeleteMemberTokenRequest>,
+    ) -> Result<Response<proto::DeleteMemberTokenResponse>, Status> {
+        Err(Status::unimplemented("not asked by a replay"))
+    }
+
+    async fn who_am_i(&self, _: Request<proto::WhoAmIRequest>) -> Result<Response<proto::WhoAmIResponse>, Status> {
+        Err(Status::unimplemented("not asked by a replay"))
+    }
+
     async fn create_service_token(
         &self,
         request: Request<proto::CreateServiceTokenRequest>,

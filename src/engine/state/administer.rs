@@ -1,0 +1,240 @@
+//! Puts the control plane's events into effect: entities, policies, rules, allocations. Part of [`super::apply`], with its rules.
+
+use smol_str::SmolStr;
+
+use super::{OrganizationState, Taken};
+use crate::{
+    domain::{
+        allocation::{Allocation, CreditRequest, CreditRequestState},
+        entity::{Key, Member},
+        event::{Event, LimitNo, NumberedLimit},
+        money::Nanos,
+        period::{Period, Window},
+        policy::{AllocationPlace, Budget, Limit, Place},
+        rule::Rule,
+        time::Timestamp,
+    },
+    engine::{limit::LimitEntry, table::KeyRow},
+};
+
+impl OrganizationState {
+    pub(super) fn administer(&mut self, event: &Event, now: Timestamp) {
+        match event {
+            Event::OrganizationSet(organization) => {
+                self.organization = (**organization).clone();
+                let default = organization.default_rule.as_ref();
+                self.rules.default = default.and_then(|rule| self.rules.rules.place(rule));
+            }
+            Event::TeamSet(team) => {
+                self.teams.set((**team).clone());
+            }
+            Event::MemberSet(member) => self.apply_member(member),
+            Event::MembershipSet(membership) => {
+                self.memberships.set((**membership).clone());
+            }
+            Event::KeySet(key) => self.apply_key(key),
+            Event::PolicySet { place, limits } => self.apply_policy(place, limits),
+            Event::RuleSet(rule) => self.apply_rule(rule),
+            Event::CounterOpened { place, limit } => self.open_counter(place, limit),
+            Event::AllocationSettingsSet(settings) => {
+                self.allocations.settings = *settings;
+                self.set_allocation_caps(None);
+            }
+            Event::CycleStarted { cycle, .. } => self.start_cycle(*cycle),
+            Event::AllocationSet { place, allocation, carried } => self.apply_allocation(place, *allocation, *carried),
+            Event::AutoApproveSet { team, reserve } => {
+                if let Some(place) = self.teams.place(team) {
+                    self.allocations.team_mut(place).reserve = *reserve;
+                }
+            }
+            Event::CreditRequestSet(request) => self.apply_credit_request(request),
+            Event::InvitationSet(invitation) => {
+                self.invitations.set((**invitation).clone());
+            }
+            Event::PaymentMethodSet(method) => {
+                self.payments.methods.set((**method).clone());
+            }
+            Event::OrderSet(order) => {
+                let taken = || Taken::Order(order.id.clone());
+                self.requests.entry(order.request.clone()).or_insert_with(taken);
+                self.payments.set_order((**order).clone());
+            }
+            Event::AutoTopUpSet(auto) => self.payments.auto = Some(auto.clone()),
+            Event::AlertSettingsSet(settings) => self.alerts.settings.clone_from(settings),
+            Event::AlertSet(alert) => self.alerts.set((**alert).clone()),
+            Event::AlertCaused { cause, until } => self.alerts.tell(cause.clone(), *until, now),
+            // The data plane's, or the system stream's.
+            _ => {}
+        }
+    }
+
+    fn apply_member(&mut self, member: &Member) {
+        let email = |member: &Member| SmolStr::new(member.email.to_lowercase());
+        if let Some(row) = self.members.find_live(&member.id) {
+            self.emails.remove(&email(&row.entity));
+        }
+        let place = self.members.set(member.clone());
+        if !member.deleted && !member.email.is_empty() {
+            self.emails.insert(email(member), place);
+        }
+    }
+
+    fn apply_key(&mut self, key: &Key) {
+        let places = (
+            self.members.place(&key.member),
+            self.teams.place(&key.team),
+            self.memberships.place(&(key.team.clone(), key.member.clone())),
+        );
+        let (Some(member), Some(team), Some(membership)) = places else { return };
+        let known = self.keys.find(&key.id).map(|row| &row.entity);
+        let was_bound = known.filter(|row| !row.key.deleted).and_then(|row| row.rule);
+        let counters = known.map(|row| row.counters.clone()).unwrap_or_default();
+        let rule = key.rule.as_ref().and_then(|rule| self.rules.rules.place(rule));
+        self.rules.rebind(was_bound, rule.filter(|_| !key.deleted));
+        self.keys.set(KeyRow { key: key.clone(), member, team, membership, rule, counters });
+    }
+
+    fn apply_policy(&mut self, place: &Place, limits: &[NumberedLimit]) {
+        let old = self.limits_of(place).to_vec();
+        self.policies = self.policies + u32::from(!limits.is_empty()) - u32::from(!old.is_empty());
+        for gone in old.iter().filter(|no| !limits.iter().any(|limit| limit.no == **no)) {
+            self.drop_entry(*gone);
+        }
+        for NumberedLimit { no, limit } in limits {
+            self.set_entry(*no, place, limit);
+        }
+        if let Some(numbers) = self.limits_of_mut(place) {
+            *numbers = limits.iter().map(|limit| limit.no).collect();
+        }
+    }
+
+    fn set_entry(&mut self, no: LimitNo, place: &Place, limit: &Limit) {
+        let at = no.0 as usize;
+        if self.entries.len() <= at {
+            self.entries.resize_with(at + 1, || None);
+        }
+        match &mut self.entries[at] {
+            Some(entry) => entry.limit = limit.clone(),
+            free => *free = Some(Box::new(LimitEntry::new(place.clone(), limit.clone()))),
+        }
+    }
+
+    fn drop_entry(&mut self, no: LimitNo) {
+        if let Some(entry) = self.entries.get_mut(no.0 as usize) {
+            *entry = None;
+        }
+    }
+
+    /// A cap that goes on counting the same keeps its counters; with another period or zone all begin anew.
+    fn apply_rule(&mut self, rule: &Rule) {
+        let before = self.rules.rules.find(&rule.id).and_then(|row| row.entity.limit());
+        let place = self.rules.set(rule.clone());
+        let Some(used) = self.rules.used(place) else { return };
+        let counters = match rule.limit() {
+            Some(limit) if before.is_some_and(|before| before.is_continued_by(&limit)) => {
+                for (_, no) in used.counters.clone() {
+                    if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize) {
+                        entry.limit = limit.clone();
+                    }
+                }
+                return;
+            }
+            // A rule that is deleted has no cap to come back to either.
+            _ => std::mem::take(&mut used.counters),
+        };
+        for (key, no) in counters {
+            self.drop_entry(no);
+            if let Some(row) = self.keys.row_mut(key) {
+                row.entity.counters.retain(|(of, _)| *of != place);
+            }
+        }
+    }
+
+    fn open_counter(&mut self, place: &Place, NumberedLimit { no, limit }: &NumberedLimit) {
+        self.set_entry(*no, place, limit);
+        match place {
+            Place::Rule(rule, key) => {
+                let (Some(rule), Some(key)) = (self.rules.rules.place(rule), self.keys.place(key)) else { return };
+                if let (Some(used), Some(row)) = (self.rules.used(rule), self.keys.row_mut(key)) {
+                    used.counters.push((key, *no));
+                    row.entity.counters.push((rule, *no));
+                }
+            }
+            Place::Allocation(AllocationPlace::Organization) => self.allocations.total = Some(*no),
+            Place::Allocation(AllocationPlace::Pool(team)) => {
+                if let Some(team) = self.teams.place(team) {
+                    self.allocations.team_mut(team).pool = Some(*no);
+                }
+            }
+            Place::Allocation(AllocationPlace::Member(team, member)) => {
+                if let Some(membership) = self.memberships.place(&(team.clone(), member.clone())) {
+                    self.allocations.member_mut(membership).own = Some(*no);
+                }
+            }
+            // Those have no lazily opened counters.
+            Place::Key(_) | Place::Membership(..) | Place::Member(_) | Place::Team(_) | Place::Organization => {}
+        }
+    }
+
+    fn start_cycle(&mut self, cycle: Window) {
+        let (memberships, teams) = (&self.memberships, &self.teams);
+        self.allocations.begin(cycle, |membership| teams.place(&memberships.row(membership)?.entity.team));
+        self.set_allocation_caps(Some(Period::Cycle(cycle)));
+    }
+
+    /// Brings the counters' caps in line with what was set, and with a new cycle their period.
+    fn set_allocation_caps(&mut self, new: Option<Period>) {
+        for (no, cap) in self.allocations.caps() {
+            if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize)
+                && let Limit::Budget(Budget { max, period, .. }) = &mut entry.limit
+            {
+                *max = cap;
+                *period = new.unwrap_or(*period);
+            }
+        }
+    }
+
+    fn set_cap(&mut self, no: Option<LimitNo>, cap: Option<Nanos>) {
+        let entry = no.and_then(|no| self.entries.get_mut(no.0 as usize)?.as_mut());
+        if let Some(Limit::Budget(budget)) = entry.map(|entry| &mut entry.limit) {
+            budget.max = cap;
+        }
+    }
+
+    fn apply_allocation(&mut self, place: &AllocationPlace, allocation: Allocation, carried: Nanos) {
+        let team = match place {
+            // A setting, never set here.
+            AllocationPlace::Organization => return,
+            AllocationPlace::Pool(team) | AllocationPlace::Member(team, _) => self.teams.place(team),
+        };
+        let Some(team) = team else { return };
+        match place {
+            AllocationPlace::Member(of, member) => {
+                let Some(membership) = self.memberships.place(&(of.clone(), member.clone())) else { return };
+                let own = self.allocations.member_mut(membership);
+                let (given, before) = (own.allocation.given(), own.carried);
+                own.allocation = allocation;
+                own.carried = carried;
+                let (own, total) = (own.own, allocation.total());
+                let team = self.allocations.team_mut(team);
+                team.distributed += allocation.given() - given;
+                team.carried += carried - before;
+                self.set_cap(own, total);
+            }
+            _ => self.allocations.team_mut(team).allocation = allocation,
+        }
+        let allocated = self.allocations.team(team);
+        self.set_cap(allocated.pool, allocated.shared());
+    }
+
+    fn apply_credit_request(&mut self, request: &CreditRequest) {
+        let known = self.credit_requests.find(&request.id).is_some();
+        if !known
+            && request.state == CreditRequestState::AutoApproved
+            && let Some(team) = self.teams.place(&request.team)
+        {
+            self.allocations.team_mut(team).approved += request.approved;
+        }
+        self.credit_requests.set(request.clone());
+    }
+}

@@ -1,0 +1,104 @@
+//! How credits stand: what follows from allocations and their counters.
+
+use super::{OrganizationState, TeamAllocation};
+use crate::{
+    domain::{event::LimitNo, money::Nanos, period::Window},
+    engine::limit::Counter,
+};
+
+/// A team's credits in the running cycle. `None` where it has no allocation, and so no cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TeamCredits {
+    pub allocated: TeamAllocation,
+    pub members: u32,
+    /// By all of its members, of their own and of the pool.
+    pub used: Nanos,
+    /// Of the pool, and by members beyond their own.
+    pub shared_used: Nanos,
+    /// Monthly + extra − distributed − used of the pool.
+    pub available: Option<Nanos>,
+}
+
+/// The organization's credits in the running cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountCredits {
+    pub cycle: Window,
+    pub credits_per_cycle: Option<Nanos>,
+    pub used: Nanos,
+    /// Given out to teams, and to members of teams that have nothing themselves.
+    pub given: Nanos,
+    /// Not given out: per cycle − given − used by teams that have nothing themselves.
+    pub available: Option<Nanos>,
+    /// Not used.
+    pub balance: Option<Nanos>,
+}
+
+impl OrganizationState {
+    fn counted(&self, no: Option<LimitNo>) -> (Nanos, Nanos) {
+        let start = self.allocations.cycle.start;
+        match no.and_then(|no| self.limit(no)).map(|entry| &entry.counter) {
+            Some(Counter::Budget(windows)) => {
+                let counted = windows.at(start);
+                (counted.spent, counted.held)
+            }
+            _ => (Nanos::ZERO, Nanos::ZERO),
+        }
+    }
+
+    /// What a membership used of its own allocation in the running cycle.
+    pub fn own_used(&self, membership: u32) -> Nanos {
+        self.counted(self.allocations.member(membership).own).0
+    }
+
+    /// What a team can still give out now: what its pool holds for running work isn't free.
+    pub fn free_in_team(&self, team: u32) -> Option<Nanos> {
+        let allocated = self.allocations.team(team);
+        let (spent, held) = self.counted(allocated.pool);
+        allocated.shared().map(|shared| shared - spent - held)
+    }
+
+    pub fn team_credits(&self, team: u32) -> TeamCredits {
+        let allocated = self.allocations.team(team);
+        let id = self.teams.row(team).map(|row| &row.entity.id);
+        let (mut members, mut used) = (0, Nanos::ZERO);
+        for (place, row) in self.memberships.all().filter(|(_, row)| Some(&row.entity.team) == id) {
+            members += u32::from(!row.entity.deleted);
+            used += self.allocations.used(place);
+        }
+        let spent = self.counted(allocated.pool).0;
+        let available = allocated.shared().map(|shared| shared - spent);
+        let shared_used = spent + allocated.carried;
+        TeamCredits { allocated, members, used, shared_used, available }
+    }
+
+    pub fn account_credits(&self) -> AccountCredits {
+        let (mut given, mut uncapped) = (Nanos::ZERO, Nanos::ZERO);
+        for (place, _) in self.teams.all() {
+            let allocated = self.allocations.team(place);
+            given += allocated.allocation.total().unwrap_or(allocated.distributed);
+            if allocated.allocation.total().is_none() {
+                uncapped += self.counted(allocated.pool).0;
+            }
+        }
+        let used = self.counted(self.allocations.total_counter()).0;
+        let credits_per_cycle = self.allocations.settings.credits_per_cycle;
+        AccountCredits {
+            cycle: self.allocations.cycle,
+            credits_per_cycle,
+            used,
+            given,
+            available: credits_per_cycle.map(|total| total - given - uncapped),
+            balance: credits_per_cycle.map(|total| total - used),
+        }
+    }
+
+    /// What the organization can still give out.
+    pub fn account_available(&self) -> Option<Nanos> {
+        self.account_credits().available
+    }
+
+    /// The counters of all allocations.
+    pub fn allocation_counters(&self) -> Vec<LimitNo> {
+        self.allocations.caps().filter(|(_, cap)| cap.is_some()).map(|(no, _)| no).collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! The organization's access rules, who is bound to them, and the counters of their caps.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{
+        event::LimitNo,
+        id::RuleId,
+        rule::{OpenMemo, Rule},
+    },
+    engine::table::Table,
+};
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct RuleBook {
+    pub rules: Table<Rule>,
+    /// By place of the rule.
+    uses: Vec<Use>,
+    /// Of keys that have no rule of their own.
+    pub(super) default: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Use {
+    /// Live keys that are bound to it.
+    bound: u32,
+    /// The counters of its cap, with the places of their keys.
+    pub counters: Vec<(u32, LimitNo)>,
+    #[serde(skip)]
+    memo: OpenMemo,
+}
+
+/// A rule in force, and what is remembered of its hours.
+#[derive(Debug, Clone, Copy)]
+pub struct Effective<'a> {
+    pub place: u32,
+    pub rule: &'a Rule,
+    pub memo: &'a OpenMemo,
+}
+
+/// How many live keys use a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct References {
+    /// Bound to it.
+    pub bound: u32,
+    /// Without a rule in force of their own, while this is the organization's default.
+    pub inherited: u32,
+}
+
+impl RuleBook {
+    /// Key → default → none; one that is off is skipped.
+    pub fn effective(&self, own: Option<u32>) -> Option<Effective<'_>> {
+        let in_force = |place: u32| {
+            let rule = &self.rules.row(place)?.entity;
+            let memo = &self.uses.get(place as usize)?.memo;
+            (rule.enabled && !rule.deleted).then_some(Effective { place, rule, memo })
+        };
+        own.and_then(in_force).or_else(|| self.default.and_then(in_force))
+    }
+
+    /// `keys` is how many live keys the organization has.
+    pub fn references(&self, id: &RuleId, keys: u32) -> References {
+        let Some(place) = self.rules.place(id) else { return References::default() };
+        let bound = self.uses.get(place as usize).map_or(0, |used| used.bound);
+        let is_default = self.default == Some(place);
+        let is_on = self.rules.row(place).is_some_and(|row| row.entity.enabled);
+        if !is_default || !is_on {
+            return References { bound, inherited: 0 };
+        }
+        let all = self.rules.all().zip(&self.uses);
+        let with_own: u32 = all.filter(|((_, row), _)| row.entity.enabled).map(|(_, used)| used.bound).sum();
+        References { bound, inherited: keys.saturating_sub(with_own) }
+    }
+
+    pub fn default_rule(&self) -> Option<&Rule> {
+        self.default.and_then(|place| self.rules.row(place)).map(|row| &row.entity)
+    }
+
+    /// Puts a rule in its place, which it answers.
+    pub(super) fn set(&mut self, rule: Rule) -> u32 {
+        let place = self.rules.set(rule);
+        if self.uses.len() <= place as usize {
+            self.uses.push(Use::default());
+        }
+        place
+    }
+
+    pub(super) fn used(&mut self, place: u32) -> Option<&mut Use> {
+        self.uses.get_mut(place as usize)
+    }
+
+    /// A live key came under a rule, or left it.
+    pub(super) fn rebind(&mut self, from: Option<u32>, to: Option<u32>) {
+        if let Some(used) = from.and_then(|place| self.used(place)) {
+            used.bound = used.bound.saturating_sub(1);
+        }
+        if let Some(used) = to.and_then(|place| self.used(place)) {
+            used.bound += 1;
+        }
+    }
+
+    /// The counters of a rule's cap.
+    pub fn counters(&self, place: u32) -> &[(u32, LimitNo)] {
+        self.uses.get(place as usize).map_or(&[], |used| &used.counters)
+    }
+}

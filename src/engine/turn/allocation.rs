@@ -1,0 +1,230 @@
+//! Handing out credits: settings, cycles, what teams and members have of their own.
+
+use super::{Outcome, Turn, control::live};
+use crate::{
+    domain::{
+        alert::AlertKind,
+        allocation::{Allocation, AllocationSettings, CycleCause},
+        event::{Event, LimitNo, NumberedLimit},
+        id::{MemberId, TeamId},
+        money::Nanos,
+        period::Window,
+        policy::AllocationPlace,
+    },
+    engine::{conflict::Conflict, turn::alert::Notice},
+};
+
+/// Fields to change; `None` leaves one as it is, an inner `None` unsets it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AllocationChange {
+    pub monthly: Option<Option<Nanos>>,
+    pub extra: Option<Option<Nanos>>,
+}
+
+impl AllocationChange {
+    fn of(self, before: Allocation) -> Allocation {
+        Allocation { monthly: self.monthly.unwrap_or(before.monthly), extra: self.extra.unwrap_or(before.extra) }
+    }
+}
+
+impl Turn<'_> {
+    /// Starts the cycle that is due. Whoever reads or changes allocations comes by here first.
+    pub fn tick(&mut self) {
+        let cycle = self.state.allocations.cycle;
+        if self.now >= cycle.end {
+            let AllocationSettings { cadence, zone, .. } = self.state.allocations.settings;
+            let cycle = cadence.cycle_at(self.now, cycle, zone);
+            self.emit(Event::CycleStarted { cycle, cause: CycleCause::Elapsed });
+        }
+    }
+
+    /// Opens the counters that requests of this key count in and that aren't open yet.
+    pub(super) fn open_counters(&mut self, key: u32) {
+        while let Some((place, limit)) = self.state.missing_counter(key) {
+            let no = LimitNo(self.state.next_limit_no());
+            self.emit(Event::CounterOpened { place, limit: NumberedLimit { no, limit } });
+        }
+    }
+
+    /// Changes how credits are handed out. Another cadence or zone starts a cycle at once.
+    ///
+    /// # Errors
+    /// [`Conflict`] for a personal account, or a cap on credits that aren't tracked.
+    pub fn set_allocation_settings(&mut self, settings: AllocationSettings) -> Outcome<()> {
+        self.check_organization()?;
+        self.check_team_account("the allocation of credits")?;
+        self.tick();
+        let before = self.state.allocations.settings;
+        if before == settings {
+            return Ok(());
+        }
+        let is_new = settings.credits_per_cycle.is_some() && settings.credits_per_cycle != before.credits_per_cycle;
+        if is_new || settings.signup_credits > before.signup_credits {
+            self.check_credits_tracked()?;
+        }
+        self.emit(Event::AllocationSettingsSet(settings));
+        if (settings.cadence, settings.zone) != (before.cadence, before.zone) {
+            let cycle = settings.cadence.cycle_from(self.now, settings.zone);
+            self.emit(Event::CycleStarted { cycle, cause: CycleCause::Changed });
+        }
+        self.revoke_allocations();
+        Ok(())
+    }
+
+    fn check_credits_tracked(&self) -> Outcome<()> {
+        if self.state.organization.credit_factor.is_on() {
+            return Ok(());
+        }
+        let problem = "credits aren't tracked while the organization's credit_factor is 0; set one first";
+        Err(Conflict::Precondition(problem.to_owned()))
+    }
+
+    /// Ends the running cycle now. Answers the new one.
+    ///
+    /// # Errors
+    /// [`Conflict`] for a personal account.
+    pub fn reset_cycle(&mut self) -> Outcome<Window> {
+        self.check_organization()?;
+        self.check_team_account("the allocation of credits")?;
+        self.tick();
+        let AllocationSettings { cadence, zone, .. } = self.state.allocations.settings;
+        let cycle = cadence.cycle_from(self.now, zone);
+        self.emit(Event::CycleStarted { cycle, cause: CycleCause::Reset });
+        Ok(cycle)
+    }
+
+    /// # Errors
+    /// [`Conflict`] when there is no such team, it has given out more, or the organization has less left.
+    pub fn set_team_allocation(
+        &mut self,
+        team: &TeamId,
+        change: AllocationChange,
+        reserve: Option<Nanos>,
+    ) -> Outcome<()> {
+        self.check_change_of_allocation(team)?;
+        let place = self.state.teams.place(team).unwrap_or(u32::MAX);
+        let before = self.state.allocations.team(place);
+        let next = change.of(before.allocation);
+        if next != before.allocation {
+            self.check_credits_tracked()?;
+            if let Some(total) = next.total().filter(|total| *total < before.distributed) {
+                let have = before.distributed.shown();
+                let problem = format!(
+                    "team {team} can't have {} credits: {have} of them are given out to its members; lower theirs first",
+                    total.shown()
+                );
+                return Err(Conflict::Precondition(problem));
+            }
+            // What its members have of their own counts for the account only while the team has nothing itself.
+            let given = |allocation: Allocation| allocation.total().unwrap_or(before.distributed);
+            self.check_account(given(next) - given(before.allocation))?;
+            self.set_allocation(AllocationPlace::Pool(team.clone()), next);
+        }
+        if let Some(reserve) = reserve.filter(|reserve| *reserve != before.reserve) {
+            self.emit(Event::AutoApproveSet { team: team.clone(), reserve });
+        }
+        self.revoke_allocations();
+        Ok(())
+    }
+
+    fn check_change_of_allocation(&mut self, team: &TeamId) -> Outcome<()> {
+        self.check_organization()?;
+        self.check_team_account("the allocation of credits")?;
+        live(&self.state.teams, team, team.as_str())?;
+        self.tick();
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when the member isn't in the team, or the team or the organization has less left.
+    pub fn set_member_allocation(&mut self, team: &TeamId, member: &MemberId, change: AllocationChange) -> Outcome<()> {
+        self.check_change_of_allocation(team)?;
+        let id = (team.clone(), member.clone());
+        live(&self.state.memberships, &id, &format!("{team}/{member}"))?;
+        let membership = self.state.memberships.place(&id).unwrap_or(u32::MAX);
+        let before = self.state.allocations.member(membership).allocation;
+        let next = change.of(before);
+        if next == before {
+            return Ok(());
+        }
+        self.check_credits_tracked()?;
+        self.check_team(team, next.given() - before.given())?;
+        self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next);
+        self.revoke_allocations();
+        Ok(())
+    }
+
+    /// Whether the team, or where it has nothing itself the organization, can give out `more`.
+    pub(super) fn check_team(&self, team: &TeamId, more: Nanos) -> Outcome<()> {
+        let place = self.state.teams.place(team).unwrap_or(u32::MAX);
+        if self.state.allocations.team(place).allocation.total().is_none() {
+            return self.check_account(more);
+        }
+        match self.state.free_in_team(place) {
+            Some(free) if more.is_positive() && more > free => Err(Conflict::Precondition(format!(
+                "{} more credits can't be given out: team {team} has {} available in this cycle",
+                more.shown(),
+                free.shown()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_account(&self, more: Nanos) -> Outcome<()> {
+        match self.state.account_available() {
+            Some(free) if more.is_positive() && more > free => Err(Conflict::Precondition(format!(
+                "{} more credits can't be given out: the organization has {} available in this cycle",
+                more.shown(),
+                free.shown()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sets what was checked. What a member used beyond its own from then on, its team's pool bears.
+    pub(super) fn set_allocation(&mut self, place: AllocationPlace, allocation: Allocation) {
+        let carried = match &place {
+            AllocationPlace::Member(team, member) => {
+                let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
+                (self.state.own_used(at) - allocation.given()).at_least_zero()
+            }
+            AllocationPlace::Organization | AllocationPlace::Pool(_) => Nanos::ZERO,
+        };
+        self.emit(Event::AllocationSet { place, allocation, carried });
+    }
+
+    /// After caps were lowered: what would have stopped work meanwhile.
+    fn revoke_allocations(&mut self) {
+        let counters = self.state.allocation_counters();
+        self.revoke_above_caps(&counters);
+    }
+
+    /// Credits for a new member of the default team, out of what the team has available.
+    pub(super) fn give_signup_credits(&mut self, team: &TeamId, member: &MemberId) {
+        let credits = self.state.allocations.settings.signup_credits;
+        if !credits.is_positive() || !self.state.organization.credit_factor.is_on() {
+            return;
+        }
+        self.tick();
+        match self.check_team(team, credits) {
+            Ok(()) => {
+                let membership = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
+                let before = self.state.allocations.member(membership).allocation;
+                let extra = Some(before.extra.unwrap_or_default() + credits);
+                let place = AllocationPlace::Member(team.clone(), member.clone());
+                self.set_allocation(place, Allocation { extra, ..before });
+            }
+            Err(refused) => self.notice(Notice {
+                kind: AlertKind::SignupCreditsMissing,
+                cause: None,
+                subject: format!("{member} joined without its signup credits"),
+                facts: vec![
+                    ("member", member.to_string()),
+                    ("credits", credits.shown()),
+                    ("problem", refused.to_string()),
+                ],
+                recipients: Vec::new(),
+            }),
+        }
+    }
+}

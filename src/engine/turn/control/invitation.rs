@@ -1,0 +1,154 @@
+//! Invitations: whoever accepts one becomes a member.
+
+use crate::{
+    domain::{
+        access::{Invitation, InvitationState},
+        alert::AlertKind,
+        entity::Member,
+        event::Event,
+        id::{InvitationId, MemberId, TeamId},
+        policy::{Place, Policy},
+        time::Timestamp,
+    },
+    engine::{
+        conflict::Conflict,
+        table::Entity,
+        turn::{
+            Outcome, Turn,
+            alert::Notice,
+            control::{free, live},
+        },
+    },
+};
+
+impl Turn<'_> {
+    /// Invites somebody. Its address must be neither a member's nor that of another invitation that is open.
+    ///
+    /// # Errors
+    /// [`Conflict`] when it is, for a personal account, when a team is missing, or the policy doesn't fit.
+    pub fn invite(&mut self, invitation: Invitation) -> Outcome<()> {
+        self.check_organization()?;
+        self.check_team_account("an invitation")?;
+        free(&self.state.invitations, &invitation.id, invitation.id.as_str())?;
+        let Invitation { email, teams, policy, .. } = &invitation;
+        self.check_email(&MemberId::trusted(""), email)?;
+        let open = self
+            .state
+            .invitations
+            .live()
+            .map(|row| &row.entity)
+            .filter(|other| other.state == InvitationState::Pending);
+        let (mut pending, mut same) = (0, None);
+        for other in open {
+            pending += 1;
+            same = same.or(other.email.eq_ignore_ascii_case(email).then_some(other));
+        }
+        if let Some(other) = same {
+            let problem = format!("{email} was invited already, as {}; resend or revoke that invitation", other.id);
+            return Err(Conflict::Precondition(problem));
+        }
+        Self::check_count(
+            "members and invitations",
+            self.state.members.live_count() + pending,
+            self.context.bounds.members,
+        )?;
+        for team in teams {
+            live(&self.state.teams, team, team.as_str())?;
+        }
+        self.check_credits(&Place::Organization, policy, self.state.organization.credit_factor)?;
+        self.emit(Event::InvitationSet(Box::new(invitation)));
+        Ok(())
+    }
+
+    /// Tells whom it is for. The token is told to nobody else: alerts are listed.
+    pub fn announce(&mut self, id: &InvitationId) {
+        let Some(row) = self.state.invitations.find(id) else { return };
+        let Invitation { email, role, invited_by, expire_time, .. } = row.entity.clone();
+        let organization = self.state.organization.name.clone();
+        self.notice(Notice {
+            kind: AlertKind::Invitation,
+            cause: None,
+            subject: format!("You are invited to join {organization}"),
+            facts: vec![
+                ("invitation", id.to_string()),
+                ("role", role.to_string()),
+                ("invited by", invited_by.as_str().to_owned()),
+                ("expires", expire_time.to_string()),
+            ],
+            recipients: vec![email],
+        });
+    }
+
+    fn pending_invitation(&self, id: &InvitationId) -> Outcome<Invitation> {
+        let missing = || Conflict::NotFound { kind: Invitation::KIND, id: id.to_string() };
+        let invitation = self.state.invitations.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?;
+        match invitation.state {
+            InvitationState::Pending => Ok(invitation),
+            InvitationState::Accepted(member) => {
+                Err(Conflict::Precondition(format!("invitation {id} was accepted already, by member {member}")))
+            }
+            InvitationState::Revoked => Err(Conflict::Precondition(format!("invitation {id} was revoked"))),
+        }
+    }
+
+    /// Lets it be accepted until another time. Also changes the limits that it gives, if told.
+    ///
+    /// # Errors
+    /// [`Conflict`] when it isn't open.
+    pub fn renew_invitation(&mut self, id: &InvitationId, expire_time: Timestamp) -> Outcome<()> {
+        let invitation = self.pending_invitation(id)?;
+        self.emit(Event::InvitationSet(Box::new(Invitation { expire_time, update_time: self.now, ..invitation })));
+        Ok(())
+    }
+
+    /// The limits that the member will have.
+    ///
+    /// # Errors
+    /// [`Conflict`] when it isn't open or the policy doesn't fit.
+    pub fn set_invitation_policy(&mut self, id: &InvitationId, policy: Policy) -> Outcome<()> {
+        let invitation = self.pending_invitation(id)?;
+        self.check_credits(&Place::Organization, &policy, self.state.organization.credit_factor)?;
+        self.emit(Event::InvitationSet(Box::new(Invitation { policy, update_time: self.now, ..invitation })));
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when it isn't open.
+    pub fn revoke_invitation(&mut self, id: &InvitationId) -> Outcome<()> {
+        let state = InvitationState::Revoked;
+        let invitation = self.pending_invitation(id)?;
+        self.emit(Event::InvitationSet(Box::new(Invitation { state, update_time: self.now, ..invitation })));
+        Ok(())
+    }
+
+    /// Makes a member of who was invited. Teams that were deleted meanwhile are left out.
+    ///
+    /// # Errors
+    /// [`Conflict`] when it isn't open or has expired, or the member can't be created.
+    pub fn accept_invitation(&mut self, id: &InvitationId, member: MemberId, name: Option<String>) -> Outcome<()> {
+        let invitation = self.pending_invitation(id)?;
+        if self.now >= invitation.expire_time {
+            let problem = format!("invitation {id} has expired; ask {} for another", invitation.invited_by.as_str());
+            return Err(Conflict::Precondition(problem));
+        }
+        let mut teams = invitation.teams.clone();
+        teams.retain(|team| self.state.teams.find_live(team).is_some());
+        if teams.is_empty() {
+            teams.push(TeamId::trusted(crate::domain::id::DEFAULT_TEAM));
+        }
+        let new = Member {
+            id: member.clone(),
+            name: name.unwrap_or_else(|| invitation.name.clone()),
+            email: invitation.email.clone(),
+            role: invitation.role,
+            disabled: false,
+            deleted: false,
+            create_time: self.now,
+            update_time: self.now,
+        };
+        self.create_member(new, &teams, &invitation.policy)?;
+        let state = InvitationState::Accepted(member);
+        self.emit(Event::InvitationSet(Box::new(Invitation { state, update_time: self.now, ..invitation })));
+        Ok(())
+    }
+}

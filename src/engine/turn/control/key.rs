@@ -1,0 +1,116 @@
+//! Keys.
+
+use crate::{
+    domain::{
+        decision::DenialCode,
+        entity::Key,
+        event::Event,
+        id::{KeyId, RuleId},
+        policy::{Models, Place, Policy},
+        time::Timestamp,
+    },
+    engine::{
+        conflict::Conflict,
+        turn::{
+            Outcome, Turn,
+            control::{free, live},
+        },
+    },
+};
+
+/// Fields to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    pub name: Option<String>,
+    pub disabled: Option<bool>,
+    pub expire_time: Option<Option<Timestamp>>,
+    pub models: Option<Models>,
+    /// An inner `None` inherits the organization's default.
+    pub rule: Option<Option<RuleId>>,
+    pub policy: Option<Policy>,
+}
+
+impl Turn<'_> {
+    /// Whether [`Self::create_key`] would make this key.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the id is or was in use, the member isn't in the team, or the policy doesn't fit.
+    pub fn check_key(&self, key: &Key, policy: &Policy) -> Outcome<()> {
+        self.check_organization()?;
+        free(&self.state.keys, &key.id, key.id.as_str())?;
+        live(&self.state.members, &key.member, key.member.as_str())?;
+        live(&self.state.teams, &key.team, key.team.as_str())?;
+        let membership = (key.team.clone(), key.member.clone());
+        if self.state.memberships.find_live(&membership).is_none() {
+            let problem =
+                format!("member {} isn't in team {}; add it with CreateMembership first", key.member, key.team);
+            return Err(Conflict::Precondition(problem));
+        }
+        if let Some(rule) = &key.rule {
+            live(&self.state.rules.rules, rule, rule.as_str())?;
+        }
+        Self::check_count("keys", self.state.keys.live_count(), self.context.bounds.keys)?;
+        self.check_policy(&Place::Key(key.id.clone()), policy, self.state.organization.credit_factor)
+    }
+
+    /// # Errors
+    /// As [`Self::check_key`].
+    pub fn create_key(&mut self, key: Key, policy: &Policy) -> Outcome<()> {
+        self.check_key(&key, policy)?;
+        let place = Place::Key(key.id.clone());
+        self.emit(Event::KeySet(Box::new(key)));
+        self.set_policy(place, policy);
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when there is no such key or the policy doesn't fit.
+    pub fn update_key(&mut self, id: &KeyId, change: KeyChange) -> Outcome<()> {
+        let mut next = live(&self.state.keys, id, id.as_str())?.key.clone();
+        let place = Place::Key(id.clone());
+        let KeyChange { name, disabled, expire_time, models, rule, policy } = change;
+        if let Some(Some(rule)) = &rule {
+            live(&self.state.rules.rules, rule, rule.as_str())?;
+        }
+        self.check_change(&place, policy.as_ref())?;
+        let stops = disabled == Some(true) && !next.disabled;
+        next.name = name.unwrap_or(next.name);
+        next.disabled = disabled.unwrap_or(next.disabled);
+        next.expire_time = expire_time.unwrap_or(next.expire_time);
+        next.models = models.unwrap_or(next.models);
+        next.rule = rule.unwrap_or(next.rule);
+        next.update_time = self.now;
+        self.emit(Event::KeySet(Box::new(next)));
+        self.finish_change(place, policy, stops.then_some(DenialCode::KeyDisabled));
+        Ok(())
+    }
+
+    /// Gives the key another secret, known by this prefix; the one before is taken until `previous_until`.
+    ///
+    /// # Errors
+    /// [`Conflict`] when there is no such key.
+    pub fn rotate_key(&mut self, id: &KeyId, prefix: String, previous_until: Timestamp) -> Outcome<()> {
+        self.check_organization()?;
+        let key = live(&self.state.keys, id, id.as_str())?.key.clone();
+        let previous_until = (previous_until > self.now).then_some(previous_until);
+        self.emit(Event::KeySet(Box::new(Key { secret_prefix: prefix, previous_until, update_time: self.now, ..key })));
+        Ok(())
+    }
+
+    /// Ends a key for good.
+    ///
+    /// # Errors
+    /// [`Conflict`] when there is no such key.
+    pub fn delete_key(&mut self, id: &KeyId) -> Outcome<()> {
+        let key = live(&self.state.keys, id, id.as_str())?.key.clone();
+        self.end_key(key);
+        Ok(())
+    }
+
+    pub(super) fn end_key(&mut self, key: Key) {
+        let id = key.id.clone();
+        self.emit(Event::KeySet(Box::new(Key { deleted: true, update_time: self.now, ..key })));
+        self.emit(Event::PolicySet { place: Place::Key(id.clone()), limits: Vec::new() });
+        self.revoke_under(&Place::Key(id), DenialCode::KeyUnknown);
+    }
+}

@@ -1,0 +1,141 @@
+//! The organization itself.
+
+use crate::{
+    domain::{
+        access::Role,
+        decision::DenialCode,
+        entity::{AccountKind, ExpiryPolicy, Member, Organization, Team, WalletMode},
+        event::Event,
+        id::{DEFAULT_TEAM, RuleId, TeamId},
+        money::Factor,
+        policy::{Place, Policy},
+    },
+    engine::{
+        conflict::Conflict,
+        turn::{Outcome, Turn, control::live},
+    },
+};
+
+/// Fields to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OrganizationChange {
+    pub name: Option<String>,
+    pub credit_factor: Option<Factor>,
+    pub wallet_mode: Option<WalletMode>,
+    pub expiry_policy: Option<ExpiryPolicy>,
+    pub default_rule: Option<Option<RuleId>>,
+    pub disabled: Option<bool>,
+    pub policy: Option<Policy>,
+}
+
+impl Turn<'_> {
+    /// The first events of an organization.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the policy doesn't fit.
+    pub fn found_organization(&mut self, organization: Organization, policy: &Policy) -> Outcome<()> {
+        self.check_credits(&Place::Organization, policy, organization.credit_factor)?;
+        self.emit(Event::OrganizationSet(Box::new(organization)));
+        self.emit(Event::TeamSet(Box::new(Team {
+            id: TeamId::trusted(DEFAULT_TEAM),
+            name: String::from("Default"),
+            member_policy: Policy::default(),
+            disabled: false,
+            deleted: false,
+            create_time: self.now,
+            update_time: self.now,
+        })));
+        self.set_policy(Place::Organization, policy);
+        self.tick();
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when the organization is deleted, the rule is missing or the policy doesn't fit.
+    pub fn update_organization(&mut self, change: OrganizationChange) -> Outcome<()> {
+        self.check_organization()?;
+        let mut next = self.state.organization.clone();
+        let OrganizationChange { name, credit_factor, wallet_mode, expiry_policy, default_rule, disabled, policy } =
+            change;
+        if let Some(Some(rule)) = &default_rule {
+            live(&self.state.rules.rules, rule, rule.as_str())?;
+        }
+        next.name = name.unwrap_or(next.name);
+        next.credit_factor = credit_factor.unwrap_or(next.credit_factor);
+        next.wallet_mode = wallet_mode.unwrap_or(next.wallet_mode);
+        next.expiry_policy = expiry_policy.unwrap_or(next.expiry_policy);
+        next.default_rule = default_rule.unwrap_or(next.default_rule);
+        next.disabled = disabled.unwrap_or(next.disabled);
+        next.update_time = self.now;
+        let stops = next.disabled && !self.state.organization.disabled;
+        let (had_wallet, had_credits) = (self.state.wallet_binds(), self.state.organization.credit_factor.is_on());
+        if let Some(policy) = &policy {
+            self.check_policy(&Place::Organization, policy, next.credit_factor)?;
+        }
+        self.emit(Event::OrganizationSet(Box::new(next)));
+        if let Some(policy) = policy {
+            self.set_policy(Place::Organization, &policy);
+        }
+        if stops {
+            self.revoke_under(&Place::Organization, DenialCode::OrganizationInactive);
+        }
+        let (wallet, credits) = (self.state.wallet_binds(), self.state.organization.credit_factor.is_on());
+        self.revoke_newly_bound(wallet && !had_wallet, credits && !had_credits);
+        Ok(())
+    }
+
+    /// Makes a personal account a team account, with all that it has. Answers whether it was personal.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the organization is deleted.
+    pub fn convert_to_team_account(&mut self) -> Outcome<bool> {
+        self.check_organization()?;
+        if self.state.organization.kind == AccountKind::Team {
+            return Ok(false);
+        }
+        let kind = AccountKind::Team;
+        let organization = Organization { kind, update_time: self.now, ..self.state.organization.clone() };
+        self.emit(Event::OrganizationSet(Box::new(organization)));
+        Ok(true)
+    }
+
+    /// # Errors
+    /// [`Conflict`] when it is deleted already.
+    pub fn delete_organization(&mut self) -> Outcome<()> {
+        self.check_organization()?;
+        let organization = Organization { deleted: true, update_time: self.now, ..self.state.organization.clone() };
+        self.emit(Event::OrganizationSet(Box::new(organization)));
+        self.revoke_under(&Place::Organization, DenialCode::OrganizationInactive);
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when the organization is deleted.
+    pub fn check_organization(&self) -> Outcome<()> {
+        let organization = &self.state.organization;
+        let missing = || Conflict::NotFound { kind: "organization", id: organization.id.to_string() };
+        if organization.deleted { Err(missing()) } else { Ok(()) }
+    }
+
+    /// # Errors
+    /// [`Conflict::TeamAccountRequired`] for a personal account.
+    pub(in crate::engine::turn) fn check_team_account(&self, what: &'static str) -> Outcome<()> {
+        match self.state.organization.kind {
+            AccountKind::Team => Ok(()),
+            AccountKind::Personal => Err(Conflict::TeamAccountRequired { what }),
+        }
+    }
+
+    /// Refuses to leave an organization that has owners without an active one.
+    ///
+    /// # Errors
+    /// [`Conflict::LastOwner`].
+    pub(super) fn check_owner_left(&self, without: &Member) -> Outcome<()> {
+        let is_owner = |member: &Member| member.role == Role::Owner && !member.disabled;
+        if !is_owner(without) {
+            return Ok(());
+        }
+        let mut others = self.state.members.live().map(|row| &row.entity).filter(|other| other.id != without.id);
+        if others.any(is_owner) { Ok(()) } else { Err(Conflict::LastOwner(without.id.clone())) }
+    }
+}

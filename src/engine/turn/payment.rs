@@ -1,0 +1,386 @@
+//! Money in: orders to top up, their outcome, automatic top-up, and corrections of the ledger.
+
+use smol_str::format_smolstr;
+
+use super::{Outcome, Turn, control::live};
+use crate::{
+    domain::{
+        alert::AlertKind,
+        event::{EntryKind, Event, TopUp},
+        id::{Actor, MemberId, MethodId, OrderId, RequestId},
+        money::Nanos,
+        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentMethod, PaymentOutcome, TopUpOrder},
+        period::{Period, Zone},
+        time::Span,
+    },
+    engine::{conflict::Conflict, state::Taken, turn::alert::Notice},
+};
+
+/// How long automatic top-up waits after a soft decline.
+const DECLINE_PAUSE: Span = Span::seconds(3600);
+/// Soft declines in a row that switch automatic top-up off.
+const MAX_DECLINES: u8 = 2;
+
+/// What is ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOrder {
+    pub request: RequestId,
+    pub fingerprint: u64,
+    pub amount: Nanos,
+    pub reason: String,
+    pub method: Option<MethodId>,
+}
+
+/// An entry that was found in the books, as far as correcting it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Correctable {
+    pub entry: u64,
+    pub kind: EntryKind,
+    /// What it did to the balance.
+    pub wallet: Nanos,
+}
+
+impl Turn<'_> {
+    /// Whom an order or correction under this request id came from before.
+    fn ordered_before(&self, new: &NewOrder) -> Outcome<Option<TopUpOrder>> {
+        match self.state.taken(&new.request) {
+            None => Ok(None),
+            Some(Taken::Order(id)) => {
+                let order = self.state.payments.order(id).filter(|order| order.fingerprint == new.fingerprint);
+                order.cloned().map(Some).ok_or_else(|| Conflict::RequestReused(new.request.clone()))
+            }
+            Some(_) => Err(Conflict::RequestReused(new.request.clone())),
+        }
+    }
+
+    /// Orders a top-up and, where the operator does, settles it. Answers the order and whether it was made before.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the request id was used for something else, or the payment method isn't the member's.
+    pub fn order_top_up(&mut self, new: NewOrder, by: Option<&MemberId>) -> Outcome<(TopUpOrder, bool)> {
+        self.check_organization()?;
+        self.expire_due(None);
+        if let Some(before) = self.ordered_before(&new)? {
+            return Ok((before, true));
+        }
+        if let (Some(member), Some(method)) = (by, &new.method) {
+            self.method_of(member, method)?;
+        }
+        let source = if by.is_some() { OrderSource::Member } else { OrderSource::Operator };
+        let order = self.open_order(new, source, self.context.actor.clone());
+        if source == OrderSource::Operator {
+            self.settle_order(&order.id, String::new())?;
+        }
+        let order = self.state.payments.order(&order.id).cloned().unwrap_or(order);
+        Ok((order, false))
+    }
+
+    fn open_order(&mut self, new: NewOrder, source: OrderSource, actor: Actor) -> TopUpOrder {
+        let NewOrder { request, fingerprint, amount, reason, method } = new;
+        let order = TopUpOrder {
+            id: OrderId::trusted(format_smolstr!("order-{}", self.state.sequence + 1)),
+            request,
+            fingerprint,
+            amount,
+            source,
+            method,
+            actor,
+            reason,
+            state: OrderState::Pending,
+            reference: String::new(),
+            failure: String::new(),
+            placed: false,
+            entry: None,
+            create_time: self.now,
+            update_time: self.now,
+        };
+        self.emit(Event::OrderSet(Box::new(order.clone())));
+        order
+    }
+
+    fn order(&self, id: &OrderId) -> Outcome<TopUpOrder> {
+        live(&self.state.payments.orders, id, id.as_str()).cloned()
+    }
+
+    /// The provider took the order: it isn't sent again. Changes nothing once it is decided.
+    ///
+    /// # Errors
+    /// [`Conflict`] when there is no such order.
+    pub fn note_placed(&mut self, id: &OrderId) -> Outcome<()> {
+        let order = self.order(id)?;
+        if order.state == OrderState::Pending && !order.placed {
+            self.emit(Event::OrderSet(Box::new(TopUpOrder { placed: true, update_time: self.now, ..order })));
+        }
+        Ok(())
+    }
+
+    /// What the provider says of an order. The same again changes nothing: money is credited once, and taken back once.
+    ///
+    /// # Errors
+    /// [`Conflict`] when there is no such order, or it is settled and now said to have failed.
+    pub fn decide_order(
+        &mut self,
+        id: &OrderId,
+        outcome: PaymentOutcome,
+        reference: String,
+        failure: String,
+    ) -> Outcome<TopUpOrder> {
+        self.expire_due(None);
+        let order = self.order(id)?;
+        match (outcome, order.state) {
+            (PaymentOutcome::Settled, OrderState::Pending | OrderState::Failed) => self.settle_order(id, reference)?,
+            (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Pending) => {
+                self.fail_order(order, outcome, reference, failure);
+            }
+            (PaymentOutcome::Reversed, OrderState::Settled) => self.reverse_order(order, &failure),
+            (PaymentOutcome::Settled, OrderState::Settled | OrderState::Reversed)
+            | (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Failed)
+            | (PaymentOutcome::Reversed, OrderState::Reversed) => {}
+            (_, state) => {
+                let problem = format!("order {id} is {} and can't be told so any more", state.name());
+                return Err(Conflict::Precondition(problem));
+            }
+        }
+        self.order(id)
+    }
+
+    fn settle_order(&mut self, id: &OrderId, reference: String) -> Outcome<()> {
+        let order = self.order(id)?;
+        let entry = self.state.entry + 1;
+        let member = order.actor.as_str().strip_prefix("member:").map(MemberId::trusted);
+        self.emit(Event::ToppedUp(Box::new(TopUp {
+            entry,
+            request: order.request.clone(),
+            fingerprint: order.fingerprint,
+            amount: order.amount,
+            balance: self.state.wallet.balance + order.amount,
+            reason: order.reason.clone(),
+            order: id.clone(),
+            member,
+        })));
+        let is_automatic = order.source == OrderSource::Automatic;
+        let (state, entry, update_time) = (OrderState::Settled, Some(entry), self.now);
+        self.emit(Event::OrderSet(Box::new(TopUpOrder { state, reference, entry, update_time, ..order })));
+        if is_automatic && let Some(auto) = self.state.payments.auto.as_deref().filter(|auto| auto.declines > 0) {
+            let auto = AutoTopUp { declines: 0, pause_until: None, ..auto.clone() };
+            self.emit(Event::AutoTopUpSet(Box::new(auto)));
+        }
+        self.check_low_balance();
+        self.check_auto_top_up();
+        Ok(())
+    }
+
+    fn fail_order(&mut self, order: TopUpOrder, outcome: PaymentOutcome, reference: String, failure: String) {
+        let (id, amount, is_automatic) = (order.id.clone(), order.amount, order.source == OrderSource::Automatic);
+        let (state, update_time) = (OrderState::Failed, self.now);
+        let failed = TopUpOrder { state, reference, failure: failure.clone(), update_time, ..order };
+        self.emit(Event::OrderSet(Box::new(failed)));
+        let disabled = is_automatic && self.pause_auto_top_up(outcome, &failure);
+        let mut facts =
+            vec![("order", id.to_string()), ("amount", format!("{} USD", amount.shown())), ("problem", failure)];
+        let (kind, subject) = if disabled {
+            facts.push((
+                "automatic top-up",
+                String::from("switched off; switch it on again once the payment method works"),
+            ));
+            (AlertKind::AutoTopUpDisabled, "Automatic top-up failed and was switched off")
+        } else {
+            (AlertKind::TopUpFailed, "A top-up failed")
+        };
+        let (subject, recipients) = (subject.to_owned(), Vec::new());
+        self.notice(Notice { kind, cause: None, subject, facts, recipients });
+    }
+
+    /// Backs off after the first soft decline; the second, or a hard one, switches it off. Answers whether it did.
+    fn pause_auto_top_up(&mut self, outcome: PaymentOutcome, failure: &str) -> bool {
+        let Some(auto) = self.state.payments.auto.as_deref().cloned() else { return false };
+        let declines = auto.declines.saturating_add(1);
+        let off = outcome == PaymentOutcome::HardDeclined || declines >= MAX_DECLINES;
+        let next = AutoTopUp {
+            enabled: auto.enabled && !off,
+            declines,
+            pause_until: Some(self.now + DECLINE_PAUSE),
+            disabled_reason: if off { failure.to_owned() } else { String::new() },
+            update_time: self.now,
+            ..auto
+        };
+        self.emit(Event::AutoTopUpSet(Box::new(next)));
+        off
+    }
+
+    fn reverse_order(&mut self, order: TopUpOrder, reason: &str) {
+        let Some(corrects) = order.entry else { return };
+        let reason = if reason.is_empty() { "reversed by the payment provider" } else { reason };
+        self.book_correction(Correction {
+            entry: self.state.entry + 1,
+            kind: EntryKind::Reversal,
+            request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", order.id)),
+            fingerprint: order.fingerprint,
+            amount: -order.amount,
+            balance: self.state.wallet.balance - order.amount,
+            corrects,
+            reason: reason.to_owned(),
+        });
+        let (state, update_time) = (OrderState::Reversed, self.now);
+        self.emit(Event::OrderSet(Box::new(TopUpOrder { state, update_time, ..order })));
+        self.check_low_balance();
+    }
+
+    /// Puts another entry right. Never gives back more than it charged, nor takes more than it credited, over all corrections.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the request id was used for something else, the amount is zero or beyond the entry's.
+    pub fn correct(
+        &mut self,
+        (request, fingerprint): (&RequestId, u64),
+        kind: EntryKind,
+        amount: Nanos,
+        of: Correctable,
+        reason: String,
+    ) -> Outcome<(Correction, bool)> {
+        self.check_organization()?;
+        match self.state.taken(request) {
+            None => {}
+            Some(Taken::Correction(before)) if before.fingerprint == fingerprint => {
+                return Ok(((**before).clone(), true));
+            }
+            Some(_) => return Err(Conflict::RequestReused(request.clone())),
+        }
+        if matches!(of.kind, EntryKind::Refund | EntryKind::Adjustment | EntryKind::Reversal) {
+            let problem = format!("entry {} is a correction itself; correct the entry that it refers to", of.entry);
+            return Err(Conflict::Precondition(problem));
+        }
+        let left = self.state.payments.corrected(of.entry) + of.wallet + amount;
+        // What is left of the entry lies between what it was and nothing.
+        let (low, high) = (of.wallet.min(Nanos::ZERO), of.wallet.max(Nanos::ZERO));
+        if !(low..=high).contains(&left) {
+            let problem = format!(
+                "{amount} USD is more than is left of entry {}, which changed the balance by {} USD and was corrected by {}",
+                of.entry,
+                of.wallet,
+                self.state.payments.corrected(of.entry)
+            );
+            return Err(Conflict::Precondition(problem));
+        }
+        let correction = Correction {
+            entry: self.state.entry + 1,
+            kind,
+            request: request.clone(),
+            fingerprint,
+            amount,
+            balance: self.state.wallet.balance + amount,
+            corrects: of.entry,
+            reason,
+        };
+        self.book_correction(correction.clone());
+        self.check_low_balance();
+        self.check_auto_top_up();
+        Ok((correction, false))
+    }
+
+    fn book_correction(&mut self, correction: Correction) {
+        let before = self.state.wallet.balance;
+        self.emit(Event::Corrected(Box::new(correction)));
+        if before.is_positive() && !self.state.wallet.balance.is_positive() {
+            self.revoke_newly_bound(self.state.wallet_binds(), false);
+        }
+    }
+
+    fn method_of(&self, member: &MemberId, id: &MethodId) -> Outcome<&PaymentMethod> {
+        let missing = || Conflict::NotFound { kind: "payment method", id: id.to_string() };
+        // Another member's is no different from none.
+        live(&self.state.payments.methods, id, id.as_str())
+            .ok()
+            .filter(|method| method.member == *member)
+            .ok_or_else(missing)
+    }
+
+    /// # Errors
+    /// [`Conflict`] when the id is or was in use.
+    pub fn create_payment_method(&mut self, method: PaymentMethod) -> Outcome<()> {
+        self.check_organization()?;
+        super::control::free(&self.state.payments.methods, &method.id, method.id.as_str())?;
+        self.emit(Event::PaymentMethodSet(Box::new(method)));
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when it isn't the member's, or automatic top-up pays by it.
+    pub fn delete_payment_method(&mut self, member: &MemberId, id: &MethodId) -> Outcome<()> {
+        let method = self.method_of(member, id)?.clone();
+        let auto = self.state.payments.auto.as_deref().filter(|auto| auto.enabled);
+        if auto.is_some_and(|auto| auto.method.as_ref() == Some(id)) {
+            let problem =
+                format!("automatic top-up pays by {id}; switch it off or choose another payment method first");
+            return Err(Conflict::Precondition(problem));
+        }
+        self.emit(Event::PaymentMethodSet(Box::new(PaymentMethod { deleted: true, token: String::new(), ..method })));
+        Ok(())
+    }
+
+    /// Sets automatic top-up, which forgets declines, and orders at once where the wallet is low already. A payment method must
+    /// be of `by`, unless it was set before.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the payment method isn't theirs.
+    pub fn set_auto_top_up(&mut self, auto: AutoTopUp, by: Option<&MemberId>) -> Outcome<()> {
+        self.check_organization()?;
+        let known = self.state.payments.auto.as_deref().and_then(|auto| auto.method.clone());
+        if let Some(method) = auto.method.as_ref().filter(|method| known.as_ref() != Some(*method)) {
+            match by {
+                Some(member) => {
+                    self.method_of(member, method)?;
+                }
+                None => {
+                    live(&self.state.payments.methods, method, method.as_str())?;
+                }
+            }
+        }
+        self.emit(Event::AutoTopUpSet(Box::new(AutoTopUp { update_time: self.now, ..auto })));
+        self.check_auto_top_up();
+        Ok(())
+    }
+
+    /// Orders what is set where balance − held fell below the threshold: once, until that order is decided.
+    pub(super) fn check_auto_top_up(&mut self) {
+        let payments = &self.state.payments;
+        let Some(auto) = payments.auto.as_deref().filter(|auto| auto.enabled && payments.pending_auto.is_none()) else {
+            return;
+        };
+        let free = self.state.wallet.balance - self.state.wallet.held;
+        let paused = auto.pause_until.is_some_and(|until| self.now < until);
+        if free >= auto.threshold || paused || !self.state.wallet_binds() {
+            return;
+        }
+        let auto = auto.clone();
+        let month = Period::Monthly { zone: Zone::UTC }.window_at(self.now);
+        if auto.monthly_cap.is_some_and(|cap| self.ordered_since(month.start) + auto.amount > cap) {
+            let cap = auto.monthly_cap.unwrap_or_default();
+            self.notice(Notice {
+                kind: AlertKind::TopUpFailed,
+                cause: Some((format_smolstr!("auto-top-up-cap:{}", month.start.micros()), month.end)),
+                subject: String::from("Automatic top-up has reached its monthly cap"),
+                facts: vec![
+                    ("cap", format!("{} USD a month", cap.shown())),
+                    ("balance", format!("{} USD", self.state.wallet.balance.shown())),
+                    ("resumes", month.end.to_string()),
+                ],
+                recipients: Vec::new(),
+            });
+            return;
+        }
+        let request = RequestId::trusted(format_smolstr!("\u{1}auto-{}", self.state.sequence + 1));
+        let reason = format!("automatic: below {} USD", auto.threshold.shown());
+        let new = NewOrder { request, fingerprint: 0, amount: auto.amount, reason, method: auto.method };
+        self.open_order(new, OrderSource::Automatic, Actor::SYSTEM);
+    }
+
+    /// What was ordered automatically since, and didn't fail.
+    fn ordered_since(&self, start: crate::domain::time::Timestamp) -> Nanos {
+        let orders = self.state.payments.orders.live().map(|row| &row.entity);
+        let counts = |order: &&TopUpOrder| {
+            order.source == OrderSource::Automatic && order.state != OrderState::Failed && order.create_time >= start
+        };
+        orders.filter(counts).map(|order| order.amount).sum()
+    }
+}

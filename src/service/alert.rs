@@ -1,0 +1,135 @@
+//! Alerts: who is told, what was, and who has seen to it.
+
+use super::{
+    Caller, Error, Service,
+    allocation::{Found, page},
+};
+use crate::{
+    domain::{
+        alert::{Alert, AlertKind, AlertSettings, AlertState, Webhook},
+        contact::WebhookSecret,
+        error::Invalid,
+        id::{AlertId, OrganizationId},
+        money::Nanos,
+    },
+    service::secret,
+};
+
+/// Fields to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertSettingsChange {
+    pub recipients: Option<Vec<String>>,
+    /// An inner `None` removes the webhook.
+    pub webhook_url: Option<Option<String>>,
+    pub webhook_secret: Option<WebhookSecret>,
+    /// An inner `None` alerts never.
+    pub low_balance: Option<Option<Nanos>>,
+}
+
+/// Which alerts; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertFilter {
+    pub kinds: Vec<AlertKind>,
+    pub states: Vec<AlertState>,
+    pub unacknowledged: bool,
+}
+
+impl Service {
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn alert_settings(&self, organization: &OrganizationId) -> Result<AlertSettings, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        Ok((*inner.state.alerts.settings).clone())
+    }
+
+    /// Answers the webhook's secret too where it was minted, this once.
+    ///
+    /// # Errors
+    /// [`Error`] when a secret is given without a URL.
+    pub async fn update_alert_settings(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        change: AlertSettingsChange,
+    ) -> Result<(AlertSettings, Option<WebhookSecret>), Error> {
+        let mut settings = self.alert_settings(organization)?;
+        let AlertSettingsChange { recipients, webhook_url, webhook_secret, low_balance } = change;
+        settings.recipients = recipients.unwrap_or(settings.recipients);
+        settings.low_balance = low_balance.unwrap_or(settings.low_balance);
+        let before = settings.webhook.take();
+        let url = webhook_url.unwrap_or_else(|| before.as_ref().map(|webhook| webhook.url.clone()));
+        let mut minted = None;
+        settings.webhook = match (url, webhook_secret) {
+            (None, None) => None,
+            (None, Some(_)) => {
+                return Err(Invalid::new("settings.webhook_secret", "is set without a webhook_url").into());
+            }
+            (Some(url), Some(secret)) => Some(Webhook { url, secret }),
+            (Some(url), None) => {
+                let secret = match before {
+                    Some(before) if before.url == url => before.secret,
+                    _ => minted.insert(WebhookSecret::from_random(secret::random()?)).clone(),
+                };
+                Some(Webhook { url, secret })
+            }
+        };
+        self.change(caller, organization, |turn| turn.set_alert_settings(settings.clone())).await?;
+        Ok((settings, minted))
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such alert, or it is too old.
+    pub fn alert(&self, organization: &OrganizationId, id: &AlertId) -> Result<Alert, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let missing = || Error::NotFound { kind: "alert", id: id.to_string() };
+        inner.state.alerts.find(id).cloned().ok_or_else(missing)
+    }
+
+    /// The newest first. `from` counts from the newest.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_alerts(
+        &self,
+        organization: &OrganizationId,
+        filter: &AlertFilter,
+        from: u32,
+        limit: usize,
+    ) -> Result<Found<Alert>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let matches = |alert: &&Alert| {
+            (filter.kinds.is_empty() || filter.kinds.contains(&alert.kind))
+                && (filter.states.is_empty() || filter.states.contains(&alert.state()))
+                && !(filter.unacknowledged && alert.acknowledged.is_some())
+        };
+        let page = page((0..).zip(inner.state.alerts.all().filter(matches)), from, limit);
+        Ok(Found { items: page.items.into_iter().cloned().collect(), next: page.next, total: page.total })
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such alert.
+    pub async fn acknowledge_alert(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &AlertId,
+    ) -> Result<Alert, Error> {
+        self.change(caller, organization, |turn| turn.acknowledge_alert(id)).await?;
+        self.alert(organization, id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub async fn send_test_alert(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        recipients: Vec<String>,
+    ) -> Result<Alert, Error> {
+        let id = self.change(caller, organization, |turn| turn.test_alert(recipients)).await?;
+        self.alert(organization, &id)
+    }
+}

@@ -1,0 +1,316 @@
+//! Invitations, and how they become members.
+
+use super::{Repeatable, View};
+use crate::{
+    domain::{
+        access::{AccessToken, Bearer, Invitation, InvitationState, Role},
+        entity::Member,
+        event::Event,
+        id::{InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
+        policy::Policy,
+        time::{Span, Timestamp},
+    },
+    engine::{conflict::Conflict, turn::Turn},
+    service::{
+        Caller, Error, Service,
+        allocation::{Found, matches, page},
+        secret,
+        turn::Done,
+    },
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInvitation {
+    /// Minted if `None`.
+    pub id: Option<InvitationId>,
+    pub email: String,
+    pub name: String,
+    pub role: Role,
+    /// Empty means the default team.
+    pub teams: Vec<TeamId>,
+    pub policy: Policy,
+    pub ttl: Span,
+}
+
+/// An invitation, and whether its time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvitationView {
+    pub invitation: Invitation,
+    pub expired: bool,
+}
+
+/// Which invitations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InvitationFilter {
+    /// Empty matches all.
+    pub states: Vec<&'static str>,
+    pub search: String,
+}
+
+impl InvitationView {
+    /// As in messages.
+    pub fn state_name(&self) -> &'static str {
+        match (&self.invitation.state, self.expired) {
+            (InvitationState::Pending, false) => "pending",
+            (InvitationState::Pending, true) => "expired",
+            (InvitationState::Accepted(_), _) => "accepted",
+            (InvitationState::Revoked, _) => "revoked",
+        }
+    }
+}
+
+/// Who joined.
+#[derive(Debug)]
+pub struct Accepted {
+    pub organization: OrganizationId,
+    pub member: View<Member>,
+    /// Of a new access token; `None` where the caller's own stands for the membership now.
+    pub secret: Option<String>,
+}
+
+impl Service {
+    /// Invites somebody, by mail where a mail server is configured. Answers the token too, this once; `None` on a repeat.
+    ///
+    /// # Errors
+    /// [`Error`] when the address is a member's or was invited already, a team is missing, or the policy doesn't fit.
+    pub async fn create_invitation(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        new: NewInvitation,
+        repeatable: Repeatable<'_>,
+    ) -> Result<(InvitationView, Option<String>), Error> {
+        let NewInvitation { id, email, name, role, teams, policy, ttl } = new;
+        let id = match id {
+            Some(id) => id,
+            None => InvitationId::trusted(secret::new_id("invitation")?),
+        };
+        let minted = id.clone();
+        let id = self
+            .create(
+                caller,
+                organization,
+                repeatable,
+                id,
+                |made| InvitationId::trusted(made),
+                |turn, id| {
+                    let now = turn.now();
+                    turn.invite(Invitation {
+                        id: id.clone(),
+                        email,
+                        name,
+                        role,
+                        teams,
+                        policy,
+                        invited_by: caller.actor.clone(),
+                        state: InvitationState::Pending,
+                        expire_time: now + ttl,
+                        create_time: now,
+                        update_time: now,
+                    })?;
+                    turn.announce(id);
+                    Ok(())
+                },
+            )
+            .await?;
+        let view = self.invitation(organization, &id)?;
+        // A repeat finds the first one's.
+        let token =
+            if id == minted { Some(self.mint_invitation(caller, organization, &view.invitation).await?) } else { None };
+        Ok((view, token))
+    }
+
+    async fn mint_invitation(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        invitation: &Invitation,
+    ) -> Result<String, Error> {
+        let bearer = Bearer::Invitee(organization.clone(), invitation.id.clone());
+        let id = TokenId::trusted(secret::new_id("token")?);
+        let new = self.mint(id, String::new(), bearer, Some(invitation.expire_time))?;
+        let position = self.system_turn(&caller.actor, |_, _| Ok(Event::TokenSet(Box::new(new.token))))?;
+        self.writer.wait_durable(position).await?;
+        Ok(new.secret)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such invitation.
+    pub fn invitation(&self, organization: &OrganizationId, id: &InvitationId) -> Result<InvitationView, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let missing = || Error::NotFound { kind: "invitation", id: id.to_string() };
+        let invitation = inner.state.invitations.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?;
+        Ok(shown(invitation, self.clock.now()))
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_invitations(
+        &self,
+        organization: &OrganizationId,
+        filter: &InvitationFilter,
+        from: u32,
+        limit: usize,
+    ) -> Result<Found<InvitationView>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let now = self.clock.now();
+        let all = inner.state.invitations.all().map(|(place, row)| (place, shown(row.entity.clone(), now)));
+        let found = all.filter(|(_, view)| {
+            let Invitation { id, email, name, .. } = &view.invitation;
+            (filter.states.is_empty() || filter.states.contains(&view.state_name()))
+                && matches(&filter.search, &[name, email, id.as_str()])
+        });
+        Ok(page(found, from, limit))
+    }
+
+    /// The limits that the member will have.
+    ///
+    /// # Errors
+    /// [`Error`] when it isn't open or the policy doesn't fit.
+    pub async fn set_invitation_policy(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &InvitationId,
+        policy: Policy,
+    ) -> Result<InvitationView, Error> {
+        self.change(caller, organization, |turn| turn.set_invitation_policy(id, policy)).await?;
+        self.invitation(organization, id)
+    }
+
+    /// Renews it with another token, which it answers this once, and mails it again.
+    ///
+    /// # Errors
+    /// [`Error`] when it isn't open.
+    pub async fn resend_invitation(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &InvitationId,
+        ttl: Span,
+    ) -> Result<(InvitationView, String), Error> {
+        self.change(caller, organization, |turn| {
+            turn.renew_invitation(id, turn.now() + ttl)?;
+            self.end_tokens(caller, organization, id)?;
+            turn.announce(id);
+            Ok(())
+        })
+        .await?;
+        let view = self.invitation(organization, id)?;
+        let token = self.mint_invitation(caller, organization, &view.invitation).await?;
+        Ok((view, token))
+    }
+
+    /// # Errors
+    /// [`Error`] when it isn't open.
+    pub async fn revoke_invitation(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &InvitationId,
+    ) -> Result<InvitationView, Error> {
+        self.change(caller, organization, |turn| {
+            turn.revoke_invitation(id)?;
+            self.end_tokens(caller, organization, id)
+        })
+        .await?;
+        self.invitation(organization, id)
+    }
+
+    fn end_tokens(&self, caller: &Caller, organization: &OrganizationId, id: &InvitationId) -> Result<(), Conflict> {
+        let ended =
+            self.system_events(&caller.actor, |system, _| Ok(Self::invitation_tokens_ended(system, organization, id)));
+        ended.map(drop).map_err(|error| Conflict::Precondition(error.to_string()))
+    }
+
+    /// Makes the caller a member: by the invitation's token, shown or given besides an access token of its own.
+    ///
+    /// # Errors
+    /// [`Error`] when the token is none, the invitation isn't open, or it is for another address.
+    pub async fn accept_invitation(
+        &self,
+        caller: &Caller,
+        token: Option<&str>,
+        member: Option<MemberId>,
+        name: Option<String>,
+    ) -> Result<Accepted, Error> {
+        let (organization, id) = match (caller.invitation(), token) {
+            (Some((organization, id)), _) => (organization.clone(), id.clone()),
+            (None, Some(token)) => self.invitation_of(token)?,
+            (None, None) => {
+                let problem = "is missing; give the token of the invitation that is to be accepted";
+                return Err(crate::domain::error::Invalid::new("invitation_token", problem).into());
+            }
+        };
+        let cell = self.organization_cell(&organization)?;
+        let email = self.invitation(&organization, &id)?.invitation.email;
+        let known = self.identities_of(caller, &email)?;
+        let member = match member {
+            Some(member) => member,
+            None => MemberId::trusted(secret::new_id("member")?),
+        };
+        let (token, secret) = self.standing_for(known, (organization.clone(), member.clone()))?;
+        self.wait_for_room().await?;
+        let actor = crate::domain::id::Actor::member(&member);
+        let Done { answer, position } = self.turn(&cell, &actor, |turn: &mut Turn<'_>| {
+            turn.accept_invitation(&id, member.clone(), name)?;
+            self.system_events(&actor, |system, _| {
+                let mut events = Self::invitation_tokens_ended(system, &organization, &id);
+                events.push(Event::TokenSet(Box::new(token)));
+                Ok(events)
+            })
+        });
+        answer?;
+        self.writer.wait_durable(position).await?;
+        let member = self.member(&organization, &member)?;
+        Ok(Accepted { organization, member, secret })
+    }
+
+    /// The token that stands for the membership from now on: the caller's own, or a new one with its secret.
+    fn standing_for(
+        &self,
+        own: Option<AccessToken>,
+        granted: (OrganizationId, MemberId),
+    ) -> Result<(AccessToken, Option<String>), Error> {
+        if let Some(mut token) = own
+            && let Bearer::Member(grants) = &mut token.bearer
+        {
+            grants.push(granted);
+            return Ok((token, None));
+        }
+        let id = TokenId::trusted(secret::new_id("token")?);
+        let new = self.mint(id, String::from("first"), Bearer::Member(vec![granted]), None)?;
+        Ok((new.token, Some(new.secret)))
+    }
+
+    fn invitation_of(&self, token: &str) -> Result<(OrganizationId, InvitationId), Error> {
+        let now = self.clock.now();
+        let tokens = self.tokens.load();
+        let known = tokens.get(&SecretHash::of(token)).filter(|known| known.expire_time.is_none_or(|end| now < end));
+        match known.map(|known| &known.bearer) {
+            Some(Bearer::Invitee(organization, id)) => Ok((organization.clone(), id.clone())),
+            _ => Err(crate::domain::error::Invalid::new("invitation_token", "is unknown or has expired").into()),
+        }
+    }
+
+    /// The access token that was shown, if the person behind it is who was invited.
+    fn identities_of(&self, caller: &Caller, email: &str) -> Result<Option<AccessToken>, Error> {
+        let Some((id, grants)) = caller.access() else { return Ok(None) };
+        let is_invited = grants.iter().any(|(organization, member)| {
+            let view = self.member(organization, member);
+            view.is_ok_and(|view| view.entity.email.eq_ignore_ascii_case(email) && !view.entity.disabled)
+        });
+        if !is_invited {
+            let problem = format!("the invitation is for {email}, which is the address of none of your memberships");
+            return Err(Conflict::Precondition(problem).into());
+        }
+        Ok(self.system.lock().tokens.get(id).cloned())
+    }
+}
+
+fn shown(invitation: Invitation, now: Timestamp) -> InvitationView {
+    let expired = invitation.state == InvitationState::Pending && now >= invitation.expire_time;
+    InvitationView { invitation, expired }
+}

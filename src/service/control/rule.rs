@@ -1,0 +1,139 @@
+//! Access rules.
+
+use super::{Repeatable, etag_of, same_etag};
+use crate::{
+    domain::{
+        id::{OrganizationId, RuleId},
+        rule::{Cap, Hours, Rule},
+        time::Timestamp,
+        zone::Zone,
+    },
+    engine::{
+        state::{OrganizationState, References},
+        turn::{RuleChange, Turn},
+    },
+    service::{
+        Caller, Error, Service,
+        allocation::{Found, page},
+        secret,
+    },
+};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRule {
+    /// Minted if `None`.
+    pub id: Option<RuleId>,
+    pub name: String,
+    pub description: String,
+    pub enabled: bool,
+    pub zone: Zone,
+    pub cap: Option<Cap>,
+    pub hours: Option<Hours>,
+}
+
+impl NewRule {
+    pub fn into_rule(self, id: RuleId, now: Timestamp) -> Rule {
+        let Self { id: _, name, description, enabled, zone, cap, hours } = self;
+        Rule { id, name, description, enabled, zone, cap, hours, deleted: false, create_time: now, update_time: now }
+    }
+}
+
+/// A rule with how many keys use it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleView {
+    pub rule: Rule,
+    pub references: References,
+    pub etag: String,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum RuleStatus {
+    #[default]
+    Any,
+    Enabled,
+    Disabled,
+}
+
+fn shown(state: &OrganizationState, rule: &Rule) -> RuleView {
+    let references = state.rules.references(&rule.id, state.keys.live_count());
+    RuleView { rule: rule.clone(), references, etag: etag_of(rule, &[]) }
+}
+
+impl Service {
+    /// # Errors
+    /// [`Error`] when the id is or was in use, or credits aren't tracked.
+    pub async fn create_rule(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        new: NewRule,
+        repeatable: Repeatable<'_>,
+    ) -> Result<RuleView, Error> {
+        let id = match &new.id {
+            Some(id) => id.clone(),
+            None => RuleId::trusted(secret::new_id("rule")?),
+        };
+        let make = |turn: &mut Turn<'_>, id: &RuleId| turn.create_rule(new.into_rule(id.clone(), turn.now()));
+        let parse = |made: &str| RuleId::trusted(made);
+        let id = self.create(caller, organization, repeatable, id, parse, make).await?;
+        self.rule(organization, &id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such rule.
+    pub fn rule(&self, organization: &OrganizationId, id: &RuleId) -> Result<RuleView, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let missing = || Error::NotFound { kind: "rule", id: id.to_string() };
+        let row = inner.state.rules.rules.find_live(id).ok_or_else(missing)?;
+        Ok(shown(&inner.state, &row.entity))
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_rules(
+        &self,
+        organization: &OrganizationId,
+        status: RuleStatus,
+        from: u32,
+        limit: usize,
+    ) -> Result<Found<RuleView>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let state = &inner.state;
+        let matches = |rule: &Rule| match status {
+            RuleStatus::Any => true,
+            RuleStatus::Enabled => rule.enabled,
+            RuleStatus::Disabled => !rule.enabled,
+        };
+        let live = state.rules.rules.all().filter(|(_, row)| !row.entity.deleted && matches(&row.entity));
+        let Found { items, next, total } = page(live, from, limit);
+        Ok(Found { items: items.into_iter().map(|row| shown(state, &row.entity)).collect(), next, total })
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such rule, or credits aren't tracked.
+    pub async fn update_rule(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &RuleId,
+        change: RuleChange,
+        etag: Option<&str>,
+    ) -> Result<RuleView, Error> {
+        self.change(caller, organization, |turn| {
+            if let (Some(given), Some(row)) = (etag, turn.state.rules.rules.find_live(id)) {
+                same_etag(given, etag_of(&row.entity, &[]))?;
+            }
+            turn.update_rule(id, change)
+        })
+        .await?;
+        self.rule(organization, id)
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such rule, or it is in use.
+    pub async fn delete_rule(&self, caller: &Caller, organization: &OrganizationId, id: &RuleId) -> Result<(), Error> {
+        self.change(caller, organization, |turn| turn.delete_rule(id)).await
+    }
+}

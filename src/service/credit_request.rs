@@ -1,0 +1,130 @@
+//! Requests for credits: submitted by members, decided by finance.
+
+use super::{
+    Caller, Error, Repeatable, Service,
+    allocation::{Found, page},
+    secret,
+};
+use crate::domain::{
+    allocation::{CreditRequest, CreditRequestState},
+    id::{CreditRequestId, MemberId, OrganizationId, TeamId},
+    money::Nanos,
+};
+
+/// A request with who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreditRequestView {
+    pub request: CreditRequest,
+    pub name: String,
+    pub email: String,
+}
+
+/// Which requests; unset fields match all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreditRequestFilter {
+    pub states: Vec<CreditRequestState>,
+    pub member: Option<MemberId>,
+    pub team: Option<TeamId>,
+}
+
+impl Service {
+    /// # Errors
+    /// [`Error`] when the member isn't in the team, or for a personal account.
+    pub async fn submit_credit_request(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        (team, member): (TeamId, Option<MemberId>),
+        (amount, reason): (Nanos, String),
+        repeatable: Repeatable<'_>,
+    ) -> Result<CreditRequestView, Error> {
+        let member = Self::whose(caller, member)?;
+        let id = CreditRequestId::trusted(secret::new_id("request")?);
+        let id = self
+            .create(
+                caller,
+                organization,
+                repeatable,
+                id,
+                |made| CreditRequestId::trusted(made),
+                |turn, id| turn.submit_credit_request(id.clone(), (&team, &member), amount, reason),
+            )
+            .await?;
+        self.credit_request(organization, &id)
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such request.
+    pub fn credit_request(
+        &self,
+        organization: &OrganizationId,
+        id: &CreditRequestId,
+    ) -> Result<CreditRequestView, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let missing = || Error::NotFound { kind: "credit request", id: id.to_string() };
+        let request = inner.state.credit_requests.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?;
+        let member = inner.state.members.find(&request.member).map(|row| &row.entity);
+        let (name, email) = member.map(|member| (member.name.clone(), member.email.clone())).unwrap_or_default();
+        Ok(CreditRequestView { request, name, email })
+    }
+
+    /// The newest first. `from` counts from the newest.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn list_credit_requests(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        filter: &CreditRequestFilter,
+        from: u32,
+        limit: usize,
+    ) -> Result<Found<CreditRequestView>, Error> {
+        let cell = self.organization_cell(organization)?;
+        let inner = cell.lock();
+        let state = &inner.state;
+        let member = caller.only.as_ref().or(filter.member.as_ref());
+        let matches = |request: &&CreditRequest| {
+            (filter.states.is_empty() || filter.states.contains(&request.state))
+                && member.is_none_or(|member| *member == request.member)
+                && filter.team.as_ref().is_none_or(|team| *team == request.team)
+        };
+        let mut found: Vec<&CreditRequest> =
+            state.credit_requests.live().map(|row| &row.entity).filter(matches).collect();
+        found.reverse();
+        let view = |request: &CreditRequest| {
+            let member = state.members.find(&request.member).map(|row| &row.entity);
+            let (name, email) = member.map(|member| (member.name.clone(), member.email.clone())).unwrap_or_default();
+            CreditRequestView { request: request.clone(), name, email }
+        };
+        let page = page((0..).zip(found), from, limit);
+        Ok(Found { items: page.items.into_iter().map(view).collect(), next: page.next, total: page.total })
+    }
+
+    /// # Errors
+    /// [`Error`] when it was decided before, more than asked for is granted, or the team has less left.
+    pub async fn approve_credit_request(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &CreditRequestId,
+        (amount, note): (Option<Nanos>, String),
+    ) -> Result<CreditRequestView, Error> {
+        self.change(caller, organization, |turn| turn.approve_credit_request(id, amount, note)).await?;
+        self.credit_request(organization, id)
+    }
+
+    /// # Errors
+    /// [`Error`] when it was decided before.
+    pub async fn deny_credit_request(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &CreditRequestId,
+        note: String,
+    ) -> Result<CreditRequestView, Error> {
+        self.change(caller, organization, |turn| turn.deny_credit_request(id, note)).await?;
+        self.credit_request(organization, id)
+    }
+}

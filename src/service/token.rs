@@ -1,0 +1,238 @@
+//! What callers authenticate with: tokens of services, members and invitations.
+
+use std::sync::Arc;
+
+use super::{Caller, Error, Service, Tokens, secret};
+use crate::{
+    domain::{
+        access::{AccessToken, Bearer, Role},
+        error::Invalid,
+        event::Event,
+        id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
+        time::Timestamp,
+    },
+    engine::system::SystemState,
+};
+
+/// Most access tokens that one member may have.
+const MAX_TOKENS: usize = 100;
+
+/// A token with its secret, which is told this once.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    pub token: AccessToken,
+    pub secret: String,
+}
+
+/// An access token to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMemberToken {
+    /// Minted if `None`.
+    pub id: Option<TokenId>,
+    /// `None` means the caller.
+    pub member: Option<MemberId>,
+    pub name: String,
+    pub expire_time: Option<Timestamp>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WhoAmI {
+    pub actor: String,
+    pub identities: Vec<Identity>,
+}
+
+/// One of the memberships that an access token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub organization: OrganizationId,
+    pub organization_name: String,
+    pub member: MemberId,
+    pub name: String,
+    pub email: String,
+    pub role: Role,
+    pub teams: Vec<TeamId>,
+}
+
+pub(super) fn tokens_of(system: &SystemState) -> Tokens {
+    system.tokens.values().map(|token| (token.hash, Arc::new(token.clone()))).collect()
+}
+
+fn stands_for(token: &AccessToken, organization: &OrganizationId, member: Option<&MemberId>) -> bool {
+    let Bearer::Member(grants) = &token.bearer else { return false };
+    grants.iter().any(|(of, who)| of == organization && member.is_none_or(|member| who == member))
+}
+
+fn missing(id: &TokenId) -> Error {
+    Error::NotFound { kind: "token", id: id.to_string() }
+}
+
+impl Service {
+    /// # Errors
+    /// [`Error::Exists`] when the id is in use, [`Error::Invalid`] when it would be expired from the start.
+    pub async fn create_service_token(
+        &self,
+        caller: &Caller,
+        id: Option<TokenId>,
+        name: String,
+        expire_time: Option<Timestamp>,
+    ) -> Result<NewToken, Error> {
+        self.create_token(&caller.actor, id, name, Bearer::Service, expire_time).await
+    }
+
+    async fn create_token(
+        &self,
+        actor: &Actor,
+        id: Option<TokenId>,
+        name: String,
+        bearer: Bearer,
+        expire_time: Option<Timestamp>,
+    ) -> Result<NewToken, Error> {
+        self.wait_for_room().await?;
+        let id = match id {
+            Some(id) => id,
+            None => TokenId::trusted(secret::new_id("token")?),
+        };
+        let new = self.mint(id, name, bearer, expire_time)?;
+        let position = self.system_turn(actor, |system, now| {
+            let AccessToken { id, expire_time, .. } = &new.token;
+            if system.tokens.contains_key(id) {
+                return Err(Error::Exists { kind: "token", id: id.to_string() });
+            }
+            if expire_time.is_some_and(|end| end <= now) {
+                let problem = "lies in the past; leave it unset for a token that doesn't expire";
+                return Err(Invalid::new("token.expire_time", problem).into());
+            }
+            Ok(Event::TokenSet(Box::new(new.token.clone())))
+        })?;
+        self.writer.wait_durable(position).await?;
+        Ok(new)
+    }
+
+    /// A token that isn't known yet.
+    pub(super) fn mint(
+        &self,
+        id: TokenId,
+        name: String,
+        bearer: Bearer,
+        expire_time: Option<Timestamp>,
+    ) -> Result<NewToken, Error> {
+        let prefix = match bearer {
+            Bearer::Service => "qt",
+            Bearer::Member(_) => "qm",
+            Bearer::Invitee(..) => "qi",
+        };
+        let secret = secret::new_secret(prefix)?;
+        let (hash, create_time) = (SecretHash::of(&secret), self.clock.now());
+        Ok(NewToken { token: AccessToken { id, name, hash, bearer, create_time, expire_time }, secret })
+    }
+
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such token.
+    pub async fn delete_service_token(&self, caller: &Caller, id: &TokenId) -> Result<(), Error> {
+        self.delete_token(caller, id, |token| token.bearer == Bearer::Service).await
+    }
+
+    async fn delete_token(
+        &self,
+        caller: &Caller,
+        id: &TokenId,
+        of: impl Fn(&AccessToken) -> bool,
+    ) -> Result<(), Error> {
+        self.wait_for_room().await?;
+        let position = self.system_turn(&caller.actor, |system, _| match system.tokens.get(id) {
+            Some(token) if of(token) => Ok(Event::TokenDeleted(id.clone())),
+            _ => Err(missing(id)),
+        })?;
+        Ok(self.writer.wait_durable(position).await?)
+    }
+
+    /// In the order of their ids, those after `after`.
+    pub fn list_service_tokens(&self, after: Option<&TokenId>, limit: usize) -> Vec<AccessToken> {
+        let system = self.system.lock();
+        let services = system.tokens.values().filter(|token| token.bearer == Bearer::Service);
+        services.filter(|token| after.is_none_or(|after| token.id > *after)).take(limit).cloned().collect()
+    }
+
+    /// # Errors
+    /// [`Error`] when there is no such member, it has too many, or the id is in use.
+    pub async fn create_member_token(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        new: NewMemberToken,
+    ) -> Result<(NewToken, MemberId), Error> {
+        let NewMemberToken { id, member, name, expire_time } = new;
+        let member = Self::whose(caller, member)?;
+        self.member(organization, &member)?;
+        if self.list_member_tokens(organization, Some(&member)).len() >= MAX_TOKENS {
+            let problem = format!("member {member} has {MAX_TOKENS} access tokens, as many as one may; delete some");
+            return Err(crate::engine::conflict::Conflict::Precondition(problem).into());
+        }
+        let bearer = Bearer::Member(vec![(organization.clone(), member.clone())]);
+        Ok((self.create_token(&caller.actor, id, name, bearer, expire_time).await?, member))
+    }
+
+    /// The member that is meant: the caller where none is named.
+    ///
+    /// # Errors
+    /// [`Invalid`] where the caller is none.
+    pub(super) fn whose(caller: &Caller, member: Option<MemberId>) -> Result<MemberId, Invalid> {
+        let nobody = || Invalid::new("member_id", "is missing; the operator is no member itself");
+        member.or_else(|| caller.member.clone()).ok_or_else(nobody)
+    }
+
+    /// Those that stand for a member, or for any of the organization.
+    pub fn list_member_tokens(&self, organization: &OrganizationId, member: Option<&MemberId>) -> Vec<AccessToken> {
+        let system = self.system.lock();
+        system.tokens.values().filter(|token| stands_for(token, organization, member)).cloned().collect()
+    }
+
+    /// Of anybody in the organization, or where the caller may only see its own, of itself.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such token.
+    pub async fn delete_member_token(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &TokenId,
+    ) -> Result<(), Error> {
+        self.delete_token(caller, id, |token| stands_for(token, organization, caller.only.as_ref())).await
+    }
+
+    /// Ends every token of an invitation.
+    pub(super) fn invitation_tokens_ended(
+        system: &SystemState,
+        organization: &OrganizationId,
+        invitation: &InvitationId,
+    ) -> Vec<Event> {
+        let of = |token: &&AccessToken| matches!(&token.bearer, Bearer::Invitee(o, i) if o == organization && i == invitation);
+        system.tokens.values().filter(of).map(|token| Event::TokenDeleted(token.id.clone())).collect()
+    }
+
+    pub fn who_am_i(&self, caller: &Caller) -> WhoAmI {
+        let Some((_, grants)) = caller.access() else {
+            return WhoAmI { actor: caller.actor.as_str().to_owned(), identities: Vec::new() };
+        };
+        let identities = grants.iter().filter_map(|(organization, member)| self.identity(organization, member));
+        WhoAmI { actor: String::from("member"), identities: identities.collect() }
+    }
+
+    fn identity(&self, organization: &OrganizationId, member: &MemberId) -> Option<Identity> {
+        let cell = self.directory.find(organization)?;
+        let inner = cell.lock();
+        let state = &inner.state;
+        let row = state.members.find_live(member).filter(|_| !state.organization.deleted)?;
+        let memberships = state.memberships.live().map(|row| &row.entity).filter(|m| m.member == *member);
+        Some(Identity {
+            organization: organization.clone(),
+            organization_name: state.organization.name.clone(),
+            member: member.clone(),
+            name: row.entity.name.clone(),
+            email: row.entity.email.clone(),
+            role: row.entity.role,
+            teams: memberships.map(|membership| membership.team.clone()).collect(),
+        })
+    }
+}
