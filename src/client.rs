@@ -16,7 +16,7 @@ use crate::api::proto;
 
 mod explain;
 
-pub use explain::{explain, is_transient, reason};
+pub use explain::{code_name, explain, is_transient, reason};
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
@@ -29,6 +29,7 @@ const WINDOW: u32 = 16 << 20;
 /// A connection to one server, made again by itself when it breaks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Connection {
+    endpoint: Endpoint,
     channel: Channel,
     bearer: Bearer,
 }
@@ -74,11 +75,23 @@ impl Connection {
     /// [`ConnectError`] when the endpoint or the token can't be used, or nothing listens there.
     pub async fn open(endpoint: &str, token: &str) -> Result<Self, ConnectError> {
         let bearer = Bearer::new(token)?;
-        let channel = transport(endpoint)?.connect().await.map_err(|error| ConnectError::Unreachable {
-            endpoint: endpoint.to_owned(),
+        Self::connect(transport(endpoint)?, bearer).await
+    }
+
+    async fn connect(endpoint: Endpoint, bearer: Bearer) -> Result<Self, ConnectError> {
+        let channel = endpoint.connect().await.map_err(|error| ConnectError::Unreachable {
+            endpoint: endpoint.uri().to_string().trim_end_matches('/').to_owned(),
             cause: innermost(&error).to_string(),
         })?;
-        Ok(Self { channel, bearer })
+        Ok(Self { endpoint, channel, bearer })
+    }
+
+    /// A further connection to the same server, with the same token: one connection's calls share one stream of bytes.
+    ///
+    /// # Errors
+    /// [`ConnectError::Unreachable`] when nothing listens there any more.
+    pub async fn another(&self) -> Result<Self, ConnectError> {
+        Self::connect(self.endpoint.clone(), self.bearer.clone()).await
     }
 
     /// The same connection under another token.
@@ -86,7 +99,7 @@ impl Connection {
     /// # Errors
     /// [`ConnectError::Token`] when the token can't be sent.
     pub fn with_token(&self, token: &str) -> Result<Self, ConnectError> {
-        Ok(Self { channel: self.channel.clone(), bearer: Bearer::new(token)? })
+        Ok(Self { bearer: Bearer::new(token)?, ..self.clone() })
     }
 }
 

@@ -50,7 +50,8 @@ pub fn is_transient(status: &Status) -> bool {
         || std::error::Error::source(status).is_some()
 }
 
-fn code_name(code: Code) -> &'static str {
+/// The code as the gRPC documents write it.
+pub fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

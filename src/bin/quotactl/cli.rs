@@ -5,9 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    check::Check, context::Context, failure::Failure, key::KeyCommand, ledger::LedgerCommand, member::MemberCommand,
-    org::OrgCommand, policy::PolicyCommand, price::PriceCommand, replay::Replay, team::TeamCommand,
-    token::TokenCommand, wallet::WalletCommand, watch::Watch,
+    bench::Bench, check::Check, context::Context, failure::Failure, key::KeyCommand, ledger::LedgerCommand,
+    member::MemberCommand, org::OrgCommand, policy::PolicyCommand, price::PriceCommand, replay::Replay,
+    team::TeamCommand, token::TokenCommand, wallet::WalletCommand, watch::Watch,
 };
 
 const EXAMPLES: &str = "\
@@ -92,6 +92,8 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Replays a trace of LLM requests and measures
     Replay(Replay),
+    /// Loads the server and measures throughput and latency
+    Bench(Box<Bench>),
 }
 
 impl Command {
@@ -110,6 +112,7 @@ impl Command {
             Self::Check(check) => check.run(context).await,
             Self::Watch(watch) => watch.run(context).await.map(done),
             Self::Replay(replay) => replay.run(context).await,
+            Self::Bench(bench) => bench.run(context).await,
         }
     }
 }

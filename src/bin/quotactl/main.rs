@@ -8,6 +8,7 @@ use clap::Parser as _;
 use crate::{cli::Cli, context::Context, failure::Failure};
 
 mod arguments;
+mod bench;
 mod check;
 mod cli;
 mod context;

@@ -1,0 +1,54 @@
+//! Callers that wait for each answer before they ask again: as many as may be under way on a connection.
+
+use std::{sync::Arc, time::Duration};
+
+use quotad::{
+    api::proto::{quota_service_client::QuotaServiceClient, session_request::Op, session_response::Result as Answer},
+    client::Authenticated,
+};
+use tonic::Status;
+
+use super::{
+    drive::Load,
+    outcome::{Fault, Outcome, judge},
+    script::Script,
+};
+
+/// Before a caller asks again that found no server.
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
+
+/// Asks until the end. Answers with what is left to settle.
+pub(super) async fn call(
+    mut client: QuotaServiceClient<Authenticated>,
+    mut script: Script,
+    load: Arc<Load>,
+    caller: usize,
+) -> Script {
+    while let Some(begun) = load.pace.next().await {
+        let (step, op) = script.next();
+        load.recorder.begin();
+        let outcome = match send(&mut client, op).await {
+            Ok(answer) => judge(answer),
+            Err(status) => Outcome::Failed(Fault::of(&status)),
+        };
+        load.recorder.end(caller, step.kind, begun, load.pace.elapsed(), &outcome);
+        script.end(step, &outcome);
+        // A schedule goes on whatever happens; without one, callers would spin.
+        let lost = matches!(&outcome, Outcome::Failed(fault) if fault.lost);
+        if lost && !load.pace.is_open_loop() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    script
+}
+
+pub(super) async fn send(client: &mut QuotaServiceClient<Authenticated>, op: Op) -> Result<Answer, Status> {
+    Ok(match op {
+        Op::Reserve(request) => Answer::Reserve(client.reserve(request).await?.into_inner()),
+        Op::Commit(request) => Answer::Commit(client.commit(request).await?.into_inner()),
+        Op::Release(request) => Answer::Release(client.release(request).await?.into_inner()),
+        Op::Extend(request) => Answer::Extend(client.extend(request).await?.into_inner()),
+        Op::Charge(request) => Answer::Charge(client.charge(request).await?.into_inner()),
+        Op::Check(request) => Answer::Check(client.check(request).await?.into_inner()),
+    })
+}
