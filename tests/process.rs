@@ -11,6 +11,9 @@
 #[path = "process/server.rs"]
 mod server;
 
+#[path = "process/bench.rs"]
+mod bench;
+
 #[path = "process/full.rs"]
 mod full;
 

@@ -52,28 +52,30 @@ that a Reserve asks for; an Extend renews the time to live and reports no usage.
 Only what was granted counts as done. Denials are counted by code, errors by gRPC code and reason. It exits 1 if nothing \
 was done. The load comes from this machine: where it is the server's too, both share its cores.";
 
+const REQUESTS: &str = "Requests";
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Bench {
     #[command(flatten)]
-    keys: Keys,
+    payers: Payers,
     #[command(flatten)]
     load: Load,
     /// The model that is asked for; with --prepare it is given a price if it has none
-    #[arg(long, default_value_if("prepare", clap::builder::ArgPredicate::IsPresent, "bench"))]
+    #[arg(long, help_heading = REQUESTS, default_value_if("prepare", clap::builder::ArgPredicate::IsPresent, "bench"))]
     #[arg(required_unless_present = "prepare")]
     model: Option<String>,
     /// Weights of reserve, extend, commit, release, charge and check
-    #[arg(long, default_value = "reserve=1,commit=1", value_name = "NAME=WEIGHT,…", value_parser = parse_mix)]
+    #[arg(long, help_heading = REQUESTS, default_value = "reserve=1,commit=1", value_name = "NAME=WEIGHT,…", value_parser = parse_mix)]
     mix: Mix,
     /// Input tokens of each request
-    #[arg(long, default_value_t = 900, value_name = "N")]
+    #[arg(long, help_heading = REQUESTS, default_value_t = 900, value_name = "N")]
     input_tokens: u64,
     /// Output tokens that each Reserve asks for
-    #[arg(long, default_value_t = 300, value_name = "N")]
+    #[arg(long, help_heading = REQUESTS, default_value_t = 300, value_name = "N")]
     output_tokens: u64,
     /// For how long a reservation lives unless extended
-    #[arg(long, default_value = "10m", value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, help_heading = REQUESTS, default_value = "10m", value_name = "SPAN", value_parser = parse_span)]
     ttl: prost_types::Duration,
     /// Draws a curve of throughput and latency, as .png or .svg
     #[arg(long, value_name = "FILE", value_parser = parse_picture)]
@@ -82,7 +84,7 @@ pub(crate) struct Bench {
 
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Keys")]
-struct Keys {
+struct Payers {
     /// A file with a key's id on each line, hottest first for --zipf
     #[arg(long, value_name = "FILE", required_unless_present_any = ["prepare", "keys"])]
     keys_file: Option<PathBuf>,
@@ -95,11 +97,11 @@ struct Keys {
     /// Limits of each key that --prepare makes: a budget, requests a minute, tokens a minute, and so on
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=32))]
     limits: u8,
-    /// Writes the keys that --prepare made, to be read by --keys-file
-    #[arg(long, value_name = "FILE", requires = "prepare")]
+    /// Writes the keys that --prepare made, for a later --keys-file
+    #[arg(long, value_name = "FILE", requires = "prepare", conflicts_with_all = ["keys_file", "keys"])]
     write_keys: Option<PathBuf>,
     /// Removes at the end what --prepare made
-    #[arg(long, requires = "prepare")]
+    #[arg(long, requires = "prepare", conflicts_with_all = ["keys_file", "keys"])]
     remove: bool,
     /// Pays by the keys' secrets, as inference servers do: then they, not ids, are in the files
     #[arg(long)]
@@ -193,9 +195,9 @@ impl Bench {
         }
         let run = mint()?.split_off(8);
         let model = self.model.clone().unwrap_or_default();
-        let prepared = match self.keys.prepare {
+        let prepared = match self.payers.prepare {
             Some(size) => {
-                let (limits, secrets) = (self.keys.limits.into(), self.keys.by_secret);
+                let (limits, secrets) = (self.payers.limits.into(), self.payers.by_secret);
                 let wanted = Wanted { size, model: &model, limits, secrets };
                 Some(prepare::prepare(&context.server, &run, wanted, bar).await?)
             }
@@ -203,7 +205,7 @@ impl Bench {
         };
         let measured = self.load(context, &run, model, prepared.as_ref(), bar).await;
         let removal = match &prepared {
-            Some(prepared) if self.keys.remove => {
+            Some(prepared) if self.payers.remove => {
                 prepared.remove(&context.server, bar).await?;
                 None
             }
@@ -218,13 +220,13 @@ impl Bench {
     }
 
     fn population(&self, prepared: Option<&Prepared>) -> Result<Population, Failure> {
-        let by_secret = self.keys.by_secret;
-        let population = match (prepared, &self.keys.keys_file) {
+        let by_secret = self.payers.by_secret;
+        let population = match (prepared, &self.payers.keys_file) {
             (Some(prepared), _) => Population::new(prepared.keys.clone(), by_secret)?,
             (None, Some(path)) => Population::read(path, by_secret)?,
-            (None, None) => Population::new(self.keys.keys.clone(), by_secret)?,
+            (None, None) => Population::new(self.payers.keys.clone(), by_secret)?,
         };
-        if let Some(path) = &self.keys.write_keys {
+        if let Some(path) = &self.payers.write_keys {
             population.write(path)?;
         }
         Ok(population)
@@ -242,7 +244,7 @@ impl Bench {
         let (keys, shape) = (population.len(), self.load.shape());
         let usage = |output_tokens| Usage { input_tokens: self.input_tokens, output_tokens, ..Usage::default() };
         let traffic = Arc::new(Traffic {
-            choice: Choice::new(keys, self.keys.zipf)?,
+            choice: Choice::new(keys, self.payers.zipf)?,
             population,
             mix: self.mix,
             model,
@@ -250,7 +252,7 @@ impl Bench {
             used: usage(self.output_tokens / 2),
             ttl: self.ttl,
             run: run.to_owned(),
-            seed: self.keys.seed,
+            seed: self.payers.seed,
         });
         let length = shape.warm_up + shape.duration;
         bar.reset();

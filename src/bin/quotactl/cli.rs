@@ -172,6 +172,13 @@ mod tests {
             "quotactl policy get --org a --key k --member m",
             "quotactl replay t.csv --model m",
             "quotactl replay t.csv --model m --key k --speed -1",
+            "quotactl bench",
+            "quotactl bench --key k",
+            "quotactl bench --key k --model m --prepare 1x1",
+            "quotactl bench --key k --model m --remove",
+            "quotactl bench --key k --model m --mix commit=1",
+            "quotactl bench --key k --model m --rate 0",
+            "quotactl bench --key k --model m --plot run.gif",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
         }

@@ -159,7 +159,7 @@ mod tests {
         let schedule = schedule(4000);
         assert_eq!(schedule.intended(0), Duration::ZERO);
         assert_eq!(schedule.intended(1), Duration::from_micros(250));
-        assert_eq!(schedule.intended(4000 * 3600), Duration::from_secs(3600));
+        assert_eq!(schedule.intended(4000 * 3600), Duration::from_hours(1));
     }
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_open_loop_counts_from_the_intended_moment_however_late_it_is_taken() {
-        let pace = Pace::start(Duration::from_secs(3600), NonZeroU64::new(1000)).unwrap();
+        let pace = Pace::start(Duration::from_hours(1), NonZeroU64::new(1000)).unwrap();
         assert_eq!(pace.next().await, Some(Duration::ZERO));
         // A server that is stuck for as long as ten operations take.
         while pace.unsent() < 10 {
@@ -201,7 +201,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stopped_pace_ends_for_those_that_wait() {
-        let pace = Pace::start(Duration::from_secs(3600), NonZeroU64::new(1)).unwrap();
+        let pace = Pace::start(Duration::from_hours(1), NonZeroU64::new(1)).unwrap();
         assert!(pace.next().await.is_some());
         let waiting = tokio::spawn({
             let pace = Arc::clone(&pace);

@@ -84,11 +84,13 @@ fn panels<B: DrawingBackend<ErrorType: 'static>>(
     let end = samples.last().map_or(1.0, |sample| sample.at.as_secs_f64());
     let warm_up = warm_up.as_secs_f64();
     let curve = |value: fn(&Sample) -> u64| samples.iter().map(|sample| point(sample, value(sample))).collect();
-    let rates = [
+    let mut rates = vec![
         Line { name: "done", color: BLUE, points: curve(|sample| sample.per_second(sample.counts.done)) },
         Line { name: "denied", color: ORANGE, points: curve(|sample| sample.per_second(sample.counts.denied)) },
         Line { name: "errors", color: RED, points: curve(|sample| sample.per_second(sample.counts.failed)) },
     ];
+    // A line at 0 would hide the others' foot.
+    rates.retain(|line| line.name == "done" || line.points.iter().any(|(_, value)| *value > 0.0));
     let answered = |value: fn(&Sample) -> u64| {
         samples
             .iter()
@@ -105,7 +107,7 @@ fn panels<B: DrawingBackend<ErrorType: 'static>>(
     let panel = Panel { title, lines: &rates, end, warm_up, label: |rate| thousands(rate) };
     panel.draw(&upper, 0.0..top(&rates)).map_err(|error| failed(&error))?;
     let panel = Panel { title: "Latency (logarithmic)", lines: &latencies, label: latency, ..panel };
-    panel.draw(&lower, (FLOOR..top(&latencies)).log_scale()).map_err(|error| failed(&error))?;
+    panel.draw(&lower, (decade_below(&latencies)..top(&latencies)).log_scale()).map_err(|error| failed(&error))?;
     area.present().map_err(|error| failed(&error))
 }
 
@@ -118,6 +120,12 @@ fn point(sample: &Sample, value: u64) -> (f64, f64) {
 /// The largest value, and a little room above.
 fn top(lines: &[Line]) -> f64 {
     lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value).fold(1.0, f64::max) * 1.1
+}
+
+/// The power of ten below the smallest value.
+fn decade_below(lines: &[Line]) -> f64 {
+    let least = lines.iter().flat_map(|line| &line.points).map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
+    if least.is_finite() { 10_f64.powf(least.log10().floor()).max(FLOOR) } else { FLOOR }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "labels show what was a u64 before")]
@@ -144,6 +152,7 @@ impl Panel<'_> {
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, (FONT, 22).into_font())
             .margin(14)
+            .margin_right(30)
             .x_label_area_size(34)
             .y_label_area_size(96)
             .build_cartesian_2d(0.0..self.end, values)?;
@@ -163,7 +172,7 @@ impl Panel<'_> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperRight)
+            .position(SeriesLabelPosition::LowerRight)
             .label_font((FONT, 15).into_font())
             .background_style(WHITE)
             .border_style(BLACK)
