@@ -205,9 +205,9 @@ impl Bench {
         };
         let measured = self.load(context, &run, model, prepared.as_ref(), bar).await;
         let removal = match &prepared {
+            // What was measured is told all the same.
             Some(prepared) if self.payers.remove => {
-                prepared.remove(&context.server, bar).await?;
-                None
+                prepared.remove(&context.server, bar).await.err().map(|failure| failure.to_string())
             }
             Some(prepared) => Some(prepared.removal()),
             None => None,

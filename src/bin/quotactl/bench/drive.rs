@@ -167,18 +167,20 @@ fn show(bar: &ProgressBar, shape: &Shape, sample: &Sample) {
 /// Releases what callers left open; not part of what is measured.
 async fn settle(connections: &[Connection], traffic: &Arc<Traffic>, scripts: Vec<Script>) -> Settled {
     let held: Vec<Held> = scripts.into_iter().flat_map(Script::leftovers).collect();
+    let mut settled = Settled { left: u64::try_from(held.len()).unwrap_or(u64::MAX), ..Settled::default() };
     let releases = held.into_iter().zip(connections.iter().cycle()).map(|(held, connection)| {
         let (mut client, reservation) = (connection.quota(), Some(traffic.reference(&held)));
         async move { client.release(ReleaseRequest { reservation, reason: String::new() }).await }
     });
-    let mut releases = stream::iter(releases).buffer_unordered(SETTLING);
-    let mut settled = Settled::default();
-    while let Some(answer) = releases.next().await {
+    let mut releases = stream::iter(releases).buffer_unordered(SETTLING).take_until(Box::pin(tokio::signal::ctrl_c()));
+    // A server that doesn't answer frees them itself in time.
+    while let Ok(Some(answer)) = tokio::time::timeout(PATIENCE, releases.next()).await {
         match answer {
             Ok(_) => settled.released += 1,
             Err(status) if Fault::of(&status).closed => settled.closed += 1,
-            Err(_) => settled.left += 1,
+            Err(_) => continue,
         }
+        settled.left -= 1;
     }
     settled
 }

@@ -72,7 +72,11 @@ pub(super) async fn prepare(
     bar: &ProgressBar,
 ) -> Result<Prepared, Failure> {
     let mut prepared = Prepared { prefix: format!("bench-{run}"), size: wanted.size, priced: None, keys: Vec::new() };
-    match make(server, &mut prepared, wanted, bar).await {
+    let made = tokio::select! {
+        made = make(server, &mut prepared, wanted, bar) => made,
+        _ = tokio::signal::ctrl_c() => Err(Failure::other("interrupted")),
+    };
+    match made {
         Ok(()) => Ok(prepared),
         Err(failure) => Err(Failure::other(format!("{failure}\n{}", prepared.removal()))),
     }

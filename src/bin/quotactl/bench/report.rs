@@ -30,7 +30,7 @@ pub(super) struct Report {
     pub(super) unanswered: u64,
     pub(super) settled: Settled,
     pub(super) samples: Vec<Sample>,
-    /// How to remove what was made.
+    /// How to remove what was made, where it stays.
     pub(super) removal: Option<String>,
 }
 
@@ -161,6 +161,7 @@ impl Report {
             "unanswered": self.unanswered,
             "with_warm_up": by_kind(&|kind| counts_json(self.all[kind as usize])),
             "settled_after": { "released": settled.released, "closed": settled.closed, "left_open": settled.left },
+            "to_remove": self.removal,
             "samples": self.samples.iter().map(sample_json).collect::<Vec<_>>(),
         })
     }
