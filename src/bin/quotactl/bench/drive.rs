@@ -4,6 +4,7 @@ use std::{num::NonZeroU64, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
 use indicatif::ProgressBar;
+use parking_lot::Mutex;
 use quotad::{api::proto::ReleaseRequest, client::Connection};
 use tokio::task::JoinSet;
 
@@ -11,7 +12,7 @@ use super::{
     outcome::Fault,
     pace::Pace,
     record::{Recorder, Sample},
-    script::{Held, Script, Traffic},
+    script::{Held, Script, SharedScript, Traffic},
     session, unary,
 };
 use crate::{
@@ -86,9 +87,12 @@ pub(super) async fn run(
         connections.push(server.another().await?);
     }
     let recorder = Recorder::new(shape.warm_up)?;
+    // With less room than operations under way, some would find nothing that they may do.
+    let room = (shape.max_open / connections.len().max(1)).max(shape.in_flight);
+    let script = |index| Arc::new(Mutex::new(Script::new(Arc::clone(traffic), index, room)));
+    let scripts: Vec<SharedScript> = (0..connections.len()).map(script).collect();
     let load = Arc::new(Load { pace: Pace::start(shape.length(), shape.rate)?, recorder });
-    let mut callers = spawn(&connections, traffic, shape, &load);
-    let mut scripts = Vec::new();
+    let mut callers = spawn(&connections, &scripts, shape, &load);
     let mut samples = Vec::new();
     let mut ticks = tokio::time::interval(shape.sampling());
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -99,9 +103,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             ended = callers.join_next() => match ended {
-                Some(script) => {
-                    scripts.push(script.map_err(|error| Failure::other(format!("a caller ended early: {error}")))?);
-                }
+                Some(end) => end.map_err(|error| Failure::other(format!("a caller ended early: {error}")))?,
                 None => break,
             },
             _ = ticks.tick() => {
@@ -120,24 +122,23 @@ pub(super) async fn run(
     callers.abort_all();
     samples.push(take(&load, &samples)?);
     bar.set_message("settling what is open");
-    let settled = settle(&connections, traffic, scripts).await;
+    let settled = settle(&connections, traffic, &scripts).await;
     bar.finish_and_clear();
     Ok(Run { load, samples, settled })
 }
 
-fn spawn(connections: &[Connection], traffic: &Arc<Traffic>, shape: &Shape, load: &Arc<Load>) -> JoinSet<Script> {
+fn spawn(connections: &[Connection], scripts: &[SharedScript], shape: &Shape, load: &Arc<Load>) -> JoinSet<()> {
     let mut callers = JoinSet::new();
-    let per_connection = if shape.session { 1 } else { shape.in_flight };
-    let room = (shape.max_open / (connections.len() * per_connection).max(1)).max(1);
-    for number in 0..connections.len() * per_connection {
-        // Neighbours on different connections, so that a few callers use all of them.
-        let client = connections[number % connections.len()].quota();
-        let (traffic, load) = (Arc::clone(traffic), Arc::clone(load));
+    for (index, (connection, script)) in connections.iter().zip(scripts).enumerate() {
+        let (client, depth) = (connection.quota(), shape.in_flight);
+        let own = || (client.clone(), Arc::clone(script), Arc::clone(load));
         if shape.session {
-            let script = Script::new(traffic, number, room.max(shape.in_flight));
-            callers.spawn(session::call(client, script, load, number, shape.in_flight));
+            let (client, script, load) = own();
+            callers.spawn(session::call(client, script, load, index, depth));
         } else {
-            callers.spawn(unary::call(client, Script::new(traffic, number, room), load, number));
+            for (client, script, load) in (0..depth).map(|_| own()) {
+                callers.spawn(unary::call(client, script, load, index));
+            }
         }
     }
     callers
@@ -165,8 +166,8 @@ fn show(bar: &ProgressBar, shape: &Shape, sample: &Sample) {
 }
 
 /// Releases what callers left open; not part of what is measured.
-async fn settle(connections: &[Connection], traffic: &Arc<Traffic>, scripts: Vec<Script>) -> Settled {
-    let held: Vec<Held> = scripts.into_iter().flat_map(Script::leftovers).collect();
+async fn settle(connections: &[Connection], traffic: &Arc<Traffic>, scripts: &[SharedScript]) -> Settled {
+    let held: Vec<Held> = scripts.iter().flat_map(|script| script.lock().take_leftovers()).collect();
     let mut settled = Settled { left: u64::try_from(held.len()).unwrap_or(u64::MAX), ..Settled::default() };
     let releases = held.into_iter().zip(connections.iter().cycle()).map(|(held, connection)| {
         let (mut client, reservation) = (connection.quota(), Some(traffic.reference(&held)));

@@ -1,8 +1,9 @@
-//! What one caller does next, and what it has open. Everything that is reserved is kept in mind until it is settled, also
+//! What is done next on one connection, and what is open by it. Everything that is reserved is kept in mind until it is settled, also
 //! where an answer was lost, so that a run leaves nothing held.
 
 use std::{collections::VecDeque, sync::Arc};
 
+use parking_lot::Mutex;
 use prost_types::Duration;
 use quotad::api::proto::{
     ChargeRequest, CheckRequest, CommitRequest, ExtendRequest, PayerRequest, ReleaseRequest, ReservationRef,
@@ -16,7 +17,7 @@ use super::{
     population::{Choice, Population},
 };
 
-/// What all callers have in common.
+/// What all connections have in common.
 #[derive(Debug)]
 pub(super) struct Traffic {
     pub(super) population: Population,
@@ -46,12 +47,16 @@ pub(super) struct Step {
     about: Option<Held>,
 }
 
+/// Callers on one connection share a script, so that their operations together keep to the mix.
+pub(super) type SharedScript = Arc<Mutex<Script>>;
+
 #[derive(Debug)]
 pub(super) struct Script {
     traffic: Arc<Traffic>,
     random: Xoshiro256PlusPlus,
     rotation: Rotation,
-    caller: usize,
+    /// Which of the run's scripts it is.
+    index: usize,
     /// Reservations that may be open at one time.
     room: usize,
     number: u64,
@@ -64,14 +69,14 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(traffic: Arc<Traffic>, caller: usize, room: usize) -> Self {
+    pub(super) fn new(traffic: Arc<Traffic>, index: usize, room: usize) -> Self {
         // Apart in more than their last bits, which is what generators want of their seeds.
-        let stream = u64::try_from(caller).unwrap_or_default().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let stream = u64::try_from(index).unwrap_or_default().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
             random: Xoshiro256PlusPlus::seed_from_u64(traffic.seed ^ stream),
             rotation: Rotation::new(traffic.mix),
             traffic,
-            caller,
+            index,
             room: room.max(1),
             number: 0,
             open: VecDeque::new(),
@@ -117,13 +122,13 @@ impl Script {
     }
 
     /// What is, or may be, open still.
-    pub(super) fn leftovers(self) -> Vec<Held> {
-        self.open.into_iter().map(Held::Id).chain(self.doubtful).collect()
+    pub(super) fn take_leftovers(&mut self) -> Vec<Held> {
+        self.open.drain(..).map(Held::Id).chain(self.doubtful.drain(..)).collect()
     }
 
     fn request_id(&mut self) -> String {
         self.number += 1;
-        format!("{}-{}-{}", self.traffic.run, self.caller, self.number)
+        format!("{}-{}-{}", self.traffic.run, self.index, self.number)
     }
 
     fn reserve(&mut self) -> (Step, Op) {
@@ -245,7 +250,7 @@ mod tests {
             script.end(step, &outcome);
         }
         assert_eq!((reserved, settled), (300, 200));
-        assert_eq!(script.leftovers().len(), 100);
+        assert_eq!(script.take_leftovers().len(), 100);
     }
 
     #[test]
@@ -257,7 +262,7 @@ mod tests {
             script.end(step, &outcome);
             assert!(script.open.len() <= 10);
         }
-        assert_eq!(script.leftovers().len(), 10);
+        assert_eq!(script.take_leftovers().len(), 10);
     }
 
     #[test]
@@ -285,7 +290,7 @@ mod tests {
         script.end(step, &Outcome::Denied(12));
         let (step, _) = script.next();
         script.end(step, &Outcome::Failed(Fault { lost: false, ..Fault::new("UNAVAILABLE OVERLOADED", "") }));
-        let left = script.leftovers();
+        let left = script.take_leftovers();
         assert!(matches!(&left[..], [Held::Request { request_id, .. }] if request_id == "run-3-1"), "{left:?}");
     }
 
@@ -305,10 +310,10 @@ mod tests {
     }
 
     #[test]
-    fn callers_draw_keys_of_their_own_and_the_same_in_every_run() {
-        let keys = |caller| {
+    fn scripts_draw_keys_of_their_own_and_the_same_in_every_run() {
+        let keys = |index| {
             let mut script = script("check=1", 1);
-            script = Script::new(Arc::clone(&script.traffic), caller, 1);
+            script = Script::new(Arc::clone(&script.traffic), index, 1);
             let drawn = (0..64).map(|_| match script.next().1 {
                 Op::Check(check) => check.payer,
                 other => panic!("{other:?}"),

@@ -15,7 +15,7 @@ use tonic::{Status, Streaming};
 use super::{
     drive::Load,
     outcome::{Fault, Outcome, judge},
-    script::{Script, Step},
+    script::{SharedScript, Step},
 };
 
 /// Before a stream is opened again.
@@ -26,23 +26,23 @@ type Pending = (Step, Duration);
 
 struct Caller {
     load: Arc<Load>,
-    script: Script,
-    number: usize,
+    script: SharedScript,
+    shard: usize,
     /// By correlation id − 1: 0 is a revocation's.
     pending: Vec<Option<Pending>>,
     free: Vec<usize>,
 }
 
-/// Asks until the end with up to `depth` operations under way. Answers with what is left to settle.
+/// Asks until the end with up to `depth` operations under way.
 pub(super) async fn call(
     mut client: QuotaServiceClient<Authenticated>,
-    script: Script,
+    script: SharedScript,
     load: Arc<Load>,
-    number: usize,
+    shard: usize,
     depth: usize,
-) -> Script {
+) {
     let pending = (0..depth).map(|_| None).collect();
-    let mut caller = Caller { load, script, number, pending, free: (0..depth).rev().collect() };
+    let mut caller = Caller { load, script, shard, pending, free: (0..depth).rev().collect() };
     while !caller.load.pace.has_ended() {
         // Never full: no more is in it than is under way.
         let (requests, stream) = mpsc::channel(depth);
@@ -55,7 +55,6 @@ pub(super) async fn call(
         };
         caller.broken(&fault).await;
     }
-    caller.script
 }
 
 impl Caller {
@@ -83,7 +82,7 @@ impl Caller {
 
     fn ask(&mut self, requests: &mpsc::Sender<SessionRequest>, begun: Duration) -> Result<(), Fault> {
         let Some(slot) = self.free.pop() else { return Ok(()) };
-        let (step, op) = self.script.next();
+        let (step, op) = self.script.lock().next();
         self.load.recorder.begin();
         self.pending[slot] = Some((step, begun));
         let correlation_id = u64::try_from(slot).unwrap_or(u64::MAX).saturating_add(1);
@@ -111,8 +110,8 @@ impl Caller {
     }
 
     fn end(&mut self, (step, begun): Pending, outcome: &Outcome) {
-        self.load.recorder.end(self.number, step.kind, begun, self.load.pace.elapsed(), outcome);
-        self.script.end(step, outcome);
+        self.load.recorder.end(self.shard, step.kind, begun, self.load.pace.elapsed(), outcome);
+        self.script.lock().end(step, outcome);
     }
 
     /// Everything under way has failed; so has the one operation for which there was no stream.
@@ -121,7 +120,7 @@ impl Caller {
         if self.free.len() == self.pending.len()
             && let Some(begun) = self.load.pace.next().await
         {
-            let (step, _) = self.script.next();
+            let (step, _) = self.script.lock().next();
             self.load.recorder.begin();
             self.end((step, begun), &failed);
         }

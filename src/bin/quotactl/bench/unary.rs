@@ -11,38 +11,37 @@ use tonic::Status;
 use super::{
     drive::Load,
     outcome::{Fault, Outcome, judge},
-    script::Script,
+    script::SharedScript,
 };
 
 /// Before a caller asks again that found no server.
-pub(super) const PAUSE: Duration = Duration::from_millis(10);
+const PAUSE: Duration = Duration::from_millis(10);
 
-/// Asks until the end. Answers with what is left to settle.
+/// Asks until the end.
 pub(super) async fn call(
     mut client: QuotaServiceClient<Authenticated>,
-    mut script: Script,
+    script: SharedScript,
     load: Arc<Load>,
-    caller: usize,
-) -> Script {
+    shard: usize,
+) {
     while let Some(begun) = load.pace.next().await {
-        let (step, op) = script.next();
+        let (step, op) = script.lock().next();
         load.recorder.begin();
         let outcome = match send(&mut client, op).await {
             Ok(answer) => judge(answer),
             Err(status) => Outcome::Failed(Fault::of(&status)),
         };
-        load.recorder.end(caller, step.kind, begun, load.pace.elapsed(), &outcome);
-        script.end(step, &outcome);
+        load.recorder.end(shard, step.kind, begun, load.pace.elapsed(), &outcome);
+        script.lock().end(step, &outcome);
         // A schedule goes on whatever happens; without one, callers would spin.
         let lost = matches!(&outcome, Outcome::Failed(fault) if fault.lost);
         if lost && !load.pace.is_open_loop() {
             tokio::time::sleep(PAUSE).await;
         }
     }
-    script
 }
 
-pub(super) async fn send(client: &mut QuotaServiceClient<Authenticated>, op: Op) -> Result<Answer, Status> {
+async fn send(client: &mut QuotaServiceClient<Authenticated>, op: Op) -> Result<Answer, Status> {
     Ok(match op {
         Op::Reserve(request) => Answer::Reserve(client.reserve(request).await?.into_inner()),
         Op::Commit(request) => Answer::Commit(client.commit(request).await?.into_inner()),
