@@ -45,11 +45,11 @@ loop (--rate) sends at equal distances whatever the server does, and finds out h
 latency counts from the moment at which an operation was due, so that one sent late because others were slow is slow \
 too. What is due while all of --connections × --in-flight are under way waits; what was never sent is told.
 
-Operations take turns by their weights. A Commit, a Release and an Extend take the oldest reservation that is open; \
+Operations take turns by their weights on each connection. A Commit, a Release and an Extend take the oldest reservation that is open; \
 where none is, or --max-open are, what is possible goes first. A Commit and a Charge report half of the output tokens \
 that a Reserve asks for; an Extend renews the time to live and reports no usage. What is open at the end is released.
 
-Only what was granted counts as done. Denials are counted by code, errors by gRPC code and reason. It exits 1 if nothing \
+Measured is what ends after --warm-up. Only what was granted counts as done. Denials are counted by code, errors by gRPC code and reason. It exits 1 if nothing \
 was done. The load comes from this machine: where it is the server's too, both share its cores.";
 
 const REQUESTS: &str = "Requests";

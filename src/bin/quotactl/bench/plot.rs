@@ -1,4 +1,5 @@
-//! Draws throughput and latency over time. The font comes with the program: a machine without any draws the same picture.
+//! Draws throughput and latency over time. The font, DejaVu Sans, comes with the program, as its licence allows: a machine
+//! without any draws the same picture. In an SVG it only measures; the letters are those of whoever shows it.
 
 use std::{
     error::Error,
