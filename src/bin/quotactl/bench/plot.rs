@@ -1,5 +1,5 @@
-//! Draws throughput and latency over time. The font, DejaVu Sans, comes with the program, as its licence allows: a machine
-//! without any draws the same picture. In an SVG it only measures; the letters are those of whoever shows it.
+//! Draws throughput and latency over time. The font, from the crate `dejavu`, comes with the program, as its licence allows:
+//! a machine without any draws the same picture. In an SVG it only measures; the letters are those of whoever shows it.
 
 use std::{
     error::Error,
