@@ -1,18 +1,21 @@
 //! The rules of the decision, one test each, and the engine against a naive model of the same rules.
 
 mod admission;
+mod allocations;
 mod billing;
 mod concurrency;
 mod expiry;
 mod extension;
 mod fixture;
 mod forgotten;
+mod handing_out;
 mod idempotency;
 mod model;
 mod naive;
 mod quotas;
 mod refusals;
 mod revocation;
+mod rules;
 mod settling;
 mod timers;
 mod windows;

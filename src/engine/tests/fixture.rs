@@ -107,6 +107,13 @@ impl World {
         answer
     }
 
+    /// One turn on a state that no records lead to.
+    pub(super) fn turn_unreplayed<T>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> T) -> T {
+        let bounds = crate::engine::turn::Bounds::default();
+        let context = Context { now: self.now, epoch: 1, actor: &Actor::OPERATOR, prices: &self.prices, bounds };
+        act(&mut Turn::new(&mut self.state, context))
+    }
+
     /// A start of the server after which all but the first `kept` records are lost.
     pub(super) fn crash(&mut self, kept: usize) {
         self.records.truncate(kept);

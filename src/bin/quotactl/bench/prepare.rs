@@ -136,6 +136,7 @@ async fn organization(server: &Connection, id: String) -> Result<(), Failure> {
         amount_usd: TOP_UP_USD.to_owned(),
         request_id: String::from("bench"),
         reason: String::from("quotactl bench"),
+        ..TopUpRequest::default()
     };
     server.wallets().top_up(request).await?;
     let member = Member { organization_id: id, id: MEMBER.to_owned(), ..Member::default() };
@@ -205,7 +206,7 @@ impl Prepared {
         bar.set_message("removing organizations and keys");
         let removed = self.organizations().map(|organization_id| {
             let mut client = server.organizations();
-            async move { client.delete_organization(DeleteOrganizationRequest { organization_id }).await.map(|_| ()) }
+            async move { client.delete_organization(DeleteOrganizationRequest { organization_id, ..Default::default() }).await.map(|_| ()) }
         });
         let removed = stream::iter(removed).buffer_unordered(IN_FLIGHT).try_collect::<()>().await;
         let priced = match (&removed, &self.priced) {

@@ -1,0 +1,350 @@
+//! Credits handed out per cycle: what teams and members have of their own, pools, requests, and cycles that end.
+
+use super::fixture::*;
+use crate::{
+    domain::{
+        alert::AlertKind,
+        allocation::{AllocationSettings, Cadence, CreditRequestState},
+        decision::DenialCode,
+        entity::AccountKind,
+        id::{CreditRequestId, DEFAULT_TEAM, MemberId, TeamId},
+        money::Nanos,
+        policy::Scope,
+        time::Span,
+        zone::Zone,
+    },
+    engine::{
+        conflict::Conflict,
+        state::{AccountCredits, TeamCredits},
+        turn::{AllocationChange, Outcome},
+    },
+};
+
+const TEAM: &str = DEFAULT_TEAM;
+
+fn monthly(credits: i64) -> AllocationChange {
+    AllocationChange { monthly: Some(Some(Nanos::new(credits))), extra: None }
+}
+
+fn none() -> AllocationChange {
+    AllocationChange { monthly: Some(None), extra: Some(None) }
+}
+
+impl World {
+    fn settings(&mut self, settings: AllocationSettings) {
+        self.turn(|turn| turn.set_allocation_settings(settings)).unwrap();
+    }
+
+    /// Credits per cycle, of a day.
+    fn cycle(&mut self, credits: Option<i64>) {
+        let credits_per_cycle = credits.map(Nanos::new);
+        self.settings(AllocationSettings { credits_per_cycle, cadence: Cadence::Day, ..AllocationSettings::default() });
+    }
+
+    fn allot_team(&mut self, change: AllocationChange) -> Outcome<()> {
+        self.turn(|turn| turn.set_team_allocation(&TeamId::trusted(TEAM), change, None))
+    }
+
+    fn allot(&mut self, member: &str, change: AllocationChange) -> Outcome<()> {
+        self.turn(|turn| turn.set_member_allocation(&TeamId::trusted(TEAM), &MemberId::trusted(member), change))
+    }
+
+    fn reserve_of(&mut self, reserve: i64) {
+        let reserve = Some(Nanos::new(reserve));
+        self.turn(|turn| turn.set_team_allocation(&TeamId::trusted(TEAM), AllocationChange::default(), reserve)).unwrap();
+    }
+
+    fn submit(&mut self, id: &str, member: &str, amount: i64) -> CreditRequestState {
+        let (team, member) = (TeamId::trusted(TEAM), MemberId::trusted(member));
+        let named = CreditRequestId::trusted(id);
+        let asked = Nanos::new(amount);
+        self.turn(|turn| turn.submit_credit_request(named.clone(), (&team, &member), asked, String::new())).unwrap();
+        self.state.credit_requests.find(&named).unwrap().entity.state
+    }
+
+    fn approve(&mut self, id: &str, amount: Option<i64>) -> Outcome<()> {
+        let id = CreditRequestId::trusted(id);
+        self.turn(|turn| turn.approve_credit_request(&id, amount.map(Nanos::new), String::new()))
+    }
+
+    fn team_credits(&self) -> TeamCredits {
+        self.state.team_credits(self.state.teams.place(&TeamId::trusted(TEAM)).unwrap())
+    }
+
+    fn available(&self) -> Option<i64> {
+        self.team_credits().available.map(Nanos::get)
+    }
+
+    fn account(&self) -> AccountCredits {
+        self.state.account_credits()
+    }
+
+    /// What a member has of its own, and used of it.
+    fn own(&self, member: &str) -> (Option<i64>, i64) {
+        let id = (TeamId::trusted(TEAM), MemberId::trusted(member));
+        let place = self.state.memberships.place(&id).unwrap();
+        let allocation = self.state.allocations.member(place).allocation;
+        (allocation.total().map(Nanos::get), self.state.own_used(place).get())
+    }
+
+    fn bob(&mut self) {
+        self.add_member("bob", &[TEAM]);
+        self.add_key("bobs", "bob", TEAM);
+    }
+
+    fn spend_as(&mut self, key: &str, id: &str, credits: i64) -> bool {
+        let granted = self.reserve_as(key, &ask(id, cost(credits))).unwrap();
+        let Ok(granted) = granted else { return false };
+        self.commit(granted.reservation, cost(credits));
+        true
+    }
+}
+
+fn refused(outcome: &Outcome<()>) -> String {
+    match outcome {
+        Err(Conflict::Precondition(problem)) => problem.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_organizations_credits_cap_everybody_together() {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(Some(10));
+    assert!(world.spend_as(KEY, "a", 6));
+    let denial = world.reserve_as("bobs", &ask("b", cost(5))).unwrap().unwrap_err();
+    assert_eq!(denial.code, DenialCode::BudgetExceeded);
+    assert_eq!(denial.retry_after, Some(Span::DAY), "until the cycle ends");
+    assert!(world.spend_as("bobs", "c", 4));
+    assert_eq!(world.account().balance, Some(Nanos::ZERO));
+}
+
+#[test]
+fn what_was_used_before_a_total_was_set_counts() {
+    let mut world = World::new();
+    world.reserve("open", cost(3));
+    world.charge("a", cost(4));
+    let settings = AllocationSettings { credits_per_cycle: Some(Nanos::new(10)), ..AllocationSettings::default() };
+    world.settings(settings);
+    assert_eq!((world.account().used, world.account().balance), (Nanos::new(4), Some(Nanos::new(6))));
+    assert!(world.try_reserve(&ask("b", cost(4))).is_err(), "3 are held");
+    world.reserve("c", cost(3));
+}
+
+#[test]
+fn members_without_an_allocation_share_their_teams_pool() {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(None);
+    world.allot_team(monthly(100)).unwrap();
+    world.allot("ann", monthly(30)).unwrap();
+    assert_eq!(world.available(), Some(70));
+    let denial = world.reserve_as(KEY, &ask("a", cost(31))).unwrap().unwrap_err();
+    assert_eq!(named(&denial), ["allocation"]);
+    assert!(world.spend_as("bobs", "b", 50));
+    assert_eq!((world.available(), world.team_credits().used), (Some(20), Nanos::new(50)));
+    assert!(!world.spend_as("bobs", "c", 21), "ann's part isn't the pool's");
+    assert!(world.spend_as(KEY, "d", 30));
+    assert!(!world.spend_as(KEY, "e", 1), "whose own is used up does not fall back to the pool");
+    assert!(world.spend_as("bobs", "f", 20));
+}
+
+#[test]
+fn nothing_beyond_what_there_is_is_given_out() {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(Some(100));
+    let problem = refused(&world.allot_team(monthly(101)));
+    assert!(problem.contains("0.000000101") && problem.contains("0.0000001 available"), "{problem}");
+    world.allot_team(monthly(80)).unwrap();
+    world.allot("ann", monthly(50)).unwrap();
+    let problem = refused(&world.allot("bob", monthly(31)));
+    assert!(problem.contains("team default has 0.00000003 available"), "{problem}");
+    let problem = refused(&world.allot_team(monthly(49)));
+    assert!(problem.contains("given out to its members"), "{problem}");
+    assert!(world.spend_as("bobs", "a", 20));
+    refused(&world.allot("bob", monthly(11)));
+    world.allot("bob", monthly(10)).unwrap();
+    assert_eq!(world.available(), Some(0));
+}
+
+#[test]
+fn a_total_below_what_is_given_out_blocks_new_distribution() {
+    let mut world = World::new();
+    world.cycle(Some(100));
+    world.allot_team(monthly(80)).unwrap();
+    world.cycle(Some(50));
+    assert_eq!(world.account().available, Some(Nanos::new(-30)));
+    refused(&world.allot_team(monthly(81)));
+    world.allot_team(monthly(60)).unwrap();
+    assert_eq!(world.account().available, Some(Nanos::new(-10)), "less is always possible");
+}
+
+#[test]
+fn zero_means_nothing_and_unset_means_no_cap() {
+    let mut world = World::new();
+    world.cycle(None);
+    world.allot_team(monthly(0)).unwrap();
+    assert!(!world.spend_as(KEY, "a", 1));
+    assert!(!world.spend_as(KEY, "free", 0), "used up means refused, even for a free request");
+    world.allot_team(none()).unwrap();
+    assert!(world.spend_as(KEY, "b", 1000));
+    assert_eq!(world.available(), None);
+}
+
+#[test]
+fn what_a_member_used_beyond_a_lowered_allocation_its_pool_bears() {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(None);
+    world.allot_team(monthly(100)).unwrap();
+    world.allot("ann", monthly(50)).unwrap();
+    assert!(world.spend_as(KEY, "a", 40));
+    world.allot("ann", monthly(10)).unwrap();
+    assert_eq!((world.own("ann"), world.available()), ((Some(10), 40), Some(60)), "100 − 10 − 30 beyond its own");
+    world.allot("ann", none()).unwrap();
+    assert_eq!(world.available(), Some(60), "all 40 are the pool's");
+    world.allot("ann", monthly(45)).unwrap();
+    assert_eq!((world.own("ann"), world.available()), ((Some(45), 40), Some(55)));
+    assert!(world.spend_as(KEY, "b", 5));
+    assert!(world.spend_as("bobs", "c", 55), "together exactly what the team had");
+    assert!(!world.spend_as("bobs", "d", 1));
+}
+
+#[test]
+fn a_cycle_that_ends_starts_from_zero_and_takes_extra_credits_with_it() {
+    let mut world = World::new();
+    world.cycle(Some(100));
+    world.allot_team(monthly(50)).unwrap();
+    world.allot("ann", AllocationChange { monthly: Some(Some(Nanos::new(10))), extra: Some(Some(Nanos::new(5))) }).unwrap();
+    assert!(world.spend_as(KEY, "a", 15));
+    assert!(!world.spend_as(KEY, "b", 1));
+    world.advance(Span::DAY);
+    assert!(world.spend_as(KEY, "c", 10), "works again without anyone doing anything");
+    assert!(!world.spend_as(KEY, "d", 1), "the extra is gone");
+    assert_eq!((world.available(), world.team_credits().used), (Some(40), Nanos::new(10)));
+    assert_eq!(world.account().used, Nanos::new(10));
+}
+
+#[test]
+fn what_was_admitted_before_a_cycle_ended_counts_in_it() {
+    let mut world = World::new();
+    world.cycle(Some(100));
+    let open = world.reserve("a", cost(30));
+    world.advance(Span::SECOND);
+    world.turn(|turn| turn.reset_cycle()).unwrap();
+    assert_eq!(world.account().used, Nanos::ZERO);
+    world.commit(open, cost(40));
+    assert_eq!(world.account().used, Nanos::ZERO, "it counts in the cycle that was reset");
+    assert!(world.spend_as(KEY, "b", 100));
+}
+
+#[test]
+fn a_reset_counts_the_next_end_from_this_moment() {
+    let mut world = World::new();
+    world.cycle(Some(100));
+    assert!(world.spend_as(KEY, "a", 100));
+    world.advance(Span::HOUR);
+    let cycle = world.turn(|turn| turn.reset_cycle()).unwrap();
+    assert_eq!((cycle.start, cycle.end), (world.now, world.now + Span::DAY));
+    assert!(world.spend_as(KEY, "b", 100));
+}
+
+#[test]
+fn another_cadence_starts_a_cycle_at_once() {
+    let mut world = World::new();
+    world.cycle(Some(100));
+    assert!(world.spend_as(KEY, "a", 100));
+    world.advance(Span::HOUR);
+    let settings = world.state.allocations.settings;
+    world.settings(AllocationSettings { cadence: Cadence::Hours6, ..settings });
+    assert_eq!(world.account().cycle.end, world.now + Span::seconds(6 * 3600));
+    assert!(world.spend_as(KEY, "b", 100));
+    world.settings(AllocationSettings { cadence: Cadence::CalendarMonth, zone: Zone::parse("z", "Asia/Tokyo").unwrap(), ..settings });
+    assert_eq!(world.account().cycle.end.to_string(), "2026-03-31T15:00:00Z", "the end of the month in Tokyo");
+}
+
+#[test]
+fn an_allocation_that_is_used_up_stops_running_work() {
+    let mut world = World::new();
+    world.cycle(None);
+    world.allot("ann", monthly(10)).unwrap();
+    let (first, _) = (world.reserve("a", cost(2)), world.reserve("b", cost(2)));
+    world.commit(first, cost(10));
+    assert_eq!(world.revocations.len(), 1);
+    let cause = &world.revocations[0].cause;
+    assert_eq!((cause.scope, cause.scope_id.as_str()), (Scope::Allocation, "default/ann"));
+    world.allot("ann", monthly(100)).unwrap();
+    world.reserve("c", cost(1));
+    world.allot("ann", monthly(10)).unwrap();
+    assert_eq!(world.revocations.len(), 1, "a cap lowered to what is spent");
+}
+
+#[test]
+fn a_request_that_fits_the_auto_approve_reserve_is_granted_at_once() {
+    let mut world = World::new();
+    world.cycle(None);
+    world.allot_team(monthly(100)).unwrap();
+    assert_eq!(world.submit("r0", "ann", 5), CreditRequestState::Pending, "reserve 0: always by hand");
+    world.reserve_of(10);
+    assert_eq!(world.submit("r1", "ann", 6), CreditRequestState::AutoApproved);
+    assert_eq!((world.own("ann"), world.available()), ((Some(6), 0), Some(94)));
+    assert_eq!(world.submit("r2", "ann", 5), CreditRequestState::Pending, "the reserve is a ceiling over the cycle");
+    assert_eq!(world.submit("r3", "ann", 4), CreditRequestState::AutoApproved);
+    world.advance(Span::DAY);
+    world.expire_due();
+    assert_eq!(world.submit("r4", "ann", 10), CreditRequestState::AutoApproved, "and counts anew in the next one");
+}
+
+#[test]
+fn a_request_is_decided_once_and_never_grants_more_than_was_asked() {
+    let mut world = World::new();
+    world.cycle(None);
+    world.allot_team(monthly(100)).unwrap();
+    world.submit("r", "ann", 20);
+    assert!(refused(&world.approve("r", Some(21))).contains("0.00000002 asked for"));
+    world.approve("r", Some(15)).unwrap();
+    assert_eq!((world.own("ann"), world.available()), ((Some(15), 0), Some(85)));
+    assert!(refused(&world.approve("r", None)).contains("decided already: approved"));
+    let denied = world.turn(|turn| turn.deny_credit_request(&CreditRequestId::trusted("r"), String::new()));
+    assert!(refused(&denied).contains("decided already"));
+    world.submit("big", "ann", 90);
+    assert!(refused(&world.approve("big", None)).contains("has 0.000000085 available"));
+}
+
+#[test]
+fn a_new_member_gets_its_signup_credits_out_of_the_default_team() {
+    let mut world = World::new();
+    world.cycle(None);
+    world.allot_team(monthly(10)).unwrap();
+    let settings = world.state.allocations.settings;
+    world.settings(AllocationSettings { signup_credits: Nanos::new(6), ..settings });
+    world.bob();
+    assert_eq!((world.own("bob"), world.available()), ((Some(6), 0), Some(4)));
+    world.add_member("cat", &[TEAM]);
+    assert_eq!(world.own("cat"), (None, 0), "no room: none");
+    assert_eq!(world.state.alerts.all().next().unwrap().kind, AlertKind::SignupCreditsMissing);
+}
+
+#[test]
+fn who_leaves_gives_its_credits_back() {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(None);
+    world.allot_team(monthly(100)).unwrap();
+    world.allot("bob", monthly(40)).unwrap();
+    assert!(world.spend_as("bobs", "a", 10));
+    world.turn(|turn| turn.delete_member(&MemberId::trusted("bob"))).unwrap();
+    assert_eq!(world.available(), Some(90), "all but what it used");
+}
+
+#[test]
+fn a_personal_account_hands_out_nothing() {
+    let mut world = World::new();
+    let mut personal = world.state.organization.clone();
+    personal.kind = AccountKind::Personal;
+    world.state.organization = personal;
+    let refused = world.turn_unreplayed(|turn| turn.set_allocation_settings(AllocationSettings::default()));
+    assert_eq!(refused, Err(Conflict::TeamAccountRequired { what: "the allocation of credits" }));
+}

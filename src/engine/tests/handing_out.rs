@@ -1,0 +1,424 @@
+//! Any sequence of edits, charges, resets and requests against a naive reference: lists of what happened, added up anew each
+//! time a number is asked for.
+
+use proptest::prelude::*;
+
+use super::fixture::*;
+use crate::{
+    domain::{
+        allocation::{AllocationSettings, Cadence, CreditRequestState},
+        id::{CreditRequestId, DEFAULT_TEAM, MemberId, TeamId},
+        money::Nanos,
+        operation::Reserve,
+        reservation_id::ReservationNo,
+        time::Span,
+    },
+    engine::turn::AllocationChange,
+};
+
+const TEAMS: [&str; 2] = [DEFAULT_TEAM, "t2"];
+/// Each in one team: two in the first, two in the second.
+const MEMBERS: [(&str, usize); 4] = [("ann", 0), ("m1", 0), ("m2", 1), ("m3", 1)];
+const CYCLE: Span = Span::HOUR;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Total(Option<i64>),
+    Team { team: usize, monthly: Option<Option<i64>>, extra: Option<Option<i64>>, reserve: Option<i64> },
+    Member { member: usize, monthly: Option<Option<i64>>, extra: Option<Option<i64>> },
+    Reserve { member: usize, credits: i64 },
+    /// Of the oldest that is open: what was used of 10 parts of it.
+    Commit { parts: i64 },
+    Reset,
+    Pass(i64),
+    Submit { member: usize, credits: i64 },
+    Approve { parts: i64 },
+}
+
+fn credits() -> impl Strategy<Value = i64> {
+    0..40i64
+}
+
+fn field() -> impl Strategy<Value = Option<Option<i64>>> {
+    prop_oneof![2 => Just(None), 1 => Just(Some(None)), 4 => credits().prop_map(|c| Some(Some(c)))]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let member = 0..MEMBERS.len();
+    prop_oneof![
+        1 => prop::option::of(50..200i64).prop_map(Step::Total),
+        3 => (0..2usize, field(), field(), prop::option::of(credits()))
+            .prop_map(|(team, monthly, extra, reserve)| Step::Team { team, monthly, extra, reserve }),
+        4 => (member.clone(), field(), field())
+            .prop_map(|(member, monthly, extra)| Step::Member { member, monthly, extra }),
+        8 => (member.clone(), 1..15i64).prop_map(|(member, credits)| Step::Reserve { member, credits }),
+        7 => (0..14i64).prop_map(|parts| Step::Commit { parts }),
+        1 => Just(Step::Reset),
+        1 => (1..4000i64).prop_map(Step::Pass),
+        3 => (member, 1..20i64).prop_map(|(member, credits)| Step::Submit { member, credits }),
+        2 => (1..11i64).prop_map(|parts| Step::Approve { parts }),
+    ]
+}
+
+/// Who pays for a hold or a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Own,
+    Pool,
+}
+
+#[derive(Debug, Clone)]
+struct Use {
+    member: usize,
+    from: From,
+    cycle: u32,
+    held: i64,
+    spent: i64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Part {
+    monthly: Option<i64>,
+    extra: Option<i64>,
+}
+
+impl Part {
+    fn total(self) -> Option<i64> {
+        (self.monthly.is_some() || self.extra.is_some()).then(|| self.monthly.unwrap_or(0) + self.extra.unwrap_or(0))
+    }
+
+    fn given(self) -> i64 {
+        self.total().unwrap_or(0)
+    }
+
+    fn changed(self, monthly: Option<Option<i64>>, extra: Option<Option<i64>>) -> Self {
+        Self { monthly: monthly.unwrap_or(self.monthly), extra: extra.unwrap_or(self.extra) }
+    }
+}
+
+/// Keeps every use and adds up; knows no counters.
+#[derive(Debug, Default)]
+struct Reference {
+    total: Option<i64>,
+    teams: [Part; 2],
+    reserves: [i64; 2],
+    approved: [i64; 2],
+    members: [Part; 4],
+    /// What each member used beyond its own, when its own was last set.
+    beyond: [i64; 4],
+    uses: Vec<Use>,
+    cycle: u32,
+}
+
+impl Reference {
+    fn sum(&self, of: impl Fn(&Use) -> i64, which: impl Fn(&Use) -> bool) -> i64 {
+        self.uses.iter().filter(|u| u.cycle == self.cycle && which(u)).map(of).sum()
+    }
+
+    fn own_spent(&self, member: usize) -> i64 {
+        self.sum(|u| u.spent, |u| u.member == member && u.from == From::Own)
+    }
+
+    fn is_in(member: usize, team: usize) -> bool {
+        MEMBERS[member].1 == team
+    }
+
+    fn distributed(&self, team: usize) -> i64 {
+        (0..4).filter(|m| Self::is_in(*m, team)).map(|m| self.members[m].given()).sum()
+    }
+
+    fn beyond(&self, team: usize) -> i64 {
+        (0..4).filter(|m| Self::is_in(*m, team)).map(|m| self.beyond[m]).sum()
+    }
+
+    fn pool_spent(&self, team: usize) -> i64 {
+        self.sum(|u| u.spent, |u| Self::is_in(u.member, team) && u.from == From::Pool)
+    }
+
+    /// D6: monthly + extra − distributed − used from the shared pool.
+    fn available(&self, team: usize) -> Option<i64> {
+        let shared = self.pool_spent(team) + self.beyond(team);
+        self.teams[team].total().map(|total| total - self.distributed(team) - shared)
+    }
+
+    fn account_available(&self) -> Option<i64> {
+        let team = |team: usize| match self.teams[team].total() {
+            Some(total) => total,
+            None => self.distributed(team) + self.pool_spent(team),
+        };
+        self.total.map(|total| total - team(0) - team(1))
+    }
+
+    /// What can be given out within a team.
+    fn free(&self, team: usize) -> Option<i64> {
+        match self.available(team) {
+            None => self.account_available(),
+            Some(available) => {
+                let held = self.sum(|u| u.held, |u| Self::is_in(u.member, team) && u.from == From::Pool);
+                Some(available - held)
+            }
+        }
+    }
+
+    fn fits(free: Option<i64>, more: i64) -> bool {
+        more <= 0 || free.is_none_or(|free| more <= free)
+    }
+
+    fn set_team(&mut self, team: usize, monthly: Option<Option<i64>>, extra: Option<Option<i64>>) -> bool {
+        let (before, next) = (self.teams[team], self.teams[team].changed(monthly, extra));
+        let distributed = self.distributed(team);
+        if next.total().is_some_and(|total| total < distributed) && (next.monthly, next.extra) != (before.monthly, before.extra) {
+            return false;
+        }
+        let given = |part: Part| part.total().unwrap_or(distributed);
+        if !Self::fits(self.account_available(), given(next) - given(before)) {
+            return false;
+        }
+        self.teams[team] = next;
+        true
+    }
+
+    fn set_member(&mut self, member: usize, next: Part) -> bool {
+        let before = self.members[member];
+        if (next.monthly, next.extra) == (before.monthly, before.extra) {
+            return true;
+        }
+        if !Self::fits(self.free(MEMBERS[member].1), next.given() - before.given()) {
+            return false;
+        }
+        self.put(member, next);
+        true
+    }
+
+    fn put(&mut self, member: usize, next: Part) {
+        self.members[member] = next;
+        self.beyond[member] = (self.own_spent(member) - next.given()).max(0);
+    }
+
+    fn reserve(&mut self, member: usize, credits: i64) -> bool {
+        let team = MEMBERS[member].1;
+        let from = if self.members[member].total().is_some() { From::Own } else { From::Pool };
+        let (cap, spent, held) = match from {
+            From::Own => {
+                let held = self.sum(|u| u.held, |u| u.member == member && u.from == From::Own);
+                (self.members[member].total(), self.own_spent(member), held)
+            }
+            From::Pool => {
+                let held = self.sum(|u| u.held, |u| Self::is_in(u.member, team) && u.from == From::Pool);
+                let cap = self.teams[team].total().map(|total| total - self.distributed(team) - self.beyond(team));
+                (cap, self.pool_spent(team), held)
+            }
+        };
+        let all = (self.total, self.sum(|u| u.spent, |_| true), self.sum(|u| u.held, |_| true));
+        let admits = |(cap, spent, held): (Option<i64>, i64, i64)| {
+            cap.is_none_or(|cap| spent < cap && spent + held + credits <= cap)
+        };
+        let granted = admits((cap, spent, held)) && admits(all);
+        if granted {
+            self.uses.push(Use { member, from, cycle: self.cycle, held: credits, spent: 0 });
+        }
+        granted
+    }
+
+    fn begin(&mut self) {
+        self.cycle += 1;
+        self.approved = [0; 2];
+        self.beyond = [0; 4];
+        for part in self.teams.iter_mut().chain(&mut self.members) {
+            part.extra = None;
+        }
+    }
+
+    fn submit(&mut self, member: usize, credits: i64) -> bool {
+        let team = MEMBERS[member].1;
+        let within = self.approved[team] + credits <= self.reserves[team];
+        let granted = within && Self::fits(self.free(team), credits);
+        if granted {
+            self.approved[team] += credits;
+            self.add_extra(member, credits);
+        }
+        granted
+    }
+
+    fn add_extra(&mut self, member: usize, credits: i64) {
+        let own = self.members[member];
+        self.put(member, Part { extra: Some(own.extra.unwrap_or(0) + credits), ..own });
+    }
+}
+
+struct Both {
+    world: World,
+    reference: Reference,
+    open: Vec<(ReservationNo, usize, i64)>,
+    pending: Vec<(CreditRequestId, usize, i64)>,
+    steps: usize,
+    cycle_end: crate::domain::time::Timestamp,
+}
+
+fn change(monthly: Option<Option<i64>>, extra: Option<Option<i64>>) -> AllocationChange {
+    let nanos = |field: Option<Option<i64>>| field.map(|value| value.map(Nanos::new));
+    AllocationChange { monthly: nanos(monthly), extra: nanos(extra) }
+}
+
+impl Both {
+    fn new() -> Self {
+        let mut world = World::new();
+        world.add_team("t2");
+        for (member, team) in &MEMBERS[1..] {
+            world.add_member(member, &[TEAMS[*team]]);
+            world.add_key(&format!("key-{member}"), member, TEAMS[*team]);
+        }
+        let mut both = Self {
+            world,
+            reference: Reference::default(),
+            open: Vec::new(),
+            pending: Vec::new(),
+            steps: 0,
+            cycle_end: NOON,
+        };
+        both.set_total(None);
+        both
+    }
+
+    fn set_total(&mut self, total: Option<i64>) {
+        let credits_per_cycle = total.map(Nanos::new);
+        let settings = AllocationSettings { credits_per_cycle, cadence: Cadence::Hour, ..AllocationSettings::default() };
+        self.world.turn(|turn| turn.set_allocation_settings(settings)).unwrap();
+        self.reference.total = total;
+        self.cycle_end = self.world.state.allocations.cycle.end;
+    }
+
+    fn key(member: usize) -> String {
+        if member == 0 { KEY.to_owned() } else { format!("key-{}", MEMBERS[member].0) }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.steps += 1;
+        self.world.advance(Span::SECOND);
+        if self.world.now >= self.cycle_end {
+            self.reference.begin();
+            let past = (self.world.now - self.cycle_end).as_micros() / CYCLE.as_micros();
+            self.cycle_end = self.cycle_end + Span::micros((past + 1) * CYCLE.as_micros());
+        }
+        match step {
+            Step::Total(total) => self.set_total(*total),
+            Step::Team { team, monthly, extra, reserve } => {
+                let id = TeamId::trusted(TEAMS[*team]);
+                let nanos = reserve.map(Nanos::new);
+                let set = self.world.turn(|turn| turn.set_team_allocation(&id, change(*monthly, *extra), nanos));
+                let expected = self.reference.set_team(*team, *monthly, *extra);
+                assert_eq!(set.is_ok(), expected, "{set:?}");
+                if expected && let Some(reserve) = reserve {
+                    self.reference.reserves[*team] = *reserve;
+                }
+            }
+            Step::Member { member, monthly, extra } => {
+                let (name, team) = MEMBERS[*member];
+                let (team, id) = (TeamId::trusted(TEAMS[team]), MemberId::trusted(name));
+                let set = self.world.turn(|turn| turn.set_member_allocation(&team, &id, change(*monthly, *extra)));
+                let next = self.reference.members[*member].changed(*monthly, *extra);
+                assert_eq!(set.is_ok(), self.reference.set_member(*member, next), "{set:?}");
+            }
+            Step::Reserve { member, credits } => self.reserve(*member, *credits),
+            Step::Commit { parts } => self.commit(*parts),
+            Step::Reset => {
+                self.world.turn(|turn| turn.reset_cycle()).unwrap();
+                self.reference.begin();
+                self.cycle_end = self.world.now + CYCLE;
+            }
+            Step::Pass(seconds) => self.world.advance(Span::seconds(*seconds)),
+            Step::Submit { member, credits } => self.submit(*member, *credits),
+            Step::Approve { parts } => self.approve(*parts),
+        }
+        if !matches!(step, Step::Pass(_)) {
+            self.world.turn(|turn| turn.tick());
+            self.compare();
+        }
+    }
+
+    fn reserve(&mut self, member: usize, credits: i64) {
+        let request = Reserve { ttl: Span::DAY, ..ask(&format!("r{}", self.steps), cost(credits)) };
+        let granted = self.world.reserve_as(&Self::key(member), &request).unwrap();
+        assert_eq!(granted.is_ok(), self.reference.reserve(member, credits), "{granted:?}");
+        if let Ok(granted) = granted {
+            self.open.push((granted.reservation, self.reference.uses.len() - 1, credits));
+        }
+    }
+
+    fn commit(&mut self, parts: i64) {
+        if self.open.is_empty() {
+            return;
+        }
+        let (no, place, held) = self.open.remove(0);
+        let spent = held * parts / 10;
+        self.world.commit(no, cost(spent));
+        let used = &mut self.reference.uses[place];
+        (used.held, used.spent) = (0, spent);
+    }
+
+    fn submit(&mut self, member: usize, credits: i64) {
+        let (name, team) = MEMBERS[member];
+        let (team, id) = (TeamId::trusted(TEAMS[team]), MemberId::trusted(name));
+        let request = CreditRequestId::trusted(format!("q{}", self.steps));
+        let asked = Nanos::new(credits);
+        self.world
+            .turn(|turn| turn.submit_credit_request(request.clone(), (&team, &id), asked, String::new()))
+            .unwrap();
+        let state = self.world.state.credit_requests.find(&request).unwrap().entity.state;
+        let granted = self.reference.submit(member, credits);
+        assert_eq!(state == CreditRequestState::AutoApproved, granted);
+        if !granted {
+            self.pending.push((request, member, credits));
+        }
+    }
+
+    fn approve(&mut self, parts: i64) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let (request, member, asked) = self.pending.remove(0);
+        let granted = asked * parts / 10;
+        let done = self
+            .world
+            .turn(|turn| turn.approve_credit_request(&request, Some(Nanos::new(granted)), String::new()));
+        let free = self.reference.free(MEMBERS[member].1);
+        let expected = granted <= asked && Reference::fits(free, granted);
+        assert_eq!(done.is_ok(), expected, "{done:?}");
+        if expected {
+            self.reference.add_extra(member, granted);
+        }
+    }
+
+    fn compare(&self) {
+        let (state, reference) = (&self.world.state, &self.reference);
+        for (at, team) in TEAMS.iter().enumerate() {
+            let credits = state.team_credits(state.teams.place(&TeamId::trusted(*team)).unwrap());
+            assert_eq!(credits.allocated.distributed.get(), reference.distributed(at), "distributed of {team}");
+            assert_eq!(credits.available.map(Nanos::get), reference.available(at), "available of {team}");
+            let used = reference.sum(|u| u.spent, |u| Reference::is_in(u.member, at));
+            assert_eq!(credits.used.get(), used, "used by {team}");
+        }
+        for (at, (member, team)) in MEMBERS.iter().enumerate() {
+            let id = (TeamId::trusted(TEAMS[*team]), MemberId::trusted(*member));
+            let place = state.memberships.place(&id).unwrap();
+            let own = state.allocations.member(place).allocation;
+            assert_eq!(own.total().map(Nanos::get), reference.members[at].total(), "{member}'s own");
+            assert_eq!(state.own_used(place).get(), reference.own_spent(at), "used by {member} of its own");
+        }
+        let account = state.account_credits();
+        assert_eq!(account.used.get(), reference.sum(|u| u.spent, |_| true), "used by all");
+        assert_eq!(account.available.map(Nanos::get), reference.account_available(), "available to all");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_sequence_of_edits_charges_resets_and_requests_adds_up(steps in prop::collection::vec(step(), 1..120)) {
+        let mut both = Both::new();
+        for step in &steps {
+            both.step(step);
+        }
+    }
+}
