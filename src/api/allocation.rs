@@ -275,7 +275,15 @@ fn settings_out(organization: &OrganizationId, settings: AllocationSettings) -> 
 
 fn overview_out(organization: &OrganizationId, overview: CreditOverview) -> proto::CreditOverview {
     let CreditOverview { account, teams } = overview;
-    let AccountCredits { cycle: Window { start, end }, credits_per_cycle, used, given, available, balance } = account;
+    let AccountCredits {
+        cycle: Window { start, end },
+        credits_per_cycle,
+        used,
+        given,
+        uncapped: _,
+        available,
+        balance,
+    } = account;
     proto::CreditOverview {
         cycle_start: Some(timestamp_out(start)),
         cycle_end: Some(timestamp_out(end)),

@@ -111,6 +111,7 @@ fn begun(mut overview: CreditOverview, cycle: Window) -> CreditOverview {
     let account = &mut overview.account;
     account.cycle = cycle;
     account.used = Nanos::ZERO;
+    account.uncapped = Nanos::ZERO;
     account.given -= given;
     account.balance = account.credits_per_cycle;
     account.available = account.credits_per_cycle.map(|total| total - account.given);
@@ -192,12 +193,7 @@ impl Service {
     ) -> Result<CreditOverview, Error> {
         let mut shown = self.credit_overview(organization).await?;
         let account = &mut shown.account;
-        let more = next.credits_per_cycle.unwrap_or_default() - account.credits_per_cycle.unwrap_or_default();
-        let was_capped = account.available.is_some();
-        account.available = next.credits_per_cycle.map(|total| match account.available {
-            Some(available) if was_capped => available + more,
-            _ => total - account.given,
-        });
+        account.available = next.credits_per_cycle.map(|total| total - account.given - account.uncapped);
         account.credits_per_cycle = next.credits_per_cycle;
         account.balance = next.credits_per_cycle.map(|total| total - account.used);
         if (next.cadence, next.zone) != (before.cadence, before.zone) {

@@ -27,7 +27,9 @@ pub struct AccountCredits {
     pub used: Nanos,
     /// Given out to teams, and to members of teams that have nothing themselves.
     pub given: Nanos,
-    /// Not given out: per cycle − given − used by teams that have nothing themselves.
+    /// Used by teams that have nothing themselves.
+    pub uncapped: Nanos,
+    /// Not given out: per cycle − given − uncapped.
     pub available: Option<Nanos>,
     /// Not used.
     pub balance: Option<Nanos>,
@@ -87,6 +89,7 @@ impl OrganizationState {
             credits_per_cycle,
             used,
             given,
+            uncapped,
             available: credits_per_cycle.map(|total| total - given - uncapped),
             balance: credits_per_cycle.map(|total| total - used),
         }

@@ -51,7 +51,8 @@ impl World {
 
     fn reserve_of(&mut self, reserve: i64) {
         let reserve = Some(Nanos::new(reserve));
-        self.turn(|turn| turn.set_team_allocation(&TeamId::trusted(TEAM), AllocationChange::default(), reserve)).unwrap();
+        self.turn(|turn| turn.set_team_allocation(&TeamId::trusted(TEAM), AllocationChange::default(), reserve))
+            .unwrap();
     }
 
     fn submit(&mut self, id: &str, member: &str, amount: i64) -> CreditRequestState {
@@ -217,7 +218,9 @@ fn a_cycle_that_ends_starts_from_zero_and_takes_extra_credits_with_it() {
     let mut world = World::new();
     world.cycle(Some(100));
     world.allot_team(monthly(50)).unwrap();
-    world.allot("ann", AllocationChange { monthly: Some(Some(Nanos::new(10))), extra: Some(Some(Nanos::new(5))) }).unwrap();
+    world
+        .allot("ann", AllocationChange { monthly: Some(Some(Nanos::new(10))), extra: Some(Some(Nanos::new(5))) })
+        .unwrap();
     assert!(world.spend_as(KEY, "a", 15));
     assert!(!world.spend_as(KEY, "b", 1));
     world.advance(Span::DAY);
@@ -261,7 +264,11 @@ fn another_cadence_starts_a_cycle_at_once() {
     world.settings(AllocationSettings { cadence: Cadence::Hours6, ..settings });
     assert_eq!(world.account().cycle.end, world.now + Span::seconds(6 * 3600));
     assert!(world.spend_as(KEY, "b", 100));
-    world.settings(AllocationSettings { cadence: Cadence::CalendarMonth, zone: Zone::parse("z", "Asia/Tokyo").unwrap(), ..settings });
+    world.settings(AllocationSettings {
+        cadence: Cadence::CalendarMonth,
+        zone: Zone::parse("z", "Asia/Tokyo").unwrap(),
+        ..settings
+    });
     assert_eq!(world.account().cycle.end.to_string(), "2026-03-31T15:00:00Z", "the end of the month in Tokyo");
 }
 

@@ -24,15 +24,34 @@ const CYCLE: Span = Span::HOUR;
 #[derive(Debug, Clone)]
 enum Step {
     Total(Option<i64>),
-    Team { team: usize, monthly: Option<Option<i64>>, extra: Option<Option<i64>>, reserve: Option<i64> },
-    Member { member: usize, monthly: Option<Option<i64>>, extra: Option<Option<i64>> },
-    Reserve { member: usize, credits: i64 },
+    Team {
+        team: usize,
+        monthly: Option<Option<i64>>,
+        extra: Option<Option<i64>>,
+        reserve: Option<i64>,
+    },
+    Member {
+        member: usize,
+        monthly: Option<Option<i64>>,
+        extra: Option<Option<i64>>,
+    },
+    Reserve {
+        member: usize,
+        credits: i64,
+    },
     /// Of the oldest that is open: what was used of 10 parts of it.
-    Commit { parts: i64 },
+    Commit {
+        parts: i64,
+    },
     Reset,
     Pass(i64),
-    Submit { member: usize, credits: i64 },
-    Approve { parts: i64 },
+    Submit {
+        member: usize,
+        credits: i64,
+    },
+    Approve {
+        parts: i64,
+    },
 }
 
 fn credits() -> impl Strategy<Value = i64> {
@@ -167,7 +186,9 @@ impl Reference {
     fn set_team(&mut self, team: usize, monthly: Option<Option<i64>>, extra: Option<Option<i64>>) -> bool {
         let (before, next) = (self.teams[team], self.teams[team].changed(monthly, extra));
         let distributed = self.distributed(team);
-        if next.total().is_some_and(|total| total < distributed) && (next.monthly, next.extra) != (before.monthly, before.extra) {
+        if next.total().is_some_and(|total| total < distributed)
+            && (next.monthly, next.extra) != (before.monthly, before.extra)
+        {
             return false;
         }
         let given = |part: Part| part.total().unwrap_or(distributed);
@@ -282,7 +303,8 @@ impl Both {
 
     fn set_total(&mut self, total: Option<i64>) {
         let credits_per_cycle = total.map(Nanos::new);
-        let settings = AllocationSettings { credits_per_cycle, cadence: Cadence::Hour, ..AllocationSettings::default() };
+        let settings =
+            AllocationSettings { credits_per_cycle, cadence: Cadence::Hour, ..AllocationSettings::default() };
         self.world.turn(|turn| turn.set_allocation_settings(settings)).unwrap();
         self.reference.total = total;
         self.cycle_end = self.world.state.allocations.cycle.end;
@@ -378,9 +400,8 @@ impl Both {
         }
         let (request, member, asked) = self.pending.remove(0);
         let granted = asked * parts / 10;
-        let done = self
-            .world
-            .turn(|turn| turn.approve_credit_request(&request, Some(Nanos::new(granted)), String::new()));
+        let done =
+            self.world.turn(|turn| turn.approve_credit_request(&request, Some(Nanos::new(granted)), String::new()));
         let free = self.reference.free(MEMBERS[member].1);
         let expected = granted <= asked && Reference::fits(free, granted);
         assert_eq!(done.is_ok(), expected, "{done:?}");

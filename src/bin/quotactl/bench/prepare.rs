@@ -206,7 +206,12 @@ impl Prepared {
         bar.set_message("removing organizations and keys");
         let removed = self.organizations().map(|organization_id| {
             let mut client = server.organizations();
-            async move { client.delete_organization(DeleteOrganizationRequest { organization_id, ..Default::default() }).await.map(|_| ()) }
+            async move {
+                client
+                    .delete_organization(DeleteOrganizationRequest { organization_id, ..Default::default() })
+                    .await
+                    .map(|_| ())
+            }
         });
         let removed = stream::iter(removed).buffer_unordered(IN_FLIGHT).try_collect::<()>().await;
         let priced = match (&removed, &self.priced) {
