@@ -229,9 +229,10 @@ impl Rule {
         self.cap.is_some_and(|cap| cap.enabled)
     }
 
-    /// The cap as a limit of one key. It is there while switched off too, so that its counter lives on.
+    /// The cap as a limit of one key. While it is off it binds nobody, but its counter lives on.
     pub fn limit(&self) -> Option<Limit> {
-        let Cap { max, period, enabled: _ } = self.cap?;
+        let Cap { max, period, enabled } = self.cap?;
+        let max = Some(max).filter(|_| enabled && self.enabled);
         let zone = self.zone;
         let period = match period {
             CapPeriod::Daily => Period::Daily { zone },
@@ -239,15 +240,7 @@ impl Rule {
             CapPeriod::Monthly => Period::Monthly { zone },
         };
         let (id, unit) = (LimitId::trusted(CAP), BudgetUnit::Credits);
-        Some(Limit::Budget(Budget {
-            id,
-            unit,
-            max: Some(max),
-            soft: None,
-            period,
-            models: Models::default(),
-            alerts: None,
-        }))
+        Some(Limit::Budget(Budget { id, unit, max, soft: None, period, models: Models::default(), alerts: None }))
     }
 
     /// The rule in plain English.

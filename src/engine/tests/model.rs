@@ -29,6 +29,7 @@ use answer::{answered, charged, conflicted, decided};
 use operation::{MODELS, Operation, any_limits, any_operation};
 
 mod answer;
+mod handing;
 mod operation;
 mod recovery;
 
@@ -74,6 +75,7 @@ impl Model {
         let naive = Naive::new(NOON);
         let (lost, undurable, snapshots) = (Vec::new(), Vec::new(), Vec::new());
         let mut model = Self { world, naive, lost, undurable, snapshots, steps: 0 };
+        model.prepare_handing();
         model.set_price(0, 700_000, 1_300_000, 1);
         model.set_price(1, 0, 0, 0);
         model
@@ -327,6 +329,16 @@ impl Model {
                 naive.charge_held = *on;
             }
             Operation::Price(at, input, output) => self.set_price(*at, *input, *output, 1),
+            Operation::Bind(key, _) if gone(*key) => {}
+            Operation::Rule(..)
+            | Operation::Bind(..)
+            | Operation::DefaultRule(_)
+            | Operation::Total(_)
+            | Operation::Own(..) => {
+                let answers = self.hand(operation);
+                self.naive.stop();
+                return answers;
+            }
             _ => unreachable!("no operation of the control plane"),
         }
         self.naive.stop();
@@ -343,6 +355,7 @@ impl Model {
             let expected: Vec<_> = defs.iter().map(|def| naive.standing(*def, naive.now)).collect();
             assert_eq!(engine, expected, "spent and held at {spot:?}");
         }
+        self.compare_handing();
         assert_eq!(state.wallet.balance.get(), naive.balance());
         assert_eq!(state.wallet.held.get(), naive.wallet_held());
         assert_eq!(state.entry, naive.entry);

@@ -19,7 +19,10 @@ use crate::domain::{
 };
 
 mod decide;
+mod handing;
 mod settle;
+
+pub(super) use handing::{CAP, Handed, NaiveRule};
 
 pub(super) const SECOND: i64 = 1_000_000;
 pub(super) const DAY: i64 = 86_400 * SECOND;
@@ -103,6 +106,7 @@ pub(super) struct Naive {
     pub factor: i64,
     pub enforced: bool,
     pub charge_held: bool,
+    pub handed: Handed,
     pub entry: u64,
     pub now: i64,
 }
@@ -122,6 +126,7 @@ impl Naive {
             factor: 1_000_000_000,
             enforced: false,
             charge_held: false,
+            handed: Handed::default(),
             entry: 0,
             now: now.micros(),
         }
@@ -248,7 +253,12 @@ impl Naive {
     }
 
     pub(super) fn is_alive(&self, def: usize) -> bool {
-        self.policies.get(&self.defs[def].spot).is_some_and(|defs| defs.contains(&def))
+        let spot = self.defs[def].spot;
+        match self.policies.get(&spot) {
+            _ if spot.0 >= CAP => self.is_counting(def),
+            Some(defs) => defs.contains(&def),
+            None => false,
+        }
     }
 
     /// Whoever holds on what is used up or switched off must stop: first cause first.

@@ -33,7 +33,7 @@ async fn rules(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(
             .bind(rule.enabled)
             .bind(rule.zone.to_string())
             .bind(rule.caps())
-            .bind(rule.limit().and_then(|limit| limit.max()))
+            .bind(rule.cap.map(|cap| cap.max.get()))
             .bind(rule.limit().map(|limit| project_state::period_json(&limit)))
             .bind(rule.restricting().is_some())
             .bind(rule.hours.map(|hours| hours.weekdays.to_string()))

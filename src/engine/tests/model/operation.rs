@@ -2,7 +2,10 @@
 
 use proptest::{prelude::*, sample::select};
 
-use super::super::{fixture::*, naive::Spot};
+use super::super::{
+    fixture::*,
+    naive::{NaiveRule, Spot},
+};
 use crate::domain::{
     money::Nanos,
     operation::{Charge, Commit, Reserve},
@@ -34,6 +37,11 @@ pub(super) enum Operation {
     Wallet(bool),
     ChargeHeld(bool),
     Price(usize, i64, i64),
+    Rule(usize, NaiveRule),
+    Bind(usize, Option<usize>),
+    DefaultRule(Option<usize>),
+    Total(Option<i64>),
+    Own(usize, Option<i64>),
     Crash(usize),
     Snapshot,
 }
@@ -157,6 +165,29 @@ fn any_control() -> impl Strategy<Value = Operation> {
         1 => any::<bool>().prop_map(Operation::ChargeHeld),
         1 => (0..2usize, 0..900_000i64, 0..2_000_000i64).prop_map(|(at, i, o)| Operation::Price(at, i, o)),
         3 => (1..400i64).prop_map(Operation::TopUp),
+        6 => any_handing(),
+    ]
+}
+
+fn any_rule() -> impl Strategy<Value = NaiveRule> {
+    let cap = prop::option::weighted(0.8, (10..300i64, any::<bool>()));
+    let weighted = |chance| prop::bool::weighted(chance);
+    (weighted(0.8), cap, weighted(0.8), weighted(0.2)).prop_map(|(enabled, cap, cap_on, hours)| NaiveRule {
+        enabled,
+        cap,
+        cap_on,
+        hours,
+    })
+}
+
+fn any_handing() -> impl Strategy<Value = Operation> {
+    let which = || prop::option::weighted(0.7, 0..2usize);
+    prop_oneof![
+        3 => (0..2usize, any_rule()).prop_map(|(which, rule)| Operation::Rule(which, rule)),
+        2 => (0..3usize, which()).prop_map(|(key, rule)| Operation::Bind(key, rule)),
+        1 => which().prop_map(Operation::DefaultRule),
+        1 => prop::option::weighted(0.7, 50..900i64).prop_map(Operation::Total),
+        2 => (0..3usize, prop::option::weighted(0.7, 0..200i64)).prop_map(|(key, own)| Operation::Own(key, own)),
     ]
 }
 

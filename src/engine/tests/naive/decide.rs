@@ -18,7 +18,8 @@ pub(in crate::engine::tests) struct Admitted {
     pub defs: Vec<usize>,
 }
 
-pub(super) const CODES: [&str; 5] = ["key", "membership", "member", "team", "organization"];
+pub(super) const CODES: [&str; 9] =
+    ["key", "membership", "member", "team", "organization", "rule", "allocation", "allocation", "allocation"];
 
 impl Naive {
     pub(super) fn price(&self, model: &Model) -> Option<Price> {
@@ -27,7 +28,10 @@ impl Naive {
 
     /// What a request of this key for this model counts on.
     pub(super) fn path_defs(&self, key: usize, model: &Model) -> Vec<usize> {
-        let on_path = path(key).into_iter().flat_map(|spot| self.policies.get(&spot).cloned().unwrap_or_default());
+        let [own, above @ ..] = path(key);
+        let of = |spot| self.policies.get(&spot).cloned().unwrap_or_default();
+        let above = above.into_iter().flat_map(of).chain(self.allocated(key));
+        let on_path = of(own).into_iter().chain(self.cap(key)).chain(above);
         let counts = |def: &usize| {
             let limit = &self.defs[*def].limit;
             limit.models().include(model) && self.binds(limit.unit())
@@ -88,7 +92,7 @@ impl Naive {
             states.push((DenialCode::ModelUnpriced, String::from("key")));
         }
         let least = least.filter(|_| price.is_some());
-        if states.is_empty() {
+        if states.is_empty() && self.closed(key).is_none() {
             let outputs = least.unwrap_or(usage.output_tokens)..=usage.output_tokens;
             for output_tokens in outputs.rev() {
                 let usage = Usage { output_tokens, ..*usage };
@@ -113,6 +117,9 @@ impl Naive {
     ) -> Answer {
         let mut violations: Vec<(Failing, Option<i64>)> =
             states.into_iter().map(|(code, at)| ((code, at, None), None)).collect();
+        if let Some(wait) = self.closed(key) {
+            violations.push(((DenialCode::OutsideTimeWindow, String::from("rule"), None), Some(wait)));
+        }
         let counts = Self::amounts(usage, 0, 0);
         for code in [DenialCode::ConcurrencyExceeded, DenialCode::RateLimitExceeded, DenialCode::BudgetExceeded] {
             for def in defs {
