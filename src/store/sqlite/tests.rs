@@ -177,3 +177,81 @@ async fn sums_beyond_the_integers_saturate_and_stop_nothing() {
     let audit = store.audit(&acme()).await.unwrap();
     assert_eq!((audit.windows[0].from_entries, audit.windows[0].from_row), (Nanos::MAX, Nanos::MAX));
 }
+
+fn team(name: &str) -> Event {
+    let script = Script::new();
+    let mut set = script.records.into_iter().map(|record| record.event);
+    let found = set.find_map(|event| if let Event::TeamSet(team) = event { Some(team) } else { None });
+    Event::TeamSet(Box::new(crate::domain::entity::Team { name: name.to_owned(), ..*found.unwrap() }))
+}
+
+fn changes(kind: &str) -> ChangeQuery {
+    let (kind, id, actor) = (Some(kind.to_owned()), None, None);
+    ChangeQuery { organization: acme(), kind, id, actor, start: None, end: None }
+}
+
+#[tokio::test]
+async fn a_change_is_listed_with_what_was_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut script = Script::new();
+    script.push(team("Second"));
+    script.push(team("Third"));
+    let store = store(&directory, &script).await;
+    let listed = store.list_changes(&changes("team"), None, 10).await.unwrap();
+    let name =
+        |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap()["name"].as_str().unwrap().to_owned();
+    let names: Vec<_> = listed.iter().map(|change| (change.before.as_deref().map(name), name(&change.after))).collect();
+    let text = |name: &str| Some(name.to_owned());
+    assert_eq!(names, [(text("Second"), "Third".into()), (text(""), "Second".into()), (None, String::new())]);
+    let page = store.list_changes(&changes("team"), Some(listed[0].position), 1).await.unwrap();
+    assert_eq!(page, listed[1..2]);
+    assert_eq!(store.list_changes(&changes("rule"), None, 10).await.unwrap(), []);
+    let late = ChangeQuery { end: Some(listed[0].time), ..changes("team") };
+    assert_eq!(store.list_changes(&late, None, 10).await.unwrap(), [], "all at the same instant");
+}
+
+#[tokio::test]
+async fn nothing_secret_stands_in_the_audit_log() {
+    use crate::domain::{
+        alert::{AlertSettings, Webhook},
+        contact::WebhookSecret,
+        id::{MemberId, MethodId},
+        payment::PaymentMethod,
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let secret = WebhookSecret::from_random([5; 24]);
+    let mut script = Script::new();
+    script.push(Event::AlertSettingsSet(Box::new(AlertSettings {
+        webhook: Some(Webhook { url: String::from("https://hooks.example.org"), secret: secret.clone() }),
+        ..AlertSettings::default()
+    })));
+    script.push(Event::PaymentMethodSet(Box::new(PaymentMethod {
+        id: MethodId::trusted("m"),
+        member: MemberId::trusted("ann"),
+        label: String::from("card"),
+        token: String::from("pm_secret"),
+        deleted: false,
+        create_time: crate::domain::time::Timestamp::EPOCH,
+    })));
+    let store = store(&directory, &script).await;
+    for (kind, shown) in [("alert_settings", "hooks.example.org"), ("payment_method", "card")] {
+        let after = store.list_changes(&changes(kind), None, 1).await.unwrap().remove(0).after;
+        assert!(after.contains(shown), "{after}");
+        assert!(!after.contains(&secret.reveal()) && !after.contains("pm_secret"), "{after}");
+    }
+}
+
+#[tokio::test]
+async fn usage_is_summed_by_group_and_money_in_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory, &busy()).await;
+    for by in [Grouping::Member, Grouping::Key, Grouping::Team, Grouping::Model, Grouping::Day] {
+        let groups = store.usage(&everything(), by, 10).await.unwrap();
+        assert_eq!(groups.len(), 1, "{by:?}");
+        assert_eq!((groups[0].1.entries, groups[0].1.cost), (6, Nanos::new(67)), "{by:?}");
+    }
+    let days = store.usage(&everything(), Grouping::Day, 10).await.unwrap();
+    assert_eq!(days[0].0, "2023-11-14");
+    assert_eq!(store.get_entry(&acme(), 1).await.unwrap().unwrap().number(), 1);
+    assert_eq!(store.get_entry(&acme(), 99).await.unwrap(), None);
+}

@@ -1,4 +1,4 @@
-//! One event of each variant with every field set, to pin how version 1 of the journal encodes them.
+//! One event of each variant with every field set, to pin how version 2 of the journal encodes them.
 
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ use crate::domain::{
     time::Timestamp,
     usage::{Amounts, Usage},
 };
+
+mod control;
 
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const NO: ReservationNo = ReservationNo { epoch: 2, sequence: 77 };
@@ -245,5 +247,6 @@ pub(super) fn events() -> Vec<Event> {
         Event::Restored { reservation: NO, admit_time: AT, reserved: reserved() },
         Event::Started,
     ]);
+    events.extend(control::events());
     events
 }
