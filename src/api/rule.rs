@@ -144,7 +144,7 @@ impl RuleApi {
         let now = self.0.now();
         let id = new.id.clone().unwrap_or_else(|| RuleId::trusted(PREVIEW));
         let rule = new.into_rule(id, now);
-        let closed = rule.restricting().filter(|hours| !hours.is_open(rule.zone, now));
+        let closed = rule.restricting().filter(|hours| rule.enabled && !hours.is_open(rule.zone, now));
         Ok(proto::PreviewRuleResponse {
             preview: rule.preview(),
             open_now: closed.is_none(),

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::{Service, outbox};
 use crate::{
     domain::{
+        alert::AlertState,
         event::{EntryKind, Event, Record},
         id::Actor,
+        payment::{OrderState, TopUpOrder},
     },
     engine::{
         directory::Cell,
@@ -76,8 +78,31 @@ impl Service {
                 }
                 Event::Revoked { .. } => metrics.revoked.increment(),
                 Event::Settled(settled) => self.count_settled(settled.kind),
+                // Counted once no channel is left to try; acknowledging it changes nothing.
+                Event::AlertSet(alert) if alert.next_attempt().is_none() && alert.acknowledged.is_none() => {
+                    self.count_alert(alert.state());
+                }
+                Event::OrderSet(order) => self.count_order(order),
                 _ => {}
             }
+        }
+    }
+
+    fn count_alert(&self, state: AlertState) {
+        match state {
+            AlertState::Pending => {}
+            AlertState::Delivered => self.metrics.alerts_delivered.increment(),
+            AlertState::Failed => self.metrics.alerts_failed.increment(),
+            AlertState::Undeliverable => self.metrics.alerts_undeliverable.increment(),
+        }
+    }
+
+    fn count_order(&self, order: &TopUpOrder) {
+        match order.state {
+            OrderState::Pending => {}
+            OrderState::Settled => self.metrics.orders_settled.increment(),
+            OrderState::Failed => self.metrics.orders_failed.increment(),
+            OrderState::Reversed => self.metrics.orders_reversed.increment(),
         }
     }
 

@@ -81,6 +81,14 @@ pub struct Metrics {
     pub revoked: Counter,
     /// Requests answered as unavailable because the journal's queue was full.
     pub overloaded: Counter,
+    /// Alerts by what became of them, once no channel is left to try.
+    pub alerts_delivered: Counter,
+    pub alerts_failed: Counter,
+    pub alerts_undeliverable: Counter,
+    /// Orders to top up by what became of them.
+    pub orders_settled: Counter,
+    pub orders_failed: Counter,
+    pub orders_reversed: Counter,
     pub open_reservations: Gauge,
     pub open_sessions: Gauge,
     /// The last position given out, on disk, and in the books.
@@ -193,8 +201,43 @@ pub(super) fn export(metrics: &Arc<Metrics>, meter: &Meter) {
             }
         })
         .build();
+    export_outcomes(metrics, meter);
     export_counters(metrics, meter);
     export_gauges(metrics, meter);
+}
+
+/// Alerts and orders.
+fn export_outcomes(metrics: &Arc<Metrics>, meter: &Meter) {
+    let read = metrics.clone();
+    meter
+        .u64_observable_counter("quotad.alerts")
+        .with_description("Alerts by what became of them")
+        .with_callback(move |observer| {
+            let states = [
+                ("delivered", &read.alerts_delivered),
+                ("failed", &read.alerts_failed),
+                ("undeliverable", &read.alerts_undeliverable),
+            ];
+            for (state, count) in states {
+                observer.observe(count.get(), &[KeyValue::new("state", state)]);
+            }
+        })
+        .build();
+    let read = metrics.clone();
+    meter
+        .u64_observable_counter("quotad.top_up_orders")
+        .with_description("Orders to top up by what became of them")
+        .with_callback(move |observer| {
+            let states = [
+                ("settled", &read.orders_settled),
+                ("failed", &read.orders_failed),
+                ("reversed", &read.orders_reversed),
+            ];
+            for (state, count) in states {
+                observer.observe(count.get(), &[KeyValue::new("state", state)]);
+            }
+        })
+        .build();
 }
 
 /// A metric's name, unit, description and value.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::domain::{
-    alert::{Alert, AlertSettings, AlertState},
+    alert::{Alert, AlertSettings},
     id::AlertId,
     time::Timestamp,
 };
@@ -26,6 +26,11 @@ pub struct Alerts {
     told: HashMap<SmolStr, Timestamp, RandomState>,
 }
 
+/// On one channel at least, though another may have delivered it.
+fn is_on_its_way(alert: &Alert) -> bool {
+    alert.next_attempt().is_some()
+}
+
 impl Alerts {
     pub fn find(&self, id: &AlertId) -> Option<&Alert> {
         self.log.iter().rev().find(|alert| alert.id == *id)
@@ -38,7 +43,7 @@ impl Alerts {
 
     pub fn pending(&self) -> impl Iterator<Item = &Alert> {
         let any = self.pending > 0;
-        self.log.iter().filter(move |alert| any && alert.state() == AlertState::Pending)
+        self.log.iter().filter(move |alert| any && is_on_its_way(alert))
     }
 
     pub fn was_told(&self, cause: &str, now: Timestamp) -> bool {
@@ -54,17 +59,16 @@ impl Alerts {
     }
 
     pub(super) fn set(&mut self, alert: Alert) {
-        let is_pending = |alert: &Alert| usize::from(alert.state() == AlertState::Pending);
-        self.pending += is_pending(&alert);
+        self.pending += usize::from(is_on_its_way(&alert));
         match self.log.iter_mut().rev().find(|known| known.id == alert.id) {
             Some(known) => {
-                self.pending -= is_pending(known);
+                self.pending -= usize::from(is_on_its_way(known));
                 *known = alert;
             }
             None => self.log.push_back(alert),
         }
         if self.log.len() > KEPT {
-            let oldest = self.log.iter().position(|alert| alert.state() != AlertState::Pending);
+            let oldest = self.log.iter().position(|alert| !is_on_its_way(alert));
             if let Some(at) = oldest {
                 self.log.remove(at);
             }

@@ -131,3 +131,25 @@ fn a_position_never_goes_back_and_a_lag_never_below_zero() {
     metrics.projected.reach(12);
     assert_eq!(metrics.projector_lag(), 0);
 }
+
+#[test]
+fn alerts_and_orders_are_exported_by_what_became_of_them() {
+    let metrics = Metrics::default();
+    let counters = [
+        &metrics.alerts_delivered,
+        &metrics.alerts_failed,
+        &metrics.alerts_undeliverable,
+        &metrics.orders_settled,
+        &metrics.orders_failed,
+        &metrics.orders_reversed,
+    ];
+    for (no, counter) in (1..).zip(counters) {
+        counter.add(no);
+    }
+    let exported = exported(metrics);
+    let names = ["alerts delivered", "alerts failed", "alerts undeliverable"];
+    let orders = ["top_up_orders settled", "top_up_orders failed", "top_up_orders reversed"];
+    for (no, name) in (1..).zip(names.into_iter().chain(orders)) {
+        assert_eq!(exported[&format!("quotad.{name}")], no);
+    }
+}
