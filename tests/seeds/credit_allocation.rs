@@ -170,16 +170,13 @@ impl World {
         let (organization_id, credit_request_id) = (ACME.into(), id.into());
         let mut requests = self.operator.credit_requests();
         let note = String::from("as agreed");
-        let request = match amount {
-            Some(amount) => {
-                let amount = amount.into();
-                let approve = proto::ApproveCreditRequestRequest { organization_id, credit_request_id, amount, note };
-                requests.approve_credit_request(approve).await?.into_inner().request
-            }
-            None => {
-                let deny = proto::DenyCreditRequestRequest { organization_id, credit_request_id, note };
-                requests.deny_credit_request(deny).await?.into_inner().request
-            }
+        let request = if let Some(amount) = amount {
+            let amount = amount.into();
+            let approve = proto::ApproveCreditRequestRequest { organization_id, credit_request_id, amount, note };
+            requests.approve_credit_request(approve).await?.into_inner().request
+        } else {
+            let deny = proto::DenyCreditRequestRequest { organization_id, credit_request_id, note };
+            requests.deny_credit_request(deny).await?.into_inner().request
         };
         Ok(request.unwrap())
     }

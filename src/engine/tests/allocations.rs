@@ -236,7 +236,7 @@ fn what_was_admitted_before_a_cycle_ended_counts_in_it() {
     world.cycle(Some(100));
     let open = world.reserve("a", cost(30));
     world.advance(Span::SECOND);
-    world.turn(|turn| turn.reset_cycle()).unwrap();
+    world.reset_cycle();
     assert_eq!(world.account().used, Nanos::ZERO);
     world.commit(open, cost(40));
     assert_eq!(world.account().used, Nanos::ZERO, "it counts in the cycle that was reset");
@@ -249,7 +249,7 @@ fn a_reset_counts_the_next_end_from_this_moment() {
     world.cycle(Some(100));
     assert!(world.spend_as(KEY, "a", 100));
     world.advance(Span::HOUR);
-    let cycle = world.turn(|turn| turn.reset_cycle()).unwrap();
+    let cycle = world.reset_cycle();
     assert_eq!((cycle.start, cycle.end), (world.now, world.now + Span::DAY));
     assert!(world.spend_as(KEY, "b", 100));
 }

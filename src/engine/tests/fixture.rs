@@ -10,7 +10,7 @@ use crate::{
         id::{Actor, DEFAULT_TEAM, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, TeamId},
         money::{Factor, Nanos},
         operation::{Charge, Commit, DEFAULT_TTL, Extend, Reserve},
-        period::Period,
+        period::{Period, Window},
         policy::{Budget, BudgetUnit, Limit, Models, Place, Policy, Quota, QuotaUnit},
         price::{Price, PriceBook},
         reservation_id::ReservationNo,
@@ -285,6 +285,16 @@ impl World {
 
     pub(super) fn charge(&mut self, id: &str, usage: Usage) -> Charged {
         self.try_charge(&charge(id, usage)).unwrap().unwrap()
+    }
+
+    #[allow(clippy::redundant_closure_for_method_calls, reason = "a method isn't general enough over lifetimes")]
+    pub(super) fn reset_cycle(&mut self) -> Window {
+        self.turn(|turn| turn.reset_cycle()).unwrap()
+    }
+
+    #[allow(clippy::redundant_closure_for_method_calls, reason = "a method isn't general enough over lifetimes")]
+    pub(super) fn tick(&mut self) {
+        self.turn(|turn| turn.tick());
     }
 
     pub(super) fn expire_due(&mut self) {

@@ -21,19 +21,23 @@ const TEAMS: [&str; 2] = [DEFAULT_TEAM, "t2"];
 const MEMBERS: [(&str, usize); 4] = [("ann", 0), ("m1", 0), ("m2", 1), ("m3", 1)];
 const CYCLE: Span = Span::HOUR;
 
+/// What is done to a field: left, unset, or set.
+#[allow(clippy::option_option, reason = "as the engine's own changes")]
+type Field = Option<Option<i64>>;
+
 #[derive(Debug, Clone)]
 enum Step {
     Total(Option<i64>),
     Team {
         team: usize,
-        monthly: Option<Option<i64>>,
-        extra: Option<Option<i64>>,
+        monthly: Field,
+        extra: Field,
         reserve: Option<i64>,
     },
     Member {
         member: usize,
-        monthly: Option<Option<i64>>,
-        extra: Option<Option<i64>>,
+        monthly: Field,
+        extra: Field,
     },
     Reserve {
         member: usize,
@@ -58,7 +62,7 @@ fn credits() -> impl Strategy<Value = i64> {
     0..40i64
 }
 
-fn field() -> impl Strategy<Value = Option<Option<i64>>> {
+fn field() -> impl Strategy<Value = Field> {
     prop_oneof![2 => Just(None), 1 => Just(Some(None)), 4 => credits().prop_map(|c| Some(Some(c)))]
 }
 
@@ -110,7 +114,7 @@ impl Part {
         self.total().unwrap_or(0)
     }
 
-    fn changed(self, monthly: Option<Option<i64>>, extra: Option<Option<i64>>) -> Self {
+    fn changed(self, monthly: Field, extra: Field) -> Self {
         Self { monthly: monthly.unwrap_or(self.monthly), extra: extra.unwrap_or(self.extra) }
     }
 }
@@ -183,7 +187,7 @@ impl Reference {
         more <= 0 || free.is_none_or(|free| more <= free)
     }
 
-    fn set_team(&mut self, team: usize, monthly: Option<Option<i64>>, extra: Option<Option<i64>>) -> bool {
+    fn set_team(&mut self, team: usize, monthly: Field, extra: Field) -> bool {
         let (before, next) = (self.teams[team], self.teams[team].changed(monthly, extra));
         let distributed = self.distributed(team);
         if next.total().is_some_and(|total| total < distributed)
@@ -276,8 +280,8 @@ struct Both {
     cycle_end: crate::domain::time::Timestamp,
 }
 
-fn change(monthly: Option<Option<i64>>, extra: Option<Option<i64>>) -> AllocationChange {
-    let nanos = |field: Option<Option<i64>>| field.map(|value| value.map(Nanos::new));
+fn change(monthly: Field, extra: Field) -> AllocationChange {
+    let nanos = |field: Field| field.map(|value| value.map(Nanos::new));
     AllocationChange { monthly: nanos(monthly), extra: nanos(extra) }
 }
 
@@ -344,7 +348,7 @@ impl Both {
             Step::Reserve { member, credits } => self.reserve(*member, *credits),
             Step::Commit { parts } => self.commit(*parts),
             Step::Reset => {
-                self.world.turn(|turn| turn.reset_cycle()).unwrap();
+                self.world.reset_cycle();
                 self.reference.begin();
                 self.cycle_end = self.world.now + CYCLE;
             }
@@ -353,7 +357,7 @@ impl Both {
             Step::Approve { parts } => self.approve(*parts),
         }
         if !matches!(step, Step::Pass(_)) {
-            self.world.turn(|turn| turn.tick());
+            self.world.tick();
             self.compare();
         }
     }

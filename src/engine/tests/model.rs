@@ -152,6 +152,16 @@ impl Model {
                 self.snapshots.push((self.world.records.len(), bytes));
                 (Answer::Done, Answer::Done)
             }
+            Operation::Bind(key, _) if self.naive.deleted[*key] => (Answer::Done, Answer::Done),
+            Operation::Rule(..)
+            | Operation::Bind(..)
+            | Operation::DefaultRule(_)
+            | Operation::Total(_)
+            | Operation::Own(..) => {
+                let answers = self.hand(operation);
+                self.naive.stop();
+                answers
+            }
             control => self.control(control),
         }
     }
@@ -329,16 +339,6 @@ impl Model {
                 naive.charge_held = *on;
             }
             Operation::Price(at, input, output) => self.set_price(*at, *input, *output, 1),
-            Operation::Bind(key, _) if gone(*key) => {}
-            Operation::Rule(..)
-            | Operation::Bind(..)
-            | Operation::DefaultRule(_)
-            | Operation::Total(_)
-            | Operation::Own(..) => {
-                let answers = self.hand(operation);
-                self.naive.stop();
-                return answers;
-            }
             _ => unreachable!("no operation of the control plane"),
         }
         self.naive.stop();

@@ -31,10 +31,10 @@ fn cap(rule: NaiveRule) -> Option<Cap> {
     Some(Cap { enabled: rule.cap_on, max: Nanos::new(max), period })
 }
 
-fn hours(rule: NaiveRule) -> Option<Hours> {
+fn hours(rule: NaiveRule) -> Hours {
     let weekdays = Weekdays::checked("weekdays", &[0, 1, 2, 3, 4, 5, 6]).unwrap();
     let daily = DailyHours::parse("hours", "08:00-20:00").unwrap();
-    Some(Hours { enabled: rule.hours, weekdays, daily })
+    Hours { enabled: rule.hours, weekdays, daily }
 }
 
 fn done(outcome: Outcome<()>) -> Answer {
@@ -76,7 +76,7 @@ impl Model {
                 let change = RuleChange {
                     enabled: Some(rule.enabled),
                     cap: Some(cap(*rule)),
-                    hours: Some(hours(*rule)),
+                    hours: Some(Some(hours(*rule))),
                     ..RuleChange::default()
                 };
                 let engine = self.world.turn(|turn| turn.update_rule(&RuleId::trusted(RULES[*which]), change));
