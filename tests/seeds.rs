@@ -5,6 +5,8 @@
 
 #[path = "seeds/credit_allocation.rs"]
 mod credit_allocation;
+#[path = "seeds/credits.rs"]
+mod credits;
 #[path = "grpc/messages.rs"]
 mod messages;
 #[path = "seeds/quota_management.rs"]
