@@ -4,6 +4,8 @@
 
 #[path = "grpc/bad_input.rs"]
 mod bad_input;
+#[path = "grpc/bounds.rs"]
+mod bounds;
 #[path = "grpc/charging.rs"]
 mod charging;
 #[path = "grpc/concurrency.rs"]
