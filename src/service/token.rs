@@ -188,7 +188,8 @@ impl Service {
         system.tokens.values().filter(|token| stands_for(token, organization, member)).cloned().collect()
     }
 
-    /// Of anybody in the organization, or where the caller may only see its own, of itself.
+    /// Ends a token of the caller's own, or what somebody's token may do in this organization: what the same person is elsewhere
+    /// is no business of others.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such token.
@@ -198,7 +199,20 @@ impl Service {
         organization: &OrganizationId,
         id: &TokenId,
     ) -> Result<(), Error> {
-        self.delete_token(caller, id, |token| stands_for(token, organization, caller.only.as_ref())).await
+        self.wait_for_room().await?;
+        let position = self.system_turn(&caller.actor, |system, _| {
+            let of = |token: &&AccessToken| stands_for(token, organization, caller.only.as_ref());
+            let mut token = system.tokens.get(id).filter(of).cloned().ok_or_else(|| missing(id))?;
+            let is_own = caller.member.as_ref().is_some_and(|member| stands_for(&token, organization, Some(member)));
+            if let Bearer::Member(grants) = &mut token.bearer {
+                grants.retain(|(of, _)| of != organization && !is_own);
+                if !grants.is_empty() {
+                    return Ok(Event::TokenSet(Box::new(token)));
+                }
+            }
+            Ok(Event::TokenDeleted(id.clone()))
+        })?;
+        Ok(self.writer.wait_durable(position).await?)
     }
 
     /// Ends every token of an invitation.
