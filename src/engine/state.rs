@@ -42,7 +42,7 @@ mod rules;
 pub use alerts::Alerts;
 pub use allocations::{Allocations, MemberAllocation, TeamAllocation};
 pub use apply::Inconsistent;
-pub use overview::{AccountCredits, TeamCredits};
+pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
 pub use rules::{Effective, References, RuleBook};
 

@@ -12,7 +12,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        state::{AccountCredits, OrganizationState, TeamCredits},
+        state::{AccountCredits, Credits, OrganizationState, TeamCredits},
         turn::{AllocationChange, Outcome, Turn},
     },
 };
@@ -82,40 +82,17 @@ pub(super) fn page<T>(matching: impl Iterator<Item = (u32, T)>, from: u32, limit
     Found { items, next, total }
 }
 
-fn team_view(state: &OrganizationState, place: u32) -> Option<TeamView> {
-    let team = &state.teams.row(place)?.entity;
-    Some(TeamView { team: team.id.clone(), name: team.name.clone(), credits: state.team_credits(place) })
+fn team_view(credits: Credits<'_>, place: u32) -> Option<TeamView> {
+    let team = &credits.state.teams.row(place)?.entity;
+    Some(TeamView { team: team.id.clone(), name: team.name.clone(), credits: credits.team(place) })
 }
 
-fn overview(state: &OrganizationState) -> CreditOverview {
-    let live = state.teams.all().filter(|(_, row)| !row.entity.deleted);
+fn overview(credits: Credits<'_>) -> CreditOverview {
+    let live = credits.state.teams.all().filter(|(_, row)| !row.entity.deleted);
     CreditOverview {
-        account: state.account_credits(),
-        teams: live.filter_map(|(place, _)| team_view(state, place)).collect(),
+        account: credits.account(),
+        teams: live.filter_map(|(place, _)| team_view(credits, place)).collect(),
     }
-}
-
-/// As if a cycle had just begun.
-fn begun(mut overview: CreditOverview, cycle: Window) -> CreditOverview {
-    let mut given = Nanos::ZERO;
-    for TeamView { credits, .. } in &mut overview.teams {
-        let extra = credits.allocated.allocation.extra.take().unwrap_or_default();
-        credits.used = Nanos::ZERO;
-        credits.shared_used = Nanos::ZERO;
-        credits.allocated.approved = Nanos::ZERO;
-        // What its members had extra is gone too, but how much of what is distributed that was isn't told.
-        credits.available =
-            credits.available.map(|_| credits.allocated.allocation.given() - credits.allocated.distributed);
-        given += extra;
-    }
-    let account = &mut overview.account;
-    account.cycle = cycle;
-    account.used = Nanos::ZERO;
-    account.uncapped = Nanos::ZERO;
-    account.given -= given;
-    account.balance = account.credits_per_cycle;
-    account.available = account.credits_per_cycle.map(|total| total - account.given);
-    overview
 }
 
 fn member_credits(state: &OrganizationState, place: u32) -> Option<MemberCredits> {
@@ -179,27 +156,12 @@ impl Service {
             signup_credits: change.signup_credits.unwrap_or(before.signup_credits),
         };
         if validate_only {
-            return Ok((next, self.overview_with(organization, next, before).await?));
+            let fresh = (next.cadence, next.zone) != (before.cadence, before.zone);
+            let cycle = fresh.then(|| next.cadence.cycle_from(self.clock.now(), next.zone));
+            return Ok((next, self.overview_in(organization, cycle, next).await?));
         }
         self.change(caller, organization, |turn| turn.set_allocation_settings(next)).await?;
         Ok((next, self.credit_overview(organization).await?))
-    }
-
-    async fn overview_with(
-        &self,
-        organization: &OrganizationId,
-        next: AllocationSettings,
-        before: AllocationSettings,
-    ) -> Result<CreditOverview, Error> {
-        let mut shown = self.credit_overview(organization).await?;
-        let account = &mut shown.account;
-        account.available = next.credits_per_cycle.map(|total| total - account.given - account.uncapped);
-        account.credits_per_cycle = next.credits_per_cycle;
-        account.balance = next.credits_per_cycle.map(|total| total - account.used);
-        if (next.cadence, next.zone) != (before.cadence, before.zone) {
-            shown = begun(shown, next.cadence.cycle_from(self.clock.now(), next.zone));
-        }
-        Ok(shown)
     }
 
     /// With `validate_only` answers what would be, and changes nothing.
@@ -215,16 +177,31 @@ impl Service {
         if validate_only {
             let settings = self.allocation_settings(organization).await?;
             let cycle = settings.cadence.cycle_from(self.clock.now(), settings.zone);
-            return Ok(begun(self.credit_overview(organization).await?, cycle));
+            return self.overview_in(organization, Some(cycle), settings).await;
         }
         self.change(caller, organization, |turn: &mut Turn<'_>| turn.reset_cycle().map(drop)).await?;
         self.credit_overview(organization).await
     }
 
+    /// As it would be with other settings, in a cycle that began now or the running one.
+    async fn overview_in(
+        &self,
+        organization: &OrganizationId,
+        cycle: Option<Window>,
+        settings: AllocationSettings,
+    ) -> Result<CreditOverview, Error> {
+        self.at_cycle(organization, |state| {
+            let mut allocations = state.allocations_in(cycle);
+            allocations.settings = settings;
+            Ok(overview(Credits { state, allocations: &allocations }))
+        })
+        .await
+    }
+
     /// # Errors
     /// [`Error`] for a personal account.
     pub async fn credit_overview(&self, organization: &OrganizationId) -> Result<CreditOverview, Error> {
-        self.at_cycle(organization, |state| Ok(overview(state))).await
+        self.at_cycle(organization, |state| Ok(overview(state.credits()))).await
     }
 
     /// # Errors
@@ -240,7 +217,7 @@ impl Service {
             let live = state.teams.all().filter(|(_, row)| !row.entity.deleted);
             let found = live.filter(|(_, row)| matches(search, &[&row.entity.name, row.entity.id.as_str()]));
             let page = page(found.map(|(place, _)| (place, place)), from, limit);
-            let items = page.items.into_iter().filter_map(|place| team_view(state, place)).collect();
+            let items = page.items.into_iter().filter_map(|place| team_view(state.credits(), place)).collect();
             Ok(Found { items, next: page.next, total: page.total })
         })
         .await
@@ -294,7 +271,7 @@ impl Service {
         reserve: Option<Nanos>,
     ) -> Result<TeamView, Error> {
         let set = |turn: &mut Turn<'_>| turn.set_team_allocation(team, change, reserve);
-        let read = |state: &OrganizationState| team_view(state, state.teams.place(team)?);
+        let read = |state: &OrganizationState| team_view(state.credits(), state.teams.place(team)?);
         self.change_allocation(caller, organization, set, read).await
     }
 
@@ -310,7 +287,7 @@ impl Service {
         let set = |turn: &mut Turn<'_>| turn.set_member_allocation(team, member, change);
         let read = |state: &OrganizationState| {
             let place = state.memberships.place(&(team.clone(), member.clone()))?;
-            Some((member_credits(state, place)?, team_view(state, state.teams.place(team)?)?))
+            Some((member_credits(state, place)?, team_view(state.credits(), state.teams.place(team)?)?))
         };
         self.change_allocation(caller, organization, set, read).await
     }

@@ -1,6 +1,6 @@
 //! How credits stand: what follows from allocations and their counters.
 
-use super::{OrganizationState, TeamAllocation};
+use super::{Allocations, OrganizationState, TeamAllocation};
 use crate::{
     domain::{event::LimitNo, money::Nanos, period::Window},
     engine::limit::Counter,
@@ -35,10 +35,17 @@ pub struct AccountCredits {
     pub balance: Option<Nanos>,
 }
 
-impl OrganizationState {
+/// What is asked about: an organization with its allocations, or with others as they might be.
+#[derive(Debug, Clone, Copy)]
+pub struct Credits<'a> {
+    pub state: &'a OrganizationState,
+    pub allocations: &'a Allocations,
+}
+
+impl Credits<'_> {
     fn counted(&self, no: Option<LimitNo>) -> (Nanos, Nanos) {
         let start = self.allocations.cycle.start;
-        match no.and_then(|no| self.limit(no)).map(|entry| &entry.counter) {
+        match no.and_then(|no| self.state.limit(no)).map(|entry| &entry.counter) {
             Some(Counter::Budget(windows)) => {
                 let counted = windows.at(start);
                 (counted.spent, counted.held)
@@ -47,23 +54,11 @@ impl OrganizationState {
         }
     }
 
-    /// What a membership used of its own allocation in the running cycle.
-    pub fn own_used(&self, membership: u32) -> Nanos {
-        self.counted(self.allocations.member(membership).own).0
-    }
-
-    /// What a team can still give out now: what its pool holds for running work isn't free.
-    pub fn free_in_team(&self, team: u32) -> Option<Nanos> {
+    pub fn team(&self, team: u32) -> TeamCredits {
         let allocated = self.allocations.team(team);
-        let (spent, held) = self.counted(allocated.pool);
-        allocated.shared().map(|shared| shared - spent - held)
-    }
-
-    pub fn team_credits(&self, team: u32) -> TeamCredits {
-        let allocated = self.allocations.team(team);
-        let id = self.teams.row(team).map(|row| &row.entity.id);
+        let id = self.state.teams.row(team).map(|row| &row.entity.id);
         let (mut members, mut used) = (0, Nanos::ZERO);
-        for (place, row) in self.memberships.all().filter(|(_, row)| Some(&row.entity.team) == id) {
+        for (place, row) in self.state.memberships.all().filter(|(_, row)| Some(&row.entity.team) == id) {
             members += u32::from(!row.entity.deleted);
             used += self.allocations.used(place);
         }
@@ -73,9 +68,9 @@ impl OrganizationState {
         TeamCredits { allocated, members, used, shared_used, available }
     }
 
-    pub fn account_credits(&self) -> AccountCredits {
+    pub fn account(&self) -> AccountCredits {
         let (mut given, mut uncapped) = (Nanos::ZERO, Nanos::ZERO);
-        for (place, _) in self.teams.all() {
+        for (place, _) in self.state.teams.all() {
             let allocated = self.allocations.team(place);
             given += allocated.allocation.total().unwrap_or(allocated.distributed);
             if allocated.allocation.total().is_none() {
@@ -94,10 +89,32 @@ impl OrganizationState {
             balance: credits_per_cycle.map(|total| total - used),
         }
     }
+}
 
-    /// What the organization can still give out.
-    pub fn account_available(&self) -> Option<Nanos> {
-        self.account_credits().available
+impl OrganizationState {
+    pub fn credits(&self) -> Credits<'_> {
+        Credits { state: self, allocations: &self.allocations }
+    }
+
+    /// What a membership used of its own allocation in the running cycle.
+    pub fn own_used(&self, membership: u32) -> Nanos {
+        self.credits().counted(self.allocations.member(membership).own).0
+    }
+
+    /// What a team can still give out now: what its pool holds for running work isn't free.
+    pub fn free_in_team(&self, team: u32) -> Option<Nanos> {
+        let allocated = self.allocations.team(team);
+        let (spent, held) = self.credits().counted(allocated.pool);
+        allocated.shared().map(|shared| shared - spent - held)
+    }
+
+    /// The allocations, or as they would be if this cycle began.
+    pub fn allocations_in(&self, cycle: Option<Window>) -> Allocations {
+        let mut allocations = self.allocations.clone();
+        if let Some(cycle) = cycle {
+            allocations.begin(cycle, |membership| self.teams.place(&self.memberships.row(membership)?.entity.team));
+        }
+        allocations
     }
 
     /// The counters of all allocations.

@@ -69,7 +69,7 @@ impl World {
     }
 
     fn team_credits(&self) -> TeamCredits {
-        self.state.team_credits(self.state.teams.place(&TeamId::trusted(TEAM)).unwrap())
+        self.state.credits().team(self.state.teams.place(&TeamId::trusted(TEAM)).unwrap())
     }
 
     fn available(&self) -> Option<i64> {
@@ -77,7 +77,7 @@ impl World {
     }
 
     fn account(&self) -> AccountCredits {
-        self.state.account_credits()
+        self.state.credits().account()
     }
 
     /// What a member has of its own, and used of it.

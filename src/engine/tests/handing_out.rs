@@ -417,7 +417,7 @@ impl Both {
     fn compare(&self) {
         let (state, reference) = (&self.world.state, &self.reference);
         for (at, team) in TEAMS.iter().enumerate() {
-            let credits = state.team_credits(state.teams.place(&TeamId::trusted(*team)).unwrap());
+            let credits = state.credits().team(state.teams.place(&TeamId::trusted(*team)).unwrap());
             assert_eq!(credits.allocated.distributed.get(), reference.distributed(at), "distributed of {team}");
             assert_eq!(credits.available.map(Nanos::get), reference.available(at), "available of {team}");
             let used = reference.sum(|u| u.spent, |u| Reference::is_in(u.member, at));
@@ -430,7 +430,7 @@ impl Both {
             assert_eq!(own.total().map(Nanos::get), reference.members[at].total(), "{member}'s own");
             assert_eq!(state.own_used(place).get(), reference.own_spent(at), "used by {member} of its own");
         }
-        let account = state.account_credits();
+        let account = state.credits().account();
         assert_eq!(account.used.get(), reference.sum(|u| u.spent, |_| true), "used by all");
         assert_eq!(account.available.map(Nanos::get), reference.account_available(), "available to all");
     }

@@ -171,7 +171,7 @@ impl Turn<'_> {
     }
 
     fn check_account(&self, more: Nanos) -> Outcome<()> {
-        match self.state.account_available() {
+        match self.state.credits().account().available {
             Some(free) if more.is_positive() && more > free => Err(Conflict::Precondition(format!(
                 "{} more credits can't be given out: the organization has {} available in this cycle",
                 more.shown(),
