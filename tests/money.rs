@@ -15,10 +15,14 @@ mod world;
 
 #[path = "money/alerts.rs"]
 mod alerts;
+#[path = "money/notify.rs"]
+mod notify;
 #[path = "money/payments.rs"]
 mod payments;
 #[path = "money/people.rs"]
 mod people;
+#[path = "money/receiver.rs"]
+mod receiver;
 
 #[path = "money/auto_top_up.rs"]
 mod auto_top_up;
@@ -26,7 +30,15 @@ mod auto_top_up;
 mod balances;
 #[path = "money/corrections.rs"]
 mod corrections;
+#[path = "money/crash.rs"]
+mod crash;
+#[path = "money/mails.rs"]
+mod mails;
 #[path = "money/orders.rs"]
 mod orders;
+#[path = "money/provider.rs"]
+mod provider;
 #[path = "money/usage.rs"]
 mod usage;
+#[path = "money/webhooks.rs"]
+mod webhooks;
