@@ -28,6 +28,8 @@ mod receiver;
 mod auto_top_up;
 #[path = "money/balances.rs"]
 mod balances;
+#[path = "money/causes.rs"]
+mod causes;
 #[path = "money/corrections.rs"]
 mod corrections;
 #[path = "money/crash.rs"]
