@@ -138,7 +138,7 @@ impl<'a> Turn<'a> {
             Ask { key, model: &request.model, usage: &request.usage, min_output_tokens: request.min_output_tokens };
         match self.decide(&ask)? {
             Ok(plan) => Ok(self.grant(key, request, fingerprint, &plan)),
-            Err(denial) => Ok(Err(denial)),
+            Err(denial) => Ok(Err(self.refuse(denial))),
         }
     }
 
@@ -153,6 +153,12 @@ impl<'a> Turn<'a> {
             Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
             Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
         }
+    }
+
+    /// An empty wallet charges nothing any more: once automatic top-up may order again, a refusal is all that tells it so.
+    fn refuse(&mut self, denial: Denial) -> Denial {
+        self.check_auto_top_up();
+        denial
     }
 
     fn grant(&mut self, key: u32, request: &Reserve, fingerprint: u64, plan: &Plan) -> Decision<Granted> {

@@ -36,7 +36,7 @@ impl Turn<'_> {
         self.open_counters(key);
         let plan = match self.plan_charge(key, charge)? {
             Ok(plan) => plan,
-            Err(denial) => return Ok(Err(denial)),
+            Err(denial) => return Ok(Err(self.refuse(denial))),
         };
         let key = match self.state.keys.row(key) {
             Some(row) => row.entity.key.id.clone(),

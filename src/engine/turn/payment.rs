@@ -211,16 +211,20 @@ impl Turn<'_> {
     fn reverse_order(&mut self, order: TopUpOrder, reason: &str) {
         let Some(corrects) = order.entry else { return };
         let reason = if reason.is_empty() { "reversed by the payment provider" } else { reason };
-        self.book_correction(Correction {
-            entry: self.state.entry + 1,
-            kind: EntryKind::Reversal,
-            request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", order.id)),
-            fingerprint: order.fingerprint,
-            amount: -order.amount,
-            balance: self.state.wallet.balance - order.amount,
-            corrects,
-            reason: reason.to_owned(),
-        });
+        // What adjustments took of it before can't be taken again.
+        let left = order.amount + self.state.payments.corrected(corrects);
+        if left.is_positive() {
+            self.book_correction(Correction {
+                entry: self.state.entry + 1,
+                kind: EntryKind::Reversal,
+                request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", order.id)),
+                fingerprint: order.fingerprint,
+                amount: -left,
+                balance: self.state.wallet.balance - left,
+                corrects,
+                reason: reason.to_owned(),
+            });
+        }
         let (state, update_time) = (OrderState::Reversed, self.now);
         self.emit(Event::OrderSet(Box::new(TopUpOrder { state, update_time, ..order })));
         self.check_low_balance();
@@ -347,6 +351,10 @@ impl Turn<'_> {
         let Some(auto) = payments.auto.as_deref().filter(|auto| auto.enabled && payments.pending_auto.is_none()) else {
             return;
         };
+        // Work that ends after its organization is still charged, but nobody is to pay for more of it.
+        if self.state.organization.deleted || self.state.organization.disabled {
+            return;
+        }
         let free = self.state.wallet.balance - self.state.wallet.held;
         let paused = auto.pause_until.is_some_and(|until| self.now < until);
         if free >= auto.threshold || paused || !self.state.wallet_binds() {
