@@ -5,9 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    check::Check, context::Context, failure::Failure, key::KeyCommand, ledger::LedgerCommand, member::MemberCommand,
-    org::OrgCommand, policy::PolicyCommand, price::PriceCommand, replay::Replay, team::TeamCommand,
-    token::TokenCommand, wallet::WalletCommand, watch::Watch,
+    audit::Audit, check::Check, context::Context, failure::Failure, key::KeyCommand, ledger::LedgerCommand,
+    member::MemberCommand, org::OrgCommand, policy::PolicyCommand, price::PriceCommand, replay::Replay,
+    rule::RuleCommand, team::TeamCommand, token::TokenCommand, wallet::WalletCommand, watch::Watch,
 };
 
 const EXAMPLES: &str = "\
@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// API keys, each of one member in one team
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Access rules: credits per period and hours, for each key under them
+    #[command(subcommand)]
+    Rule(RuleCommand),
     /// The price book: what models cost
     #[command(subcommand)]
     Price(PriceCommand),
@@ -86,6 +89,8 @@ pub(crate) enum Command {
     /// The books: every charge and top-up
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// Who changed what in an organization, the newest first
+    Audit(Audit),
     /// Would a request be granted? Holds nothing; exits 0 if so, 3 if not
     Check(Check),
     /// Shows revocations as they happen
@@ -102,11 +107,13 @@ impl Command {
             Self::Team(command) => command.run(context).await.map(done),
             Self::Member(command) => command.run(context).await.map(done),
             Self::Key(command) => command.run(context).await.map(done),
+            Self::Rule(command) => command.run(context).await.map(done),
             Self::Price(command) => command.run(context).await.map(done),
             Self::Wallet(command) => command.run(context).await.map(done),
             Self::Token(command) => command.run(context).await.map(done),
             Self::Policy(command) => command.run(context).await.map(done),
             Self::Ledger(command) => command.run(context).await,
+            Self::Audit(audit) => audit.run(context).await.map(done),
             Self::Check(check) => check.run(context).await,
             Self::Watch(watch) => watch.run(context).await.map(done),
             Self::Replay(replay) => replay.run(context).await,
