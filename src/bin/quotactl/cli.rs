@@ -5,9 +5,9 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::Audit, check::Check, context::Context, failure::Failure, key::KeyCommand, ledger::LedgerCommand,
-    member::MemberCommand, org::OrgCommand, policy::PolicyCommand, price::PriceCommand, replay::Replay,
-    rule::RuleCommand, team::TeamCommand, token::TokenCommand, wallet::WalletCommand, watch::Watch,
+    audit::Audit, budget::BudgetCommand, check::Check, context::Context, failure::Failure, key::KeyCommand,
+    ledger::LedgerCommand, member::MemberCommand, org::OrgCommand, policy::PolicyCommand, price::PriceCommand,
+    replay::Replay, rule::RuleCommand, team::TeamCommand, token::TokenCommand, wallet::WalletCommand, watch::Watch,
 };
 
 const EXAMPLES: &str = "\
@@ -71,6 +71,9 @@ pub(crate) enum Command {
     /// API keys, each of one member in one team
     #[command(subcommand)]
     Key(KeyCommand),
+    /// What caps a member over all its keys
+    #[command(subcommand)]
+    Budget(BudgetCommand),
     /// Access rules: credits per period and hours, for each key under them
     #[command(subcommand)]
     Rule(RuleCommand),
@@ -107,6 +110,7 @@ impl Command {
             Self::Team(command) => command.run(context).await.map(done),
             Self::Member(command) => command.run(context).await.map(done),
             Self::Key(command) => command.run(context).await.map(done),
+            Self::Budget(command) => command.run(context).await.map(done),
             Self::Rule(command) => command.run(context).await.map(done),
             Self::Price(command) => command.run(context).await.map(done),
             Self::Wallet(command) => command.run(context).await.map(done),
