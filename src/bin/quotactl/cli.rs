@@ -5,9 +5,10 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::Audit, budget::BudgetCommand, check::Check, context::Context, failure::Failure, key::KeyCommand,
-    ledger::LedgerCommand, member::MemberCommand, org::OrgCommand, policy::PolicyCommand, price::PriceCommand,
-    replay::Replay, rule::RuleCommand, team::TeamCommand, token::TokenCommand, wallet::WalletCommand, watch::Watch,
+    audit::Audit, budget::BudgetCommand, check::Check, completion::Completion, context::Context, failure::Failure,
+    invite::InviteCommand, key::KeyCommand, ledger::LedgerCommand, member::MemberCommand, org::OrgCommand,
+    policy::PolicyCommand, price::PriceCommand, replay::Replay, rule::RuleCommand, team::TeamCommand,
+    token::TokenCommand, wallet::WalletCommand, watch::Watch, whoami::WhoAmI,
 };
 
 const EXAMPLES: &str = "\
@@ -68,6 +69,9 @@ pub(crate) enum Command {
     /// Members: the people of an organization
     #[command(subcommand)]
     Member(MemberCommand),
+    /// Invitations to join an organization
+    #[command(subcommand)]
+    Invite(InviteCommand),
     /// API keys, each of one member in one team
     #[command(subcommand)]
     Key(KeyCommand),
@@ -83,7 +87,7 @@ pub(crate) enum Command {
     /// An organization's prepaid balance
     #[command(subcommand)]
     Wallet(WalletCommand),
-    /// Service tokens: what inference servers authenticate with
+    /// Tokens: what inference servers and members authenticate with
     #[command(subcommand)]
     Token(TokenCommand),
     /// Budgets and quotas, on any place of a key's path
@@ -94,12 +98,17 @@ pub(crate) enum Command {
     Ledger(LedgerCommand),
     /// Who changed what in an organization, the newest first
     Audit(Audit),
+    /// Whose token this is, and what it may do
+    #[command(name = "whoami")]
+    WhoAmI(WhoAmI),
     /// Would a request be granted? Holds nothing; exits 0 if so, 3 if not
     Check(Check),
     /// Shows revocations as they happen
     Watch(Watch),
     /// Replays a trace of LLM requests and measures
     Replay(Replay),
+    /// Prints a script that completes commands in a shell
+    Completion(Completion),
 }
 
 impl Command {
@@ -109,6 +118,7 @@ impl Command {
             Self::Org(command) => command.run(context).await.map(done),
             Self::Team(command) => command.run(context).await.map(done),
             Self::Member(command) => command.run(context).await.map(done),
+            Self::Invite(command) => command.run(context).await.map(done),
             Self::Key(command) => command.run(context).await.map(done),
             Self::Budget(command) => command.run(context).await.map(done),
             Self::Rule(command) => command.run(context).await.map(done),
@@ -118,9 +128,11 @@ impl Command {
             Self::Policy(command) => command.run(context).await.map(done),
             Self::Ledger(command) => command.run(context).await,
             Self::Audit(audit) => audit.run(context).await.map(done),
+            Self::WhoAmI(command) => command.run(context).await.map(done),
             Self::Check(check) => check.run(context).await,
             Self::Watch(watch) => watch.run(context).await.map(done),
             Self::Replay(replay) => replay.run(context).await,
+            Self::Completion(completion) => completion.run(context.out).map(done),
         }
     }
 }

@@ -5,7 +5,12 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use crate::{cli::Cli, context::Context, failure::Failure};
+use crate::{
+    cli::{Cli, Command},
+    context::Context,
+    failure::Failure,
+    output::Output,
+};
 
 mod arguments;
 mod audit;
@@ -13,10 +18,12 @@ mod bar;
 mod budget;
 mod check;
 mod cli;
+mod completion;
 mod confirm;
 mod context;
 mod failure;
 mod format;
+mod invite;
 mod key;
 mod ledger;
 mod limits;
@@ -37,6 +44,7 @@ mod team;
 mod token;
 mod wallet;
 mod watch;
+mod whoami;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -51,6 +59,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if let Command::Completion(completion) = cli.command {
+        completion.run(Output::new(false))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let context = Context::open(&cli.global).await?;
     cli.command.run(&context).await
 }
