@@ -5,10 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    audit::Audit, budget::BudgetCommand, check::Check, completion::Completion, context::Context, failure::Failure,
-    invite::InviteCommand, key::KeyCommand, ledger::LedgerCommand, member::MemberCommand, org::OrgCommand,
-    policy::PolicyCommand, price::PriceCommand, replay::Replay, rule::RuleCommand, team::TeamCommand,
-    token::TokenCommand, wallet::WalletCommand, watch::Watch, whoami::WhoAmI,
+    alert::AlertCommand, allocation::AllocationCommand, audit::Audit, budget::BudgetCommand, check::Check,
+    completion::Completion, context::Context, failure::Failure, invite::InviteCommand, key::KeyCommand,
+    ledger::LedgerCommand, member::MemberCommand, org::OrgCommand, overview::Overview, policy::PolicyCommand,
+    price::PriceCommand, replay::Replay, request::RequestCommand, rule::RuleCommand, team::TeamCommand,
+    token::TokenCommand, usage::Usage, wallet::WalletCommand, watch::Watch, whoami::WhoAmI,
 };
 
 const EXAMPLES: &str = "\
@@ -81,10 +82,18 @@ pub(crate) enum Command {
     /// Access rules: credits per period and hours, for each key under them
     #[command(subcommand)]
     Rule(RuleCommand),
+    /// Credits handed out per cycle, to teams and members
+    #[command(subcommand)]
+    Allocation(AllocationCommand),
+    /// Members asking for credits, and what was decided
+    #[command(subcommand)]
+    Request(RequestCommand),
+    /// The cycle of credits, what is used and left of it, and every team's part
+    Overview(Overview),
     /// The price book: what models cost
     #[command(subcommand)]
     Price(PriceCommand),
-    /// An organization's prepaid balance
+    /// An organization's prepaid balance, orders of money and payment methods
     #[command(subcommand)]
     Wallet(WalletCommand),
     /// Tokens: what inference servers and members authenticate with
@@ -93,9 +102,14 @@ pub(crate) enum Command {
     /// Budgets and quotas, on any place of a key's path
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// The books: every charge and top-up
+    /// The books: every charge, top-up and correction
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// What was used: sums by member, key, team, model or day
+    Usage(Usage),
+    /// What people were told without asking, and whether it arrived
+    #[command(subcommand)]
+    Alert(AlertCommand),
     /// Who changed what in an organization, the newest first
     Audit(Audit),
     /// Whose token this is, and what it may do
@@ -122,11 +136,16 @@ impl Command {
             Self::Key(command) => command.run(context).await.map(done),
             Self::Budget(command) => command.run(context).await.map(done),
             Self::Rule(command) => command.run(context).await.map(done),
+            Self::Allocation(command) => command.run(context).await.map(done),
+            Self::Request(command) => command.run(context).await.map(done),
+            Self::Overview(overview) => overview.run(context).await.map(done),
             Self::Price(command) => command.run(context).await.map(done),
             Self::Wallet(command) => command.run(context).await.map(done),
             Self::Token(command) => command.run(context).await.map(done),
             Self::Policy(command) => command.run(context).await.map(done),
             Self::Ledger(command) => command.run(context).await,
+            Self::Usage(usage) => usage.run(context).await.map(done),
+            Self::Alert(command) => command.run(context).await.map(done),
             Self::Audit(audit) => audit.run(context).await.map(done),
             Self::WhoAmI(command) => command.run(context).await.map(done),
             Self::Check(check) => check.run(context).await,

@@ -12,6 +12,8 @@ use crate::{
     output::Output,
 };
 
+mod alert;
+mod allocation;
 mod arguments;
 mod audit;
 mod bar;
@@ -31,17 +33,21 @@ mod member;
 mod names;
 mod org;
 mod output;
+mod overview;
 mod paging;
 mod place;
 mod policy;
 mod policy_file;
 mod price;
+mod progress;
 mod replay;
+mod request;
 mod rule;
 mod service_access;
 mod settings;
 mod team;
 mod token;
+mod usage;
 mod wallet;
 mod watch;
 mod whoami;
