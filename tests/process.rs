@@ -20,5 +20,8 @@ mod full;
 #[path = "process/kill.rs"]
 mod kill;
 
+#[path = "process/recipes.rs"]
+mod recipes;
+
 #[path = "process/start.rs"]
 mod start;

@@ -25,6 +25,11 @@ pub(crate) fn decimal(text: &str) -> Result<String, String> {
         .map_err(|_| "isn't a decimal number; give one such as 12.50".to_owned())
 }
 
+/// The change of just these fields, given or not by the user.
+pub(crate) fn paths<S: Into<String>>(fields: impl IntoIterator<Item = S>) -> Option<prost_types::FieldMask> {
+    Some(prost_types::FieldMask { paths: fields.into_iter().map(Into::into).collect() })
+}
+
 /// Reads one of an enumeration's short names and tells the others in the help.
 pub(crate) fn one_of<E>(shorts: &'static [&'static str]) -> impl TypedValueParser<Value = E>
 where

@@ -5,9 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    bench::Bench, check::Check, context::Context, failure::Failure, key::KeyCommand, ledger::LedgerCommand,
-    member::MemberCommand, org::OrgCommand, policy::PolicyCommand, price::PriceCommand, replay::Replay,
-    team::TeamCommand, token::TokenCommand, wallet::WalletCommand, watch::Watch,
+    alert::AlertCommand, allocation::AllocationCommand, audit::Audit, bench::Bench, budget::BudgetCommand,
+    check::Check, completion::Completion, context::Context, failure::Failure, invite::InviteCommand, key::KeyCommand,
+    ledger::LedgerCommand, member::MemberCommand, org::OrgCommand, overview::Overview, policy::PolicyCommand,
+    price::PriceCommand, replay::Replay, request::RequestCommand, rule::RuleCommand, team::TeamCommand,
+    token::TokenCommand, usage::Usage, wallet::WalletCommand, watch::Watch, whoami::WhoAmI,
 };
 
 const EXAMPLES: &str = "\
@@ -68,24 +70,51 @@ pub(crate) enum Command {
     /// Members: the people of an organization
     #[command(subcommand)]
     Member(MemberCommand),
+    /// Invitations to join an organization
+    #[command(subcommand)]
+    Invite(InviteCommand),
     /// API keys, each of one member in one team
     #[command(subcommand)]
     Key(KeyCommand),
+    /// What caps a member over all its keys
+    #[command(subcommand)]
+    Budget(BudgetCommand),
+    /// Access rules: credits per period and hours, for each key under them
+    #[command(subcommand)]
+    Rule(RuleCommand),
+    /// Credits handed out per cycle, to teams and members
+    #[command(subcommand)]
+    Allocation(AllocationCommand),
+    /// Members asking for credits, and what was decided
+    #[command(subcommand)]
+    Request(RequestCommand),
+    /// The cycle of credits, what is used and left of it, and every team's part
+    Overview(Overview),
     /// The price book: what models cost
     #[command(subcommand)]
     Price(PriceCommand),
-    /// An organization's prepaid balance
+    /// An organization's prepaid balance, orders of money and payment methods
     #[command(subcommand)]
     Wallet(WalletCommand),
-    /// Service tokens: what inference servers authenticate with
+    /// Tokens: what inference servers and members authenticate with
     #[command(subcommand)]
     Token(TokenCommand),
     /// Budgets and quotas, on any place of a key's path
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// The books: every charge and top-up
+    /// The books: every charge, top-up and correction
     #[command(subcommand)]
     Ledger(LedgerCommand),
+    /// What was used: sums by member, key, team, model or day
+    Usage(Usage),
+    /// What people were told without asking, and whether it arrived
+    #[command(subcommand)]
+    Alert(AlertCommand),
+    /// Who changed what in an organization, the newest first
+    Audit(Audit),
+    /// Whose token this is, and what it may do
+    #[command(name = "whoami")]
+    WhoAmI(WhoAmI),
     /// Would a request be granted? Holds nothing; exits 0 if so, 3 if not
     Check(Check),
     /// Shows revocations as they happen
@@ -94,6 +123,8 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Loads the server and measures throughput and latency
     Bench(Box<Bench>),
+    /// Prints a script that completes commands in a shell
+    Completion(Completion),
 }
 
 impl Command {
@@ -103,16 +134,27 @@ impl Command {
             Self::Org(command) => command.run(context).await.map(done),
             Self::Team(command) => command.run(context).await.map(done),
             Self::Member(command) => command.run(context).await.map(done),
+            Self::Invite(command) => command.run(context).await.map(done),
             Self::Key(command) => command.run(context).await.map(done),
+            Self::Budget(command) => command.run(context).await.map(done),
+            Self::Rule(command) => command.run(context).await.map(done),
+            Self::Allocation(command) => command.run(context).await.map(done),
+            Self::Request(command) => command.run(context).await.map(done),
+            Self::Overview(overview) => overview.run(context).await.map(done),
             Self::Price(command) => command.run(context).await.map(done),
             Self::Wallet(command) => command.run(context).await.map(done),
             Self::Token(command) => command.run(context).await.map(done),
             Self::Policy(command) => command.run(context).await.map(done),
             Self::Ledger(command) => command.run(context).await,
+            Self::Usage(usage) => usage.run(context).await.map(done),
+            Self::Alert(command) => command.run(context).await.map(done),
+            Self::Audit(audit) => audit.run(context).await.map(done),
+            Self::WhoAmI(command) => command.run(context).await.map(done),
             Self::Check(check) => check.run(context).await,
             Self::Watch(watch) => watch.run(context).await.map(done),
             Self::Replay(replay) => replay.run(context).await,
             Self::Bench(bench) => bench.run(context).await,
+            Self::Completion(completion) => completion.run(context.out).map(done),
         }
     }
 }

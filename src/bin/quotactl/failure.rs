@@ -55,7 +55,10 @@ fn status_hint(status: &Status) -> &'static str {
         Code::Unauthenticated => {
             "\n  the token isn't this server's; the operator's is in DATA_DIR/operator.token (--token-file)"
         }
-        Code::PermissionDenied => "\n  this token may not do that; the operator's is in DATA_DIR/operator.token",
+        Code::PermissionDenied => {
+            "\n  `quotactl whoami` tells whose token this is; another is given by --token-file, the operator's is in \
+             DATA_DIR/operator.token"
+        }
         _ => "",
     }
 }

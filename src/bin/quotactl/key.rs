@@ -1,15 +1,17 @@
 //! `quotactl key`.
 
 use clap::{Args, Subcommand};
-use prost_types::Timestamp;
-use quotad::api::proto::{CreateKeyRequest, DeleteKeyRequest, GetKeyRequest, Key, ListKeysRequest, UpdateKeyRequest};
+use prost_types::{Duration, Timestamp};
+use quotad::api::proto::{
+    CreateKeyRequest, DeleteKeyRequest, GetKeyRequest, Key, ListKeysRequest, RotateKeyRequest, UpdateKeyRequest,
+};
 use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, mask},
     context::Context,
     failure::{Failure, required},
-    format::{instant, instant_json, parse_instant},
+    format::{instant, instant_json, parse_instant, parse_span},
     limits::{limits_json, print_with_limits},
     org::state,
     output::{Column, Item, Output, described, text},
@@ -22,6 +24,8 @@ Examples:
   quotactl key create ada-laptop --org acme --member ada --team research --model small --model large
   quotactl key update ada-laptop --org acme --disable
   quotactl key update ada-laptop --org acme --expire-time 2027-01-01T00:00:00Z
+  quotactl key update ada-laptop --org acme --rule office
+  quotactl key rotate ada-laptop --org acme --grace 24h
   quotactl key list --org acme --member ada";
 
 #[derive(Debug, Subcommand)]
@@ -44,6 +48,7 @@ pub(crate) enum KeyCommand {
         fields: Fields,
     },
     /// Shows a key with the state of its limits
+    #[command(visible_alias = "show")]
     Get {
         /// Its id
         id: String,
@@ -60,6 +65,9 @@ pub(crate) enum KeyCommand {
         /// Only this team's
         #[arg(long, default_value = "", hide_default_value = true)]
         team: String,
+        /// Only those bound to this access rule
+        #[arg(long, default_value = "", hide_default_value = true)]
+        rule: String,
         #[command(flatten)]
         paging: Paging,
     },
@@ -80,6 +88,19 @@ pub(crate) enum KeyCommand {
         /// Allows all models
         #[arg(long, conflicts_with = "models")]
         all_models: bool,
+        /// Unbinds it from its access rule: the organization's default holds
+        #[arg(long, conflicts_with = "rule")]
+        inherit_rule: bool,
+    },
+    /// Gives the key another secret, shown this once
+    Rotate {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        org: Organization,
+        /// How long the secret before is taken too, such as 24h; ends at once if left out
+        #[arg(long, value_name = "SPAN", value_parser = parse_span)]
+        grace: Option<Duration>,
     },
     /// Ends a key for good, at once
     Delete {
@@ -104,6 +125,9 @@ pub(crate) struct Fields {
     /// A model that the key may use, repeatable; all if none is given
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
+    /// The access rule that binds it; the organization's default if none is given
+    #[arg(long)]
+    rule: Option<String>,
 }
 
 impl Fields {
@@ -115,6 +139,7 @@ impl Fields {
             disabled: self.disable,
             expire_time: self.expire_time,
             models: self.models,
+            rule_id: self.rule.unwrap_or_default(),
             ..Key::default()
         }
     }
@@ -134,7 +159,7 @@ impl KeyCommand {
                 let key = required(client.get_key(request).await?.into_inner().key, "key")?;
                 print_with_limits(out, &key, &key.limits)
             }
-            Self::List { org, member, team, paging } => {
+            Self::List { org, member, team, rule, paging } => {
                 let page = async |page_size, page_token| {
                     let request = ListKeysRequest {
                         organization_id: org.id.clone(),
@@ -142,22 +167,28 @@ impl KeyCommand {
                         team_id: team.clone(),
                         page_size,
                         page_token,
-                        ..ListKeysRequest::default()
+                        rule_id: rule.clone(),
                     };
                     let page = client.list_keys(request).await?.into_inner();
                     Ok((page.keys, page.next_page_token))
                 };
                 out.list("keys", &paging.collect(page).await?)
             }
-            Self::Update { id, org, fields, enable, no_expire_time, all_models } => {
+            Self::Update { id, org, fields, enable, no_expire_time, all_models, inherit_rule } => {
                 let update_mask = mask(&[
                     ("name", fields.name.is_some()),
                     ("disabled", fields.disable || enable),
                     ("expire_time", fields.expire_time.is_some() || no_expire_time),
                     ("models", !fields.models.is_empty() || all_models),
+                    ("rule_id", fields.rule.is_some() || inherit_rule),
                 ])?;
                 let request = UpdateKeyRequest { key: Some(fields.key(org.id, id)), update_mask };
                 out.item(&required(client.update_key(request).await?.into_inner().key, "key")?)
+            }
+            Self::Rotate { id, org, grace } => {
+                let request = RotateKeyRequest { organization_id: org.id, key_id: id, grace };
+                let answer = client.rotate_key(request).await?.into_inner();
+                created(out, &required(answer.key, "key")?, &answer.secret)
             }
             Self::Delete { id, org } => {
                 let request =
@@ -174,6 +205,9 @@ fn created(out: Output, key: &Key, secret: &str) -> Result<(), Failure> {
         return out.value(&json!({ "key": key.json(), "secret": secret }));
     }
     out.text(&described(key))?;
+    if key.previous_secret_until.is_some() {
+        out.text(&format!("\nThe secret before is taken until {}.", instant(key.previous_secret_until.as_ref())))?;
+    }
     out.text(&format!("\nsecret   {secret}\nIt is shown this once: only its hash is kept."))
 }
 
@@ -187,6 +221,7 @@ impl Item for Key {
         text("state"),
         text("expires"),
         text("models"),
+        text("rule"),
         text("created"),
     ];
 
@@ -201,6 +236,7 @@ impl Item for Key {
             state(self.disabled),
             instant(self.expire_time.as_ref()),
             if self.models.is_empty() { "all".to_owned() } else { self.models.join(", ") },
+            rule(self),
             instant(self.create_time.as_ref()),
         ]
     }
@@ -220,6 +256,38 @@ impl Item for Key {
             "create_time": instant_json(self.create_time.as_ref()),
             "update_time": instant_json(self.update_time.as_ref()),
             "limits": limits_json(&self.limits),
+            "rule_id": self.rule_id,
+            "effective_rule_id": self.effective_rule_id,
+            "previous_secret_until": instant_json(self.previous_secret_until.as_ref()),
+            "etag": self.etag,
         })
+    }
+}
+
+/// The rule in force, and why it is another than the key's own.
+fn rule(key: &Key) -> String {
+    match (key.rule_id.as_str(), key.effective_rule_id.as_str()) {
+        ("", "") => String::new(),
+        ("", effective) => format!("{effective} (inherited)"),
+        (own, effective) if own == effective => own.to_owned(),
+        (own, "") => format!("none ({own} is off)"),
+        (own, effective) => format!("{effective} (inherited: {own} is off)"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_in_force_is_shown_with_the_reason() {
+        let shown = |own: &str, effective: &str| {
+            rule(&Key { rule_id: own.into(), effective_rule_id: effective.into(), ..Key::default() })
+        };
+        assert_eq!(shown("", ""), "");
+        assert_eq!(shown("office", "office"), "office");
+        assert_eq!(shown("", "night"), "night (inherited)");
+        assert_eq!(shown("office", "night"), "night (inherited: office is off)");
+        assert_eq!(shown("office", ""), "none (office is off)");
     }
 }

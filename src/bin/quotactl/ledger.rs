@@ -14,16 +14,24 @@ use crate::{
     arguments::{Organization, one_of},
     context::Context,
     failure::Failure,
-    format::{amount, instant, instant_json, parse_instant, thousands},
-    names::name,
+    format::{amount, parse_instant, thousands},
     output::{Column, Item, Listed, Output, jsons, number, tabulated, text},
     paging::Paging,
 };
+
+mod correct;
+mod export;
+mod transaction;
+
+use correct::Correct;
+use export::Export;
 
 const EXAMPLES: &str = "\
 Examples:
   quotactl ledger list --org acme --team research --start 2026-11-01T00:00:00Z --limit 20
   quotactl ledger list --org acme --kind top-up --all --json
+  quotactl ledger export --org acme --csv november.csv --start 2026-11-01T00:00:00Z --end 2026-12-01T00:00:00Z
+  quotactl ledger correct 17 0.25 --org acme --reason 'answer was cut short'
   quotactl ledger verify
   quotactl ledger verify --org acme";
 
@@ -37,6 +45,10 @@ pub(crate) enum LedgerCommand {
         #[command(flatten)]
         paging: Paging,
     },
+    /// Writes all entries that match as CSV
+    Export(Export),
+    /// Books a refund or adjustment of an earlier entry, which stays as it is
+    Correct(Correct),
     /// Recomputes balances and budgets from the entries; exits 0 if they agree, 1 if not
     Verify {
         /// Only this organization
@@ -72,7 +84,7 @@ pub(crate) struct Filter {
     end: Option<Timestamp>,
 }
 
-const KINDS: [&str; 5] = ["top-up", "commit", "charge", "expiry", "late-commit"];
+const KINDS: [&str; 8] = ["top-up", "commit", "charge", "expiry", "late-commit", "refund", "adjustment", "reversal"];
 
 impl Filter {
     fn request(&self, page_size: i32, page_token: String) -> ListTransactionsRequest {
@@ -109,6 +121,8 @@ impl LedgerCommand {
                 list(out, &listed, &first.unwrap_or_default())?;
                 Ok(ExitCode::SUCCESS)
             }
+            Self::Export(export) => export.run(context).await.map(|()| ExitCode::SUCCESS),
+            Self::Correct(correct) => correct.run(context).await.map(|()| ExitCode::SUCCESS),
             Self::Verify { org } => {
                 let answer = client.verify(VerifyRequest { organization_id: org }).await?.into_inner();
                 verified(out, &answer)
@@ -195,81 +209,6 @@ impl Item for Difference {
     }
 }
 
-impl Item for Transaction {
-    const COLUMNS: &'static [Column] = &[
-        number("entry"),
-        text("time"),
-        text("kind"),
-        text("key"),
-        text("team"),
-        text("model"),
-        number("input"),
-        number("output"),
-        number("cost (USD)"),
-        number("credits"),
-        number("wallet"),
-        number("balance"),
-    ];
-
-    fn cells(&self) -> Vec<String> {
-        let tokens = |count: fn(&quotad::api::proto::BookedUsage) -> i64| {
-            self.usage.as_ref().map(|usage| thousands(count(usage))).unwrap_or_default()
-        };
-        vec![
-            thousands(self.entry),
-            instant(self.time.as_ref()),
-            name::<TransactionKind>(self.kind).replace('_', "-"),
-            self.key_id.clone(),
-            self.team_id.clone(),
-            self.model.clone(),
-            tokens(|usage| usage.input_tokens),
-            tokens(|usage| usage.output_tokens),
-            amount(&self.cost_usd),
-            amount(&self.credits),
-            amount(&self.wallet_usd),
-            amount(&self.balance_usd),
-        ]
-    }
-
-    fn json(&self) -> Value {
-        let usage = self.usage.as_ref().map(|usage| {
-            json!({
-                "input_tokens": usage.input_tokens,
-                "cached_input_tokens": usage.cached_input_tokens,
-                "cache_write_tokens": usage.cache_write_tokens,
-                "output_tokens": usage.output_tokens,
-                "requests": usage.requests,
-            })
-        });
-        let overage = self.overage.as_ref().map(|over| {
-            json!({ "usd": over.usd, "credits": over.credits, "tokens": over.tokens, "requests": over.requests })
-        });
-        json!({
-            "organization_id": self.organization_id,
-            "entry": self.entry,
-            "kind": name::<TransactionKind>(self.kind),
-            "time": instant_json(self.time.as_ref()),
-            "occurred_at": instant_json(self.occurred_at.as_ref()),
-            "key_id": self.key_id,
-            "member_id": self.member_id,
-            "team_id": self.team_id,
-            "model": self.model,
-            "usage": usage,
-            "cost_usd": self.cost_usd,
-            "credits": self.credits,
-            "wallet_usd": self.wallet_usd,
-            "balance_usd": self.balance_usd,
-            "request_id": self.request_id,
-            "reservation_id": self.reservation_id,
-            "overage": overage,
-            "price": self.price.as_ref().map(Item::json),
-            "labels": self.labels,
-            "actor": self.actor,
-            "reason": self.reason,
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,20 +227,5 @@ mod tests {
             totals_text(&totals),
             "total of 8,819 entries: 1,234.5 USD, 0 credits, 18,059,000 input and 245,896 output tokens, 8,819 requests"
         );
-    }
-
-    #[test]
-    fn a_transaction_in_json_has_the_names_of_the_api_and_says_what_is_unset() {
-        let entry = Transaction {
-            entry: 7,
-            kind: TransactionKind::LateCommit.into(),
-            cost_usd: "-0.5".into(),
-            labels: [("replay".to_owned(), "x".to_owned())].into(),
-            ..Transaction::default()
-        };
-        let value = entry.json();
-        assert_eq!((value["entry"].as_u64(), value["kind"].as_str()), (Some(7), Some("late_commit")));
-        assert_eq!((value["cost_usd"].as_str(), value["labels"]["replay"].as_str()), (Some("-0.5"), Some("x")));
-        assert!(value["usage"].is_null() && value["price"].is_null() && value["time"].is_null());
     }
 }

@@ -6,15 +6,28 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use mimalloc::MiMalloc;
 
-use crate::{cli::Cli, context::Context, failure::Failure};
+use crate::{
+    cli::{Cli, Command},
+    context::Context,
+    failure::Failure,
+    output::Output,
+};
 
+mod alert;
+mod allocation;
 mod arguments;
+mod audit;
+mod bar;
 mod bench;
+mod budget;
 mod check;
 mod cli;
+mod completion;
+mod confirm;
 mod context;
 mod failure;
 mod format;
+mod invite;
 mod key;
 mod ledger;
 mod limits;
@@ -22,17 +35,24 @@ mod member;
 mod names;
 mod org;
 mod output;
+mod overview;
 mod paging;
+mod place;
 mod policy;
 mod policy_file;
 mod price;
+mod progress;
 mod replay;
+mod request;
+mod rule;
 mod service_access;
 mod settings;
 mod team;
 mod token;
+mod usage;
 mod wallet;
 mod watch;
+mod whoami;
 
 /// A load generator allocates as much as the server does, and must cost less.
 #[global_allocator]
@@ -51,6 +71,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    if let Command::Completion(completion) = cli.command {
+        completion.run(Output::new(false))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let context = Context::open(&cli.global).await?;
     cli.command.run(&context).await
 }

@@ -2,16 +2,17 @@
 
 use clap::{Args, Subcommand};
 use quotad::api::proto::{
-    CreateMemberRequest, DeleteMemberRequest, GetMemberRequest, ListMembersRequest, Member, UpdateMemberRequest,
+    CreateMemberRequest, DeleteMemberRequest, GetMemberRequest, ListMembersRequest, Member, Role, UpdateMemberRequest,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Organization, mask},
+    arguments::{Organization, mask, one_of},
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json},
     limits::{limits_json, print_with_limits},
+    names::{dashed, name},
     org::state,
     output::{Column, Item, text},
     paging::Paging,
@@ -21,6 +22,8 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   quotactl member create ada --org acme --name 'Ada Lovelace' --email ada@example.org --team research
+  quotactl member update ada --org acme --role finance-admin
+  quotactl member list --org acme --search lovelace
   quotactl member get ada --org acme
   quotactl member update ada --org acme --disabled true";
 
@@ -41,6 +44,7 @@ pub(crate) enum MemberCommand {
         fields: Fields,
     },
     /// Shows a member with the state of its limits
+    #[command(visible_alias = "show")]
     Get {
         /// Its id
         id: String,
@@ -51,6 +55,9 @@ pub(crate) enum MemberCommand {
     List {
         #[command(flatten)]
         org: Organization,
+        /// Only those with this in their name, e-mail address or id
+        #[arg(long, default_value = "", hide_default_value = true)]
+        search: String,
         #[command(flatten)]
         paging: Paging,
     },
@@ -80,10 +87,16 @@ pub(crate) struct Fields {
     /// Its e-mail address
     #[arg(long)]
     email: Option<String>,
+    /// What it may do; basic if left out
+    #[arg(long, value_parser = one_of::<Role>(&ROLES))]
+    role: Option<Role>,
     /// Refuses every request of the member's keys
     #[arg(long, value_name = "true|false")]
     disabled: Option<bool>,
 }
+
+/// From the most to the least.
+pub(crate) const ROLES: [&str; 5] = ["owner", "admin", "finance-admin", "developer", "basic"];
 
 impl Fields {
     fn member(self, organization_id: String, id: String) -> Member {
@@ -92,6 +105,7 @@ impl Fields {
             id,
             name: self.name.unwrap_or_default(),
             email: self.email.unwrap_or_default(),
+            role: self.role.unwrap_or_default().into(),
             disabled: self.disabled.unwrap_or_default(),
             ..Member::default()
         }
@@ -112,23 +126,27 @@ impl MemberCommand {
                 let member = required(client.get_member(request).await?.into_inner().member, "member")?;
                 print_with_limits(out, &member, &member.limits)
             }
-            Self::List { org, paging } => {
+            Self::List { org, search, paging } => {
+                let mut total = 0;
                 let page = async |page_size, page_token| {
                     let request = ListMembersRequest {
                         organization_id: org.id.clone(),
                         page_size,
                         page_token,
-                        ..ListMembersRequest::default()
+                        search: search.clone(),
                     };
                     let page = client.list_members(request).await?.into_inner();
+                    total = page.total_size;
                     Ok((page.members, page.next_page_token))
                 };
-                out.list("members", &paging.collect(page).await?)
+                let listed = paging.collect(page).await?;
+                out.counted("members", &listed, total)
             }
             Self::Update { id, org, fields } => {
                 let update_mask = mask(&[
                     ("name", fields.name.is_some()),
                     ("email", fields.email.is_some()),
+                    ("role", fields.role.is_some()),
                     ("disabled", fields.disabled.is_some()),
                 ])?;
                 let request = UpdateMemberRequest { member: Some(fields.member(org.id, id)), update_mask };
@@ -148,13 +166,15 @@ impl MemberCommand {
 }
 
 impl Item for Member {
-    const COLUMNS: &'static [Column] = &[text("id"), text("name"), text("email"), text("state"), text("created")];
+    const COLUMNS: &'static [Column] =
+        &[text("id"), text("name"), text("email"), text("role"), text("state"), text("created")];
 
     fn cells(&self) -> Vec<String> {
         vec![
             self.id.clone(),
             self.name.clone(),
             self.email.clone(),
+            dashed::<Role>(self.role),
             state(self.disabled),
             instant(self.create_time.as_ref()),
         ]
@@ -166,11 +186,13 @@ impl Item for Member {
             "id": self.id,
             "name": self.name,
             "email": self.email,
+            "role": name::<Role>(self.role),
             "disabled": self.disabled,
             "policy": policy_file::json(self.policy.as_ref()),
             "create_time": instant_json(self.create_time.as_ref()),
             "update_time": instant_json(self.update_time.as_ref()),
             "limits": limits_json(&self.limits),
+            "etag": self.etag,
         })
     }
 }

@@ -2,8 +2,9 @@
 //! Denial codes stay in capitals, as gateways know them.
 
 use quotad::api::proto::{
-    DayOfWeek, DenialCode, ExpiryPolicy, PeriodKind, ReservationState, Scope, TopUpState, TransactionKind, Unit,
-    WalletMode,
+    AccountKind, AlertKind, AlertState, Cadence, CreditRequestState, DayOfWeek, DenialCode, ExpiryPolicy,
+    InvitationState, PaymentOutcome, PeriodKind, ReservationState, Role, RuleStatus, Scope, TopUpState,
+    TransactionKind, Unit, UsageGrouping, WalletMode,
 };
 
 pub(crate) trait Named: TryFrom<i32> {
@@ -29,15 +30,25 @@ macro_rules! named {
 }
 
 named! {
+    AccountKind "ACCOUNT_KIND_";
+    AlertKind "ALERT_KIND_";
+    AlertState "ALERT_STATE_";
+    Cadence "CADENCE_";
+    CreditRequestState "CREDIT_REQUEST_STATE_";
     DayOfWeek "DAY_OF_WEEK_";
     DenialCode "DENIAL_CODE_";
     ExpiryPolicy "EXPIRY_POLICY_";
+    InvitationState "INVITATION_STATE_";
+    PaymentOutcome "PAYMENT_OUTCOME_";
     PeriodKind "PERIOD_KIND_";
     ReservationState "RESERVATION_STATE_";
+    Role "ROLE_";
+    RuleStatus "RULE_STATUS_";
     Scope "SCOPE_";
     TopUpState "TOP_UP_STATE_";
     TransactionKind "TRANSACTION_KIND_";
     Unit "UNIT_";
+    UsageGrouping "USAGE_GROUPING_";
     WalletMode "WALLET_MODE_";
 }
 
@@ -50,6 +61,11 @@ pub(crate) fn name<E: Named>(value: i32) -> String {
         Ok(known) => known.full_name().trim_start_matches(E::PREFIX).to_ascii_lowercase(),
         Err(_) => format!("unknown_{value}"),
     }
+}
+
+/// The same with dashes, as tables show it and flags take it.
+pub(crate) fn dashed<E: Named>(value: i32) -> String {
+    name::<E>(value).replace('_', "-")
 }
 
 /// Reads a short name; dashes and capitals don't matter.

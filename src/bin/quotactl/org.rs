@@ -2,8 +2,8 @@
 
 use clap::{Args, Subcommand};
 use quotad::api::proto::{
-    CreateOrganizationRequest, DeleteOrganizationRequest, ExpiryPolicy, GetOrganizationRequest,
-    ListOrganizationsRequest, Organization, UpdateOrganizationRequest, WalletMode,
+    AccountKind, ConvertToTeamAccountRequest, CreateOrganizationRequest, DeleteOrganizationRequest, ExpiryPolicy,
+    GetOrganizationRequest, ListOrganizationsRequest, Organization, UpdateOrganizationRequest, WalletMode,
 };
 use serde_json::{Value, json};
 
@@ -24,6 +24,9 @@ Examples:
   quotactl org create acme --name 'Acme Inc' --credit-factor 10
   quotactl org update acme --wallet-mode off
   quotactl org update acme --disabled true
+  quotactl org update acme --default-rule office
+  quotactl org create ada-home --kind personal
+  quotactl org convert ada-home
   quotactl org list --json";
 
 #[derive(Debug, Subcommand)]
@@ -34,10 +37,14 @@ pub(crate) enum OrgCommand {
         /// Its id; minted by the server if left out
         #[arg(default_value = "", hide_default_value = true)]
         id: String,
+        /// Whether it is one person's own or a team's; a team's if left out
+        #[arg(long, value_parser = one_of::<AccountKind>(&["team", "personal"]))]
+        kind: Option<AccountKind>,
         #[command(flatten)]
         fields: Fields,
     },
     /// Shows an organization with the state of its limits
+    #[command(visible_alias = "show")]
     Get {
         /// Its id
         id: String,
@@ -53,6 +60,11 @@ pub(crate) enum OrgCommand {
         id: String,
         #[command(flatten)]
         fields: Fields,
+    },
+    /// Makes a personal account a team account; its keys, balance and ledger stay
+    Convert {
+        /// Its id
+        id: String,
     },
     /// Ends an organization for good: its keys stop at once, its ledger stays
     Delete {
@@ -78,6 +90,9 @@ pub(crate) struct Fields {
     /// Refuses every request of the organization
     #[arg(long, value_name = "true|false")]
     disabled: Option<bool>,
+    /// The access rule of keys without one of their own; '' for none
+    #[arg(long, value_name = "RULE")]
+    default_rule: Option<String>,
 }
 
 impl Fields {
@@ -88,6 +103,7 @@ impl Fields {
             ("wallet_mode", self.wallet_mode.is_some()),
             ("expiry_policy", self.expiry_policy.is_some()),
             ("disabled", self.disabled.is_some()),
+            ("default_rule_id", self.default_rule.is_some()),
         ])
     }
 
@@ -99,6 +115,7 @@ impl Fields {
             wallet_mode: self.wallet_mode.unwrap_or_default().into(),
             expiry_policy: self.expiry_policy.unwrap_or_default().into(),
             disabled: self.disabled.unwrap_or_default(),
+            default_rule_id: self.default_rule.unwrap_or_default(),
             ..Organization::default()
         }
     }
@@ -108,8 +125,9 @@ impl OrgCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let (mut client, out) = (context.server.organizations(), context.out);
         match self {
-            Self::Create { id, fields } => {
-                let organization = Some(fields.organization(id));
+            Self::Create { id, kind, fields } => {
+                let kind = kind.unwrap_or_default().into();
+                let organization = Some(Organization { kind, ..fields.organization(id) });
                 let request = CreateOrganizationRequest { organization, request_id: String::new() };
                 let answer = client.create_organization(request).await?.into_inner();
                 out.item(&required(answer.organization, "organization")?)
@@ -134,6 +152,11 @@ impl OrgCommand {
                 let answer = client.update_organization(request).await?.into_inner();
                 out.item(&required(answer.organization, "organization")?)
             }
+            Self::Convert { id } => {
+                let request = ConvertToTeamAccountRequest { organization_id: id };
+                let answer = client.convert_to_team_account(request).await?.into_inner();
+                out.item(&required(answer.organization, "organization")?)
+            }
             Self::Delete { id } => {
                 client
                     .delete_organization(DeleteOrganizationRequest {
@@ -151,9 +174,11 @@ impl Item for Organization {
     const COLUMNS: &'static [Column] = &[
         text("id"),
         text("name"),
+        text("kind"),
         number("credit factor"),
         text("wallet"),
         text("expiry"),
+        text("default rule"),
         text("state"),
         text("created"),
     ];
@@ -162,9 +187,11 @@ impl Item for Organization {
         vec![
             self.id.clone(),
             self.name.clone(),
+            name::<AccountKind>(self.kind),
             self.credit_factor.clone(),
             name::<WalletMode>(self.wallet_mode),
             name::<ExpiryPolicy>(self.expiry_policy),
+            self.default_rule_id.clone(),
             state(self.disabled),
             instant(self.create_time.as_ref()),
         ]
@@ -174,6 +201,7 @@ impl Item for Organization {
         json!({
             "id": self.id,
             "name": self.name,
+            "kind": name::<AccountKind>(self.kind),
             "credit_factor": self.credit_factor,
             "wallet_mode": name::<WalletMode>(self.wallet_mode),
             "expiry_policy": name::<ExpiryPolicy>(self.expiry_policy),
@@ -182,6 +210,8 @@ impl Item for Organization {
             "create_time": instant_json(self.create_time.as_ref()),
             "update_time": instant_json(self.update_time.as_ref()),
             "limits": limits_json(&self.limits),
+            "default_rule_id": self.default_rule_id,
+            "etag": self.etag,
         })
     }
 }
@@ -203,6 +233,7 @@ mod tests {
             wallet_mode: Some(WalletMode::Off),
             expiry_policy: None,
             disabled: Some(false),
+            default_rule: None,
         };
         assert_eq!(fields.mask().unwrap().unwrap().paths, ["credit_factor", "wallet_mode", "disabled"]);
         let organization = fields.organization("acme".into());

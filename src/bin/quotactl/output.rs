@@ -64,6 +64,16 @@ impl Output {
         if list.more { self.text("… and more: see all of them with --all") } else { Ok(()) }
     }
 
+    /// A list whose server knows how long it is in all.
+    pub(crate) fn counted<I: Item>(self, name: &str, list: &Listed<I>, total: u32) -> Result<(), Failure> {
+        if self.json {
+            let value = json!({ name: jsons(&list.items), "more": list.more, "total_size": total });
+            return self.value(&value);
+        }
+        self.text(&tabulated(&list.items))?;
+        if list.more { self.text(&format!("… of {total}: see all of them with --all")) } else { Ok(()) }
+    }
+
     /// What was done, for people; `value` for programs.
     pub(crate) fn done(self, sentence: &str, value: &Value) -> Result<(), Failure> {
         if self.json { self.value(value) } else { self.text(sentence) }

@@ -1,28 +1,26 @@
 //! `quotactl policy`: one place of the path, its budgets and quotas.
 //!
 //! The API sets a policy as a whole, so that adding and removing read it first; of two people who do that at the same
-//! instant the later one wins.
+//! instant the later one is told to try again.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use prost_types::{Duration, Timestamp};
-use quotad::api::proto::{Budget, DayOfWeek, LimitState, Period, PeriodKind, Policy, Quota, Unit};
+use quotad::api::proto::{Budget, BudgetAlerts, DayOfWeek, Period, PeriodKind, Policy, Quota, Unit};
 use serde_json::json;
 
 use crate::{
     arguments::{decimal, one_of},
     context::Context,
     failure::Failure,
-    format::{parse_instant, parse_span},
-    limits::limits_json,
-    output::{Output, tabulated},
+    format::{amount, parse_instant, parse_span, thousands},
+    limits::{limits_json, period},
+    names::name,
+    output::{Output, number, table, tabulated, text},
+    place::{Found, Place},
     policy_file,
 };
-
-mod place;
-
-use place::Place;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,12 +28,14 @@ Examples:
   quotactl policy add-budget monthly --org acme --member ada --unit usd --max 100 --soft 80 --period monthly
   quotactl policy add-budget week --org acme --period weekly --week-start sunday --zone Europe/Berlin --max 500
   quotactl policy add-budget burst --org acme --team research --member ada --unit credits --max 5 --period every:6h
+  quotactl policy add-budget monthly --org acme --team research --max 500 --soft 400 --alert 50% --alert-to ops@example.org
+  quotactl policy add-budget monthly --org acme --team research --each-member --max 20
   quotactl policy add-quota rpm --org acme --key ada-laptop --rpm 600
   quotactl policy remove rpm --org acme --key ada-laptop
   quotactl policy set --org acme --file policy.toml
 
-The place is --key, --member, --team, --team with --member (that member in that team), or without any of them the \
-organization. A policy file has the arrays `budgets` and `quotas` that `policy get --json` shows, as TOML or JSON.";
+The place is --key, --member, --team, --team with --member (that member in that team) or with --each-member, \
+--invitation, or without any of them the organization. A policy file has the arrays `budgets` and `quotas` that `policy get --json` shows, as TOML or JSON.";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -106,14 +106,21 @@ pub(crate) struct BudgetArgs {
     /// Binds only this model, repeatable; all if none is given
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
+    /// Also alerts at this amount, or share of the hard cap such as 80%; repeatable
+    #[arg(long = "alert", value_name = "AMOUNT|PERCENT")]
+    thresholds: Vec<String>,
+    /// Who is alerted, repeatable; the organization's recipients if none is given
+    #[arg(long = "alert-to", value_name = "EMAIL")]
+    recipients: Vec<String>,
 }
 
 const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 
 impl BudgetArgs {
     fn budget(self, id: String) -> Budget {
+        let alerts = BudgetAlerts { thresholds: self.thresholds, recipients: self.recipients };
         Budget {
-            alerts: None,
+            alerts: Some(alerts).filter(|alerts| *alerts != BudgetAlerts::default()),
             id,
             unit: self.unit.into(),
             max: self.max.unwrap_or_default(),
@@ -180,41 +187,60 @@ fn parse_period(text: &str) -> Result<Period, String> {
 
 impl PolicyCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let (place, policy) = match self {
-            Self::Get { place } => {
-                let (policy, limits) = place.read(&context.server).await?;
-                return show(context.out, &policy, &limits);
+        let server = &context.server;
+        let (place, found, policy) = match self {
+            Self::Get { place } => return show(context.out, &place.read(server).await?),
+            Self::Set { place, file } => {
+                let policy = policy_file::read(&file)?;
+                // A file is the whole truth: whatever was there before.
+                (place, Found::default(), policy)
             }
-            Self::Set { place, file } => (place, policy_file::read(&file)?),
             Self::AddBudget { id, place, budget } => {
-                let (mut policy, _) = place.read(&context.server).await?;
+                let found = place.read(server).await?;
+                let mut policy = found.policy.clone();
                 add_budget(&mut policy, budget.budget(id));
-                (place, policy)
+                (place, found, policy)
             }
             Self::AddQuota { id, place, quota } => {
-                let (mut policy, _) = place.read(&context.server).await?;
+                let found = place.read(server).await?;
+                let mut policy = found.policy.clone();
                 add_quota(&mut policy, quota.quota(id));
-                (place, policy)
+                (place, found, policy)
             }
             Self::Remove { id, place } => {
-                let (mut policy, _) = place.read(&context.server).await?;
+                let found = place.read(server).await?;
+                let mut policy = found.policy.clone();
                 remove(&mut policy, &id)?;
-                (place, policy)
+                (place, found, policy)
             }
         };
-        place.write(&context.server, policy).await?;
-        let (policy, limits) = place.read(&context.server).await?;
-        show(context.out, &policy, &limits)
+        place.write(server, policy, &found).await?;
+        show(context.out, &place.read(server).await?)
     }
 }
 
-fn show(out: Output, policy: &Policy, limits: &[LimitState]) -> Result<(), Failure> {
+/// The limits as they stand, or as they will for what is nobody's yet.
+pub(crate) fn show(out: Output, found: &Found) -> Result<(), Failure> {
     if out.is_json() {
-        let mut value = policy_file::json(Some(policy));
-        value["limits"] = json!(limits_json(limits));
+        let mut value = policy_file::json(Some(&found.policy));
+        value["limits"] = json!(limits_json(&found.limits));
         return out.value(&value);
     }
-    out.text(&tabulated(limits))
+    if found.limits.is_empty() && found.policy != Policy::default() {
+        return out.text(&planned(&found.policy));
+    }
+    out.text(&tabulated(&found.limits))
+}
+
+fn planned(policy: &Policy) -> String {
+    let budgets = policy.budgets.iter().map(|budget| {
+        let every = budget.period.as_ref().map(period).unwrap_or_default();
+        vec![budget.id.clone(), name::<Unit>(budget.unit), every, amount(&budget.max), amount(&budget.soft)]
+    });
+    let quotas = policy.quotas.iter().map(|quota| {
+        vec![quota.id.clone(), name::<Unit>(quota.unit), String::new(), thousands(quota.max), String::new()]
+    });
+    table(&[text("limit"), text("unit"), text("period"), number("max"), number("soft")], budgets.chain(quotas))
 }
 
 /// In the place of the one of the same id, else at the end.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use quotad::api::proto::{Budget, DayOfWeek, Period, PeriodKind, Policy, Quota};
+use quotad::api::proto::{Budget, BudgetAlerts, DayOfWeek, Period, PeriodKind, Policy, Quota};
 use serde::{Deserialize, Serialize, de::IgnoredAny};
 
 use crate::{
@@ -34,6 +34,17 @@ struct BudgetFile {
     period: PeriodFile,
     #[serde(default)]
     models: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alerts: Option<AlertsFile>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AlertsFile {
+    #[serde(default)]
+    thresholds: Vec<Amount>,
+    #[serde(default)]
+    recipients: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,13 +119,16 @@ fn enumerated<E: Named + Into<i32>>(field: &str, text: &str) -> Result<i32, Stri
 impl BudgetFile {
     fn into_proto(self, field: &str) -> Result<Budget, String> {
         Ok(Budget {
-            alerts: None,
             unit: enumerated::<quotad::api::proto::Unit>(&format!("{field}.unit"), &self.unit)?,
             period: Some(self.period.into_proto(&format!("{field}.period"))?),
             id: self.id,
             max: self.max.into(),
             soft: self.soft.into(),
             models: self.models,
+            alerts: self.alerts.map(|alerts| BudgetAlerts {
+                thresholds: alerts.thresholds.into_iter().map(Into::into).collect(),
+                recipients: alerts.recipients,
+            }),
         })
     }
 }
@@ -154,6 +168,10 @@ impl From<&Policy> for PolicyFile {
             soft: Amount::Text(budget.soft.clone()),
             period: PeriodFile::from(&budget.period.clone().unwrap_or_default()),
             models: budget.models.clone(),
+            alerts: budget.alerts.as_ref().map(|alerts| AlertsFile {
+                thresholds: alerts.thresholds.iter().cloned().map(Amount::Text).collect(),
+                recipients: alerts.recipients.clone(),
+            }),
         });
         let quotas = policy.quotas.iter().map(|quota| QuotaFile {
             id: quota.id.clone(),
@@ -195,6 +213,7 @@ mod tests {
         max = 100
         soft = "80.50"
         period = { kind = "weekly", time_zone = "Europe/Berlin", week_start = "sunday" }
+        alerts = { thresholds = ["50%", 90], recipients = ["ops@example.org"] }
 
         [[budgets]]
         id = "sprint"
@@ -214,6 +233,11 @@ mod tests {
         let [monthly, sprint] = &policy.budgets[..] else { panic!("{policy:?}") };
         assert_eq!((monthly.max.as_str(), monthly.soft.as_str()), ("100", "80.50"));
         assert_eq!(monthly.period.as_ref().unwrap().week_start(), DayOfWeek::Sunday);
+        let alerts = monthly.alerts.as_ref().unwrap();
+        assert_eq!(
+            (&alerts.thresholds[..], &alerts.recipients[..]),
+            (&["50%".to_owned(), "90".into()][..], &["ops@example.org".to_owned()][..])
+        );
         assert_eq!((sprint.unit(), sprint.max.as_str()), (Unit::Credits, ""));
         assert_eq!(sprint.period.as_ref().unwrap().interval.unwrap().seconds, 21_600);
         assert_eq!((policy.quotas[0].unit(), policy.quotas[0].max), (Unit::RequestsPerMinute, 600));

@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf, process::ExitCode, sync::Arc, time::Duration}
 
 use clap::Args;
 use futures::{StreamExt as _, stream};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::ProgressBar;
 use quotad::{
     api::proto::{ListTransactionsRequest, Payer},
     clock::Stopwatch,
@@ -23,6 +23,7 @@ use crate::{
     arguments::{key_payer, mint, secret_payer},
     context::Context,
     failure::Failure,
+    progress::progress_bar,
     service_access::ServiceAccess,
 };
 
@@ -122,7 +123,7 @@ impl Speed {
 
 impl Replay {
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, Failure> {
-        let bar = if context.out.is_json() { ProgressBar::hidden() } else { progress_bar() };
+        let bar = if context.out.is_json() { ProgressBar::hidden() } else { progress_bar(None) };
         let report = self.measure(context, &bar).await?;
         if context.out.is_json() {
             context.out.value(&report.json())?;
@@ -208,14 +209,5 @@ impl Replay {
         };
         let answer = context.server.ledger().list_transactions(request).await?.into_inner();
         Books::read(&answer.totals.unwrap_or_default()).map(Some)
-    }
-}
-
-/// On standard error; hides itself where that is no terminal.
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    match ProgressStyle::with_template("{bar:40} {pos}/{len}  {per_sec}  {elapsed} (eta {eta})") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }

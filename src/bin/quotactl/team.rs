@@ -2,8 +2,7 @@
 
 use clap::{Args, Subcommand};
 use quotad::api::proto::{
-    CreateMembershipRequest, CreateTeamRequest, DeleteMembershipRequest, DeleteTeamRequest, GetTeamRequest,
-    ListMembershipsRequest, ListTeamsRequest, Membership, Team, UpdateTeamRequest,
+    CreateTeamRequest, DeleteTeamRequest, GetTeamRequest, ListTeamsRequest, Team, UpdateTeamRequest,
 };
 use serde_json::{Value, json};
 
@@ -19,12 +18,20 @@ use crate::{
     policy_file,
 };
 
+mod membership;
+
+use membership::MembershipCommand;
+
 const EXAMPLES: &str = "\
 Examples:
   quotactl team create research --org acme --name Research
+  quotactl team list --org acme --search sear
   quotactl team member add research ada --org acme
   quotactl team member list --org acme --team research
-  quotactl team member remove research ada --org acme";
+  quotactl team member remove research ada --org acme
+  quotactl policy add-budget monthly --org acme --team research --max 500 --soft 400 --alert-to ops@example.org
+  quotactl budget set --each-of research --org acme --monthly 20
+  quotactl team member inherit research ada --org acme";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -40,6 +47,7 @@ pub(crate) enum TeamCommand {
         fields: Fields,
     },
     /// Shows a team with the state of its limits
+    #[command(visible_alias = "show")]
     Get {
         /// Its id
         id: String,
@@ -50,6 +58,9 @@ pub(crate) enum TeamCommand {
     List {
         #[command(flatten)]
         org: Organization,
+        /// Only those with this in their name or id
+        #[arg(long, default_value = "", hide_default_value = true)]
+        search: String,
         #[command(flatten)]
         paging: Paging,
     },
@@ -84,41 +95,6 @@ pub(crate) struct Fields {
     disabled: Option<bool>,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum MembershipCommand {
-    /// Puts a member into a team
-    Add {
-        /// The team's id
-        team: String,
-        /// The member's id
-        member: String,
-        #[command(flatten)]
-        org: Organization,
-    },
-    /// Lists memberships: of a team, of a member, or all
-    List {
-        #[command(flatten)]
-        org: Organization,
-        /// Only this team's
-        #[arg(long, default_value = "", hide_default_value = true)]
-        team: String,
-        /// Only this member's
-        #[arg(long, default_value = "", hide_default_value = true)]
-        member: String,
-        #[command(flatten)]
-        paging: Paging,
-    },
-    /// Takes a member out of a team; its keys in the team must be gone
-    Remove {
-        /// The team's id
-        team: String,
-        /// The member's id
-        member: String,
-        #[command(flatten)]
-        org: Organization,
-    },
-}
-
 impl Fields {
     fn team(self, organization_id: String, id: String) -> Team {
         Team {
@@ -144,18 +120,21 @@ impl TeamCommand {
                 let team = required(client.get_team(request).await?.into_inner().team, "team")?;
                 print_with_limits(out, &team, &team.limits)
             }
-            Self::List { org, paging } => {
+            Self::List { org, search, paging } => {
+                let mut total = 0;
                 let page = async |page_size, page_token| {
                     let request = ListTeamsRequest {
                         organization_id: org.id.clone(),
                         page_size,
                         page_token,
-                        ..ListTeamsRequest::default()
+                        search: search.clone(),
                     };
                     let page = client.list_teams(request).await?.into_inner();
+                    total = page.total_size;
                     Ok((page.teams, page.next_page_token))
                 };
-                out.list("teams", &paging.collect(page).await?)
+                let listed = paging.collect(page).await?;
+                out.counted("teams", &listed, total)
             }
             Self::Update { id, org, fields } => {
                 let update_mask = mask(&[("name", fields.name.is_some()), ("disabled", fields.disabled.is_some())])?;
@@ -169,41 +148,6 @@ impl TeamCommand {
                 out.done(&format!("team {id} deleted"), &json!({ "deleted": id }))
             }
             Self::Member(command) => command.run(context).await,
-        }
-    }
-}
-
-impl MembershipCommand {
-    async fn run(self, context: &Context) -> Result<(), Failure> {
-        let (mut client, out) = (context.server.teams(), context.out);
-        match self {
-            Self::Add { team, member, org } => {
-                let membership =
-                    Membership { organization_id: org.id, team_id: team, member_id: member, ..Membership::default() };
-                let request = CreateMembershipRequest { membership: Some(membership), request_id: String::new() };
-                out.item(&required(client.create_membership(request).await?.into_inner().membership, "membership")?)
-            }
-            Self::List { org, team, member, paging } => {
-                let page = async |page_size, page_token| {
-                    let request = ListMembershipsRequest {
-                        organization_id: org.id.clone(),
-                        team_id: team.clone(),
-                        member_id: member.clone(),
-                        page_size,
-                        page_token,
-                    };
-                    let page = client.list_memberships(request).await?.into_inner();
-                    Ok((page.memberships, page.next_page_token))
-                };
-                out.list("memberships", &paging.collect(page).await?)
-            }
-            Self::Remove { team, member, org } => {
-                let sentence = format!("member {member} taken out of team {team}");
-                let value = json!({ "deleted": format!("{team}/{member}") });
-                let request = DeleteMembershipRequest { organization_id: org.id, team_id: team, member_id: member };
-                client.delete_membership(request).await?;
-                out.done(&sentence, &value)
-            }
         }
     }
 }
@@ -222,29 +166,11 @@ impl Item for Team {
             "name": self.name,
             "disabled": self.disabled,
             "policy": policy_file::json(self.policy.as_ref()),
+            "member_policy": policy_file::json(self.member_policy.as_ref()),
             "create_time": instant_json(self.create_time.as_ref()),
             "update_time": instant_json(self.update_time.as_ref()),
             "limits": limits_json(&self.limits),
-        })
-    }
-}
-
-impl Item for Membership {
-    const COLUMNS: &'static [Column] = &[text("team"), text("member"), text("created")];
-
-    fn cells(&self) -> Vec<String> {
-        vec![self.team_id.clone(), self.member_id.clone(), instant(self.create_time.as_ref())]
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "organization_id": self.organization_id,
-            "team_id": self.team_id,
-            "member_id": self.member_id,
-            "policy": policy_file::json(self.policy.as_ref()),
-            "create_time": instant_json(self.create_time.as_ref()),
-            "update_time": instant_json(self.update_time.as_ref()),
-            "limits": limits_json(&self.limits),
+            "etag": self.etag,
         })
     }
 }

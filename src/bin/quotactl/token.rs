@@ -1,9 +1,10 @@
-//! `quotactl token`.
+//! `quotactl token`: service tokens of inference servers, and access tokens of members.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use prost_types::Timestamp;
 use quotad::api::proto::{
-    CreateServiceTokenRequest, DeleteServiceTokenRequest, ListServiceTokensRequest, ServiceToken,
+    CreateMemberTokenRequest, CreateServiceTokenRequest, DeleteMemberTokenRequest, DeleteServiceTokenRequest,
+    ListMemberTokensRequest, ListServiceTokensRequest, MemberToken, ServiceToken,
 };
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use crate::{
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json, parse_instant},
-    output::{Column, Item, described, text},
+    output::{Column, Item, Listed, Output, described, text},
     paging::Paging,
 };
 
@@ -19,12 +20,17 @@ const EXAMPLES: &str = "\
 Examples:
   quotactl token create --name 'gateway eu-1'
   quotactl token create ci --expire-time 2027-01-01T00:00:00Z
-  quotactl token delete ci";
+  quotactl token create --member ada --org acme --name laptop
+  quotactl token list --member ada --org acme
+  quotactl token delete ci
+  quotactl token delete laptop --of-member --org acme
+
+Tokens of members act with their role. Members create their own; the operator makes a member's first.";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum TokenCommand {
-    /// Creates a service token and shows its secret, this once
+    /// Creates a token and shows its secret, this once
     Create {
         /// Its id; minted by the server if left out
         #[arg(default_value = "", hide_default_value = true)]
@@ -35,9 +41,13 @@ pub(crate) enum TokenCommand {
         /// Refused from this instant on, in RFC 3339
         #[arg(long, value_name = "TIME", value_parser = parse_instant)]
         expire_time: Option<Timestamp>,
+        #[command(flatten)]
+        whose: Whose,
     },
-    /// Lists service tokens
+    /// Lists tokens
     List {
+        #[command(flatten)]
+        whose: Whose,
         #[command(flatten)]
         paging: Paging,
     },
@@ -45,24 +55,56 @@ pub(crate) enum TokenCommand {
     Delete {
         /// Its id
         id: String,
+        /// It is a member's
+        #[arg(long, requires = "org")]
+        of_member: bool,
+        /// The member's organization
+        #[arg(long, env = "QUOTAD_ORG")]
+        org: Option<String>,
     },
+}
+
+/// A member's in an organization, else the service's.
+#[derive(Debug, Args)]
+pub(crate) struct Whose {
+    /// This member's, in place of an inference server's
+    #[arg(long, requires = "org")]
+    member: Option<String>,
+    /// The member's organization
+    #[arg(long, env = "QUOTAD_ORG")]
+    org: Option<String>,
+}
+
+impl Whose {
+    /// The organization and the member; none for the service's.
+    fn member(self) -> Option<(String, String)> {
+        self.member.map(|member| (self.org.unwrap_or_default(), member))
+    }
 }
 
 impl TokenCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let (mut client, out) = (context.server.tokens(), context.out);
         match self {
-            Self::Create { id, name, expire_time } => {
-                let token = Some(ServiceToken { id, name, create_time: None, expire_time });
-                let answer = client.create_service_token(CreateServiceTokenRequest { token }).await?.into_inner();
-                let token = required(answer.token, "token")?;
-                if out.is_json() {
-                    return out.value(&json!({ "token": token.json(), "secret": answer.secret }));
+            Self::Create { id, name, expire_time, whose } => match whose.member() {
+                Some((organization_id, member_id)) => {
+                    let token = MemberToken { organization_id, member_id, id, name, create_time: None, expire_time };
+                    let request = CreateMemberTokenRequest { token: Some(token) };
+                    let answer = client.create_member_token(request).await?.into_inner();
+                    created(out, &required(answer.token, "token")?, &answer.secret)
                 }
-                out.text(&described(&token))?;
-                out.text(&format!("\nsecret   {}\nIt is shown this once: only its hash is kept.", answer.secret))
-            }
-            Self::List { paging } => {
+                None => {
+                    let token = Some(ServiceToken { id, name, create_time: None, expire_time });
+                    let answer = client.create_service_token(CreateServiceTokenRequest { token }).await?.into_inner();
+                    created(out, &required(answer.token, "token")?, &answer.secret)
+                }
+            },
+            Self::List { whose, paging } => {
+                if let Some((organization_id, member_id)) = whose.member() {
+                    let request = ListMemberTokensRequest { organization_id, member_id };
+                    let items = client.list_member_tokens(request).await?.into_inner().tokens;
+                    return out.list("tokens", &Listed { items, more: false });
+                }
                 let page = async |page_size, page_token| {
                     let request = ListServiceTokensRequest { page_size, page_token };
                     let page = client.list_service_tokens(request).await?.into_inner();
@@ -70,12 +112,26 @@ impl TokenCommand {
                 };
                 out.list("tokens", &paging.collect(page).await?)
             }
-            Self::Delete { id } => {
-                client.delete_service_token(DeleteServiceTokenRequest { token_id: id.clone() }).await?;
+            Self::Delete { id, of_member, org } => {
+                let token_id = id.clone();
+                if of_member {
+                    let organization_id = org.unwrap_or_default();
+                    client.delete_member_token(DeleteMemberTokenRequest { organization_id, token_id }).await?;
+                } else {
+                    client.delete_service_token(DeleteServiceTokenRequest { token_id }).await?;
+                }
                 out.done(&format!("token {id} deleted"), &json!({ "deleted": id }))
             }
         }
     }
+}
+
+fn created<I: Item>(out: Output, token: &I, secret: &str) -> Result<(), Failure> {
+    if out.is_json() {
+        return out.value(&json!({ "token": token.json(), "secret": secret }));
+    }
+    out.text(&described(token))?;
+    out.text(&format!("\nsecret   {secret}\nIt is shown this once: only its hash is kept."))
 }
 
 impl Item for ServiceToken {
@@ -87,6 +143,31 @@ impl Item for ServiceToken {
 
     fn json(&self) -> Value {
         json!({
+            "id": self.id,
+            "name": self.name,
+            "create_time": instant_json(self.create_time.as_ref()),
+            "expire_time": instant_json(self.expire_time.as_ref()),
+        })
+    }
+}
+
+impl Item for MemberToken {
+    const COLUMNS: &'static [Column] = &[text("id"), text("member"), text("name"), text("created"), text("expires")];
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.id.clone(),
+            self.member_id.clone(),
+            self.name.clone(),
+            instant(self.create_time.as_ref()),
+            instant(self.expire_time.as_ref()),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "organization_id": self.organization_id,
+            "member_id": self.member_id,
             "id": self.id,
             "name": self.name,
             "create_time": instant_json(self.create_time.as_ref()),

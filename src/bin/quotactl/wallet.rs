@@ -1,4 +1,4 @@
-//! `quotactl wallet`.
+//! `quotactl wallet`: the balance, and how it is filled.
 
 use clap::Subcommand;
 use quotad::api::proto::{GetBalanceRequest, GetBalanceResponse, TopUpRequest, TopUpResponse, TopUpState, WalletMode};
@@ -8,20 +8,35 @@ use crate::{
     arguments::{Organization, decimal, mint},
     context::Context,
     failure::Failure,
-    format::{amount, instant, instant_json, thousands},
-    names::name,
+    format::{amount, instant, thousands},
+    names::{dashed, name},
     output::{Column, Item, number, text},
 };
+
+mod auto_top_up;
+mod order;
+mod payment_method;
+
+use auto_top_up::AutoTopUpCommand;
+use order::OrderCommand;
+use payment_method::PaymentMethodCommand;
 
 const EXAMPLES: &str = "\
 Examples:
   quotactl wallet top-up 25 --org acme --reason 'invoice 1204'
-  quotactl wallet balance --org acme";
+  quotactl wallet payment-method add --org acme --label 'Visa 4242' --provider-token tok_1
+  quotactl wallet top-up 25 --org acme --method visa
+  quotactl wallet order decide order-1 settled --org acme --reference bank-77
+  quotactl wallet auto-top-up set --org acme --enabled true --threshold 10 --amount 50 --method visa --monthly-cap 200
+  quotactl wallet balance --org acme
+
+An operator's top-up settles at once, a member's when its payment is confirmed.";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum WalletCommand {
     /// Adds money
+    #[command(visible_alias = "topup")]
     TopUp {
         /// USD, above 0
         #[arg(value_parser = decimal)]
@@ -34,25 +49,38 @@ pub(crate) enum WalletCommand {
         /// Free text for the ledger
         #[arg(long, default_value = "", hide_default_value = true)]
         reason: String,
+        /// The payment method, the caller's own; left to the provider to ask if left out
+        #[arg(long, default_value = "", hide_default_value = true)]
+        method: String,
     },
     /// Shows what there is, what of it is held, and what is left
     Balance {
         #[command(flatten)]
         org: Organization,
     },
+    /// Orders of money, and what became of their payments
+    #[command(subcommand)]
+    Order(OrderCommand),
+    /// One's own payment methods; nobody else sees them
+    #[command(subcommand)]
+    PaymentMethod(PaymentMethodCommand),
+    /// Orders money by itself when the balance is low
+    #[command(subcommand, visible_alias = "auto-topup")]
+    AutoTopUp(AutoTopUpCommand),
 }
 
 impl WalletCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let mut client = context.server.wallets();
         match self {
-            Self::TopUp { amount, org, request_id, reason } => {
+            Self::TopUp { amount, org, request_id, reason, method } => {
                 let request_id = request_id.map_or_else(mint, Ok)?;
                 let request = TopUpRequest {
                     organization_id: org.id,
                     amount_usd: amount,
                     request_id: request_id.clone(),
                     reason,
+                    payment_method_id: method,
                     ..TopUpRequest::default()
                 };
                 // Whoever lost the answer needs the id to ask again without paying twice.
@@ -62,12 +90,16 @@ impl WalletCommand {
             Self::Balance { org } => {
                 context.out.item(&client.get_balance(GetBalanceRequest { organization_id: org.id }).await?.into_inner())
             }
+            Self::Order(command) => command.run(context).await,
+            Self::PaymentMethod(command) => command.run(context).await,
+            Self::AutoTopUp(command) => command.run(context).await,
         }
     }
 }
 
 impl Item for TopUpResponse {
     const COLUMNS: &'static [Column] = &[
+        text("order"),
         text("request id"),
         number("amount (USD)"),
         text("state"),
@@ -80,10 +112,11 @@ impl Item for TopUpResponse {
     fn cells(&self) -> Vec<String> {
         let order = self.order.clone().unwrap_or_default();
         vec![
-            order.request_id,
+            order.id.clone(),
+            order.request_id.clone(),
             amount(&order.amount_usd),
-            name::<TopUpState>(order.state),
-            if order.entry == 0 { String::new() } else { thousands(order.entry) },
+            dashed::<TopUpState>(order.state),
+            order::entry(&order),
             instant(order.create_time.as_ref()),
             amount(&self.balance_usd),
             if self.replayed { "yes: this request id was paid before".to_owned() } else { String::new() },
@@ -91,16 +124,7 @@ impl Item for TopUpResponse {
     }
 
     fn json(&self) -> Value {
-        let order = self.order.as_ref().map(|order| {
-            json!({
-                "organization_id": order.organization_id,
-                "request_id": order.request_id,
-                "amount_usd": order.amount_usd,
-                "state": name::<TopUpState>(order.state),
-                "entry": order.entry,
-                "create_time": instant_json(order.create_time.as_ref()),
-            })
-        });
+        let order = self.order.as_ref().map(Item::json);
         json!({ "order": order, "balance_usd": self.balance_usd, "replayed": self.replayed })
     }
 }

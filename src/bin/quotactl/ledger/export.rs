@@ -1,0 +1,164 @@
+//! `quotactl ledger export`: every entry that matches, as CSV. Amounts and times as the API has them, nothing rounded.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::Args;
+use quotad::api::proto::{BookedUsage, Transaction, TransactionKind};
+use serde_json::json;
+
+use super::Filter;
+use crate::{
+    context::Context,
+    failure::Failure,
+    format::{instant, thousands},
+    names::name,
+    progress::progress_bar,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  quotactl ledger export --org acme --csv november.csv --start 2026-11-01T00:00:00Z --end 2026-12-01T00:00:00Z
+  quotactl ledger export --org acme --member ada --csv -";
+
+const PAGE: i32 = 1000;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Export {
+    #[command(flatten)]
+    filter: Filter,
+    /// The file to write; - for standard output
+    #[arg(long, value_name = "FILE")]
+    csv: PathBuf,
+}
+
+const HEADER: [&str; 22] = [
+    "entry",
+    "time",
+    "occurred_at",
+    "kind",
+    "member_id",
+    "key_id",
+    "team_id",
+    "model",
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "requests",
+    "cost_usd",
+    "credits",
+    "wallet_usd",
+    "balance_usd",
+    "request_id",
+    "actor",
+    "reason",
+    "corrects_entry",
+    "order_id",
+];
+
+impl Export {
+    pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let to_stdout = self.csv == Path::new("-");
+        let target: Box<dyn Write> = if to_stdout {
+            Box::new(io::stdout().lock())
+        } else {
+            Box::new(File::create(&self.csv).map_err(|error| self.unwritten(&error))?)
+        };
+        let entries = self.write(context, csv::Writer::from_writer(target)).await?;
+        if to_stdout {
+            return Ok(());
+        }
+        let sentence = format!("{} entries written to {}", thousands(entries), self.csv.display());
+        context.out.done(&sentence, &json!({ "entries": entries, "file": self.csv.display().to_string() }))
+    }
+
+    /// Page by page, so that a long ledger needs no memory.
+    async fn write(&self, context: &Context, mut writer: csv::Writer<Box<dyn Write>>) -> Result<u64, Failure> {
+        let mut client = context.server.ledger();
+        let bar = progress_bar(None);
+        writer.write_record(HEADER).map_err(|error| self.unwritten(&error))?;
+        let (mut entries, mut token) = (0, String::new());
+        loop {
+            let page = client.list_transactions(self.filter.request(PAGE, token)).await?.into_inner();
+            bar.set_length(page.totals.as_ref().map_or(0, |totals| totals.entries));
+            for entry in &page.transactions {
+                writer.write_record(record(entry)).map_err(|error| self.unwritten(&error))?;
+                entries += 1;
+            }
+            bar.set_position(entries);
+            token = page.next_page_token;
+            if token.is_empty() {
+                break;
+            }
+        }
+        writer.flush().map_err(|error| self.unwritten(&error))?;
+        bar.finish_and_clear();
+        Ok(entries)
+    }
+
+    fn unwritten(&self, error: &impl ToString) -> Failure {
+        Failure::file("CSV file", &self.csv, format!("can't be written: {}", error.to_string()))
+    }
+}
+
+fn record(entry: &Transaction) -> [String; HEADER.len()] {
+    let tokens = |count: fn(&BookedUsage) -> i64| entry.usage.as_ref().map(|usage| count(usage).to_string());
+    let nonzero = |number: u64| if number == 0 { String::new() } else { number.to_string() };
+    [
+        entry.entry.to_string(),
+        instant(entry.time.as_ref()),
+        instant(entry.occurred_at.as_ref()),
+        name::<TransactionKind>(entry.kind),
+        entry.member_id.clone(),
+        entry.key_id.clone(),
+        entry.team_id.clone(),
+        entry.model.clone(),
+        tokens(|usage| usage.input_tokens).unwrap_or_default(),
+        tokens(|usage| usage.cached_input_tokens).unwrap_or_default(),
+        tokens(|usage| usage.cache_write_tokens).unwrap_or_default(),
+        tokens(|usage| usage.output_tokens).unwrap_or_default(),
+        tokens(|usage| usage.requests).unwrap_or_default(),
+        entry.cost_usd.clone(),
+        entry.credits.clone(),
+        entry.wallet_usd.clone(),
+        entry.balance_usd.clone(),
+        entry.request_id.clone(),
+        entry.actor.clone(),
+        plain(&entry.reason),
+        nonzero(entry.corrects_entry),
+        entry.order_id.clone(),
+    ]
+}
+
+/// Free text that a spreadsheet would run as a formula is made text.
+fn plain(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_a_row_under_its_header() {
+        let entry = Transaction {
+            entry: 7,
+            kind: TransactionKind::LateCommit.into(),
+            member_id: "ada".into(),
+            usage: Some(BookedUsage { input_tokens: 1200, ..BookedUsage::default() }),
+            cost_usd: "-0.5".into(),
+            reason: "=1+1".into(),
+            ..Transaction::default()
+        };
+        let record = record(&entry);
+        let cell = |name: &str| record[HEADER.iter().position(|header| *header == name).unwrap()].as_str();
+        assert_eq!((cell("entry"), cell("kind"), cell("member_id")), ("7", "late_commit", "ada"));
+        assert_eq!((cell("input_tokens"), cell("cost_usd"), cell("corrects_entry")), ("1200", "-0.5", ""));
+        assert_eq!(cell("reason"), "'=1+1");
+    }
+}
