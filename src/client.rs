@@ -107,6 +107,10 @@ services! {
     teams => team_service_client::TeamServiceClient;
     members => member_service_client::MemberServiceClient;
     keys => key_service_client::KeyServiceClient;
+    rules => rule_service_client::RuleServiceClient;
+    allocations => allocation_service_client::AllocationServiceClient;
+    credit_requests => credit_request_service_client::CreditRequestServiceClient;
+    alerts => alert_service_client::AlertServiceClient;
     prices => price_service_client::PriceServiceClient;
     wallets => wallet_service_client::WalletServiceClient;
     ledger => ledger_service_client::LedgerServiceClient;
