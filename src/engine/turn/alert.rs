@@ -11,7 +11,7 @@ use crate::{
         event::{Event, LimitNo, Settled},
         id::AlertId,
         money::Nanos,
-        policy::{Budget, Limit},
+        policy::{Budget, Limit, Unit},
         time::Timestamp,
     },
     engine::{
@@ -102,7 +102,7 @@ impl Turn<'_> {
         let (scope, scope_id) = scope_of(place, self.state.organization.id.as_str());
         let is_hard = budget.max == Some(Nanos::new(threshold));
         let end = budget.period.window_at(window).end;
-        let unit = limit.unit().name();
+        let unit = if limit.unit() == Unit::Usd { "USD" } else { "credits" };
         let amount = |nanos: i64| format!("{} {unit}", Nanos::new(nanos).shown());
         let what = if is_hard { "is used up" } else { "has reached an alert threshold" };
         let mut facts = vec![
