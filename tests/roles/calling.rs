@@ -1,5 +1,7 @@
 //! Any method called by its descriptor, by anybody.
 
+use std::sync::LazyLock;
+
 use http::uri::PathAndQuery;
 use prost::{Message as _, bytes::Buf as _, bytes::BufMut as _};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, Value};
@@ -131,8 +133,8 @@ impl Decoder for Raw {
 
 /// Every method that the server's own description names.
 pub(crate) fn methods() -> Vec<MethodDescriptor> {
-    let pool = DescriptorPool::decode(proto::DESCRIPTORS).unwrap();
-    pool.services()
+    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).unwrap());
+    POOL.services()
         .filter(|service| service.package_name() == "quotad.v1")
         .flat_map(|service| service.methods().collect::<Vec<_>>())
         .collect()
