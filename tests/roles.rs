@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::unnecessary_wraps, reason = "fields that are messages are optional")]
 
-#[path = "roles/calling.rs"]
+#[path = "grpc/calling.rs"]
 mod calling;
 #[path = "roles/fields.rs"]
 mod fields;

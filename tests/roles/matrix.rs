@@ -22,8 +22,11 @@ const SERVICE: &[&str] = &["service"];
 const CALLBACK: &[&str] = &["service", "operator"];
 const KNOWN: &[&str] = &["operator", "owner", "admin", "finance_admin", "developer", "basic", "service", "invitee"];
 
-/// Who may call each method at all.
-const MATRIX: &[(&str, &[(&str, &[&str])])] = &[
+/// A method, and who may call it.
+type Row = (&'static str, &'static [&'static str]);
+
+/// Who may call each method at all, by service.
+const MATRIX: &[(&str, &[Row])] = &[
     (
         "QuotaService",
         &[

@@ -69,6 +69,15 @@ impl Stage {
 
     /// Answers the code; of a stream, how it begins.
     pub(crate) async fn call(&self, who: &str, method: &MethodDescriptor, message: &DynamicMessage) -> Code {
+        self.ask(who, method, message).await.map_or_else(|status| status.code(), |()| Code::Ok)
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        who: &str,
+        method: &MethodDescriptor,
+        message: &DynamicMessage,
+    ) -> Result<(), Status> {
         let (_, token) = self.tokens.iter().find(|(name, _)| *name == who).unwrap();
         let mut request = Request::new(tokio_stream::once(message.encode_to_vec()));
         if let Some(token) = token {
@@ -78,12 +87,11 @@ impl Stage {
         client.ready().await.unwrap();
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
         let path = PathAndQuery::try_from(path).unwrap();
-        let answer = match client.streaming(request, path, Raw).await {
-            Ok(begun) if method.is_server_streaming() => Ok(drop(begun)),
-            Ok(begun) => begun.into_inner().message().await.map(drop),
-            Err(status) => Err(status),
-        };
-        answer.map_or_else(|status| status.code(), |()| Code::Ok)
+        let begun = client.streaming(request, path, Raw).await?;
+        if !method.is_server_streaming() {
+            begun.into_inner().message().await?;
+        }
+        Ok(())
     }
 }
 
