@@ -6,10 +6,21 @@
 mod bad_input;
 #[path = "grpc/bounds.rs"]
 mod bounds;
+#[path = "grpc/calling.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod calling;
 #[path = "grpc/charging.rs"]
 mod charging;
 #[path = "grpc/concurrency.rs"]
 mod concurrency;
+#[path = "grpc/control_amounts.rs"]
+mod control_amounts;
+#[path = "grpc/control_bad_input.rs"]
+mod control_bad_input;
+#[path = "grpc/control_conflicts.rs"]
+mod control_conflicts;
+#[path = "grpc/control_updates.rs"]
+mod control_updates;
 #[path = "grpc/entering.rs"]
 mod entering;
 #[path = "grpc/entities.rs"]
@@ -18,8 +29,13 @@ mod entities;
 mod ledgers;
 #[path = "grpc/messages.rs"]
 mod messages;
+#[path = "grpc/people.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod people;
 #[path = "grpc/policies.rs"]
 mod policies;
+#[path = "grpc/reads.rs"]
+mod reads;
 #[path = "grpc/reserving.rs"]
 mod reserving;
 #[path = "grpc/restarting.rs"]

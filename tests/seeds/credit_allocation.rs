@@ -136,11 +136,11 @@ async fn a_new_member_gets_its_signup_credits_out_of_the_default_team() {
     world.allot_team("25", "").await;
     let signup = |credits: &str| AllocationSettings { signup_credits: credits.into(), ..AllocationSettings::default() };
     world.try_settings(signup("20"), &["signup_credits"], false).await.unwrap();
-    world.person("bob", "bob@example.org").await;
+    world.joined("bob", "bob@example.org").await;
     let bob = world.credits_of("bob").await;
     assert_eq!((bob.monthly.as_str(), bob.extra.as_str(), bob.remaining.as_str()), ("", "20", "20"));
     assert_eq!(world.team_credits().await.available, "5");
-    world.person("cat", "cat@example.org").await;
+    world.joined("cat", "cat@example.org").await;
     assert_eq!(world.credits_of("cat").await.extra, "", "no room: none");
     let asked = proto::ListAlertsRequest {
         organization_id: ACME.into(),
@@ -151,7 +151,7 @@ async fn a_new_member_gets_its_signup_credits_out_of_the_default_team() {
     assert_eq!(alerts.len(), 1);
     assert!(alerts[0].facts.iter().any(|fact| fact.value == "cat"), "{alerts:?}");
     world.try_settings(signup("0"), &["signup_credits"], false).await.unwrap();
-    world.person("dan", "dan@example.org").await;
+    world.joined("dan", "dan@example.org").await;
     assert_eq!(world.credits_of("dan").await.extra, "");
 }
 
@@ -160,7 +160,7 @@ async fn a_new_member_gets_its_signup_credits_out_of_the_default_team() {
 async fn a_teams_numbers_follow_from_its_members_and_lists_are_searched_and_paged() {
     let world = World::new().await;
     for id in ["bob", "cat"] {
-        world.person(id, &format!("{id}@example.org")).await;
+        world.joined(id, &format!("{id}@example.org")).await;
     }
     world.allot_team("100", "20").await;
     world.auto_approve("15").await;
@@ -201,7 +201,7 @@ async fn a_teams_numbers_follow_from_its_members_and_lists_are_searched_and_page
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn editing_a_member_recomputes_its_team_and_never_gives_out_more_than_there_is() {
     let world = World::new().await;
-    world.person("bob", "bob@example.org").await;
+    world.joined("bob", "bob@example.org").await;
     world.total("100").await;
     let refused = world.try_allot_team(team("90", "11"), &["monthly", "extra"]).await.unwrap_err();
     assert!(refused.message().contains("101.00") && refused.message().contains("100.00 available"), "{refused}");
@@ -223,7 +223,7 @@ async fn editing_a_member_recomputes_its_team_and_never_gives_out_more_than_ther
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_with_nothing_of_its_own_draws_on_the_pool_and_others_never_do() {
     let world = World::new().await;
-    world.person("bob", "bob@example.org").await;
+    world.joined("bob", "bob@example.org").await;
     world.allot_team("50", "").await;
     world.allot("bob", "10", "").await;
     assert!(world.spend("bob", "a", "10").await);
@@ -244,7 +244,7 @@ async fn a_member_with_nothing_of_its_own_draws_on_the_pool_and_others_never_do(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_for_credits_is_decided_once_and_may_be_granted_in_part() {
     let world = World::new().await;
-    let bob = world.person("bob", "bob@example.org").await;
+    let bob = world.joined("bob", "bob@example.org").await;
     world.allot_team("100", "").await;
     let (first, second) = (bob.ask("30").await, bob.ask("40").await);
     assert_eq!((first.member_name.as_str(), first.member_email.as_str()), ("bob of Acme", "bob@example.org"));
@@ -283,7 +283,7 @@ async fn a_request_for_credits_is_decided_once_and_may_be_granted_in_part() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_within_the_auto_approve_reserve_is_granted_at_once() {
     let world = World::new().await;
-    let bob = world.person("bob", "bob@example.org").await;
+    let bob = world.joined("bob", "bob@example.org").await;
     world.allot_team("100", "").await;
     assert_eq!(bob.ask("1").await.state(), CreditRequestState::Pending, "reserve 0: always by hand");
     world.auto_approve("10").await;

@@ -133,7 +133,7 @@ impl World {
     }
 
     /// A member with a key of the same name, in the default team.
-    pub(crate) async fn person(&self, id: &str, email: &str) -> Person {
+    pub(crate) async fn joined(&self, id: &str, email: &str) -> Person {
         let member = proto::Member {
             organization_id: ACME.into(),
             id: id.into(),
