@@ -280,9 +280,10 @@ fn organization_credits() {
     let walk = Walk::start();
     let operator = &walk.operator;
     let (ada, bob) = (walk.member("ada"), walk.member("bob"));
-    bob.run("wallet payment-method add visa --label 'Visa 4242' --provider-token tok_1");
+    let visa = bob.run("wallet payment-method add --label 'Visa 4242' --provider-token tok_1");
+    let visa = visa["id"].as_str().unwrap();
     assert_eq!(ada.run("wallet payment-method list")["payment_methods"], Value::Array(Vec::new()));
-    let ordered = bob.run("wallet top-up 25 --method visa");
+    let ordered = bob.run(&format!("wallet top-up 25 --method {visa}"));
     assert_eq!((&ordered["order"]["state"], &ordered["balance_usd"]), (&"pending".into(), &"500".into()));
     let order = ordered["order"]["id"].as_str().unwrap();
     operator.run(&format!("wallet order decide {order} settled --reference bank-77"));
@@ -303,9 +304,10 @@ fn organization_credits() {
 
     let refused = bob.fail("wallet auto-top-up show");
     assert!(refused.contains("PERMISSION_DENIED"), "{refused}");
-    ada.run("wallet payment-method add amex --label Amex --provider-token tok_2");
-    let auto =
-        ada.run("wallet auto-top-up set --enabled true --threshold 600 --amount 50 --method amex --monthly-cap 200");
+    let amex = ada.run("wallet payment-method add --label Amex --provider-token tok_2");
+    let amex = amex["id"].as_str().unwrap();
+    let fields = format!("--threshold 600 --amount 50 --method {amex} --monthly-cap 200");
+    let auto = ada.run(&format!("wallet auto-top-up set --enabled true {fields}"));
     assert_eq!(auto["enabled"], true);
     let pending = operator.run("wallet order list --state pending");
     assert_eq!(texts(&pending["orders"], "actor"), ["system"], "exactly one order for a shortfall");

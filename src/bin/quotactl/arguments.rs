@@ -26,8 +26,8 @@ pub(crate) fn decimal(text: &str) -> Result<String, String> {
 }
 
 /// The change of just these fields, given or not by the user.
-pub(crate) fn paths<S: Into<String>>(fields: impl IntoIterator<Item = S>) -> Option<prost_types::FieldMask> {
-    Some(prost_types::FieldMask { paths: fields.into_iter().map(Into::into).collect() })
+pub(crate) fn paths<S: Into<String>>(fields: impl IntoIterator<Item = S>) -> prost_types::FieldMask {
+    prost_types::FieldMask { paths: fields.into_iter().map(Into::into).collect() }
 }
 
 /// Reads one of an enumeration's short names and tells the others in the help.

@@ -120,15 +120,19 @@ fn changed(before: &str, after: &str) -> String {
     }
 }
 
+/// Down to the innermost fields; when it was changed is the event's own time.
 fn differing(before: &Map<String, Value>, after: &Map<String, Value>) -> Vec<String> {
     let gone = before.keys().filter(|name| !after.contains_key(*name));
-    let names = after.keys().chain(gone);
+    let names = after.keys().chain(gone).filter(|name| *name != "update_time");
     let value = |of: &Map<String, Value>, name: &str| of.get(name).cloned().unwrap_or_default();
-    names
-        .map(|name| (name, value(before, name), value(after, name)))
-        .filter(|(_, before, after)| before != after)
-        .map(|(name, before, after)| format!("{name}: {} → {}", cut(&before), cut(&after)))
-        .collect()
+    let changes = names.flat_map(|name| match (value(before, name), value(after, name)) {
+        (before, after) if before == after => Vec::new(),
+        (Value::Object(before), Value::Object(after)) => {
+            differing(&before, &after).into_iter().map(|change| format!("{name}.{change}")).collect()
+        }
+        (before, after) => vec![format!("{name}: {} → {}", cut(&before), cut(&after))],
+    });
+    changes.collect()
 }
 
 fn is_telling(value: &Value) -> bool {
@@ -159,6 +163,12 @@ mod tests {
     fn only_fields_that_differ_are_shown() {
         let shown = changed(r#"{"name":"a","disabled":false,"cap":5}"#, r#"{"name":"a","disabled":true,"zone":"UTC"}"#);
         assert_eq!(shown, r#"disabled: false → true, zone: none → "UTC", cap: 5 → none"#);
+    }
+
+    #[test]
+    fn nested_fields_are_named_by_their_path() {
+        let shown = changed(r#"{"cap":{"on":true,"max":"50"}}"#, r#"{"cap":{"on":true,"max":"80"},"update_time":1}"#);
+        assert_eq!(shown, r#"cap.max: "50" → "80""#);
     }
 
     #[test]

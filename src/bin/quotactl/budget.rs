@@ -51,7 +51,7 @@ pub(crate) enum BudgetCommand {
         #[command(flatten)]
         org: Organization,
         #[command(flatten)]
-        wanted: Wanted,
+        wanted: Box<Wanted>,
     },
 }
 

@@ -100,7 +100,7 @@ impl Place {
     /// Sets the policy in the place of the one that was found.
     pub(crate) async fn write(&self, server: &Connection, policy: Policy, found: &Found) -> Result<(), Failure> {
         let (organization_id, policy, etag) = (self.org.id.clone(), Some(policy), found.etag.clone());
-        let update_mask = paths([if self.each_member { "member_policy" } else { "policy" }]);
+        let update_mask = Some(paths([if self.each_member { "member_policy" } else { "policy" }]));
         if let Some(id) = self.invitation.clone() {
             let invitation = Some(Invitation { organization_id, id, policy, ..Invitation::default() });
             server.members().update_invitation(UpdateInvitationRequest { invitation, update_mask }).await?;

@@ -125,7 +125,7 @@ impl RuleCommand {
                 if changed.is_empty() {
                     return Err(Failure::other("nothing to change; see `quotactl rule update --help`"));
                 }
-                let request = UpdateRuleRequest { rule: Some(rule), update_mask: paths(changed) };
+                let request = UpdateRuleRequest { rule: Some(rule), update_mask: Some(paths(changed)) };
                 print(out, &required(client.update_rule(request).await?.into_inner().rule, "rule")?)
             }
             Self::Delete { id, org } => {

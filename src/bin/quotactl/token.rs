@@ -86,19 +86,17 @@ impl TokenCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let (mut client, out) = (context.server.tokens(), context.out);
         match self {
-            Self::Create { id, name, expire_time, whose } => match whose.member() {
-                Some((organization_id, member_id)) => {
+            Self::Create { id, name, expire_time, whose } => {
+                if let Some((organization_id, member_id)) = whose.member() {
                     let token = MemberToken { organization_id, member_id, id, name, create_time: None, expire_time };
                     let request = CreateMemberTokenRequest { token: Some(token) };
                     let answer = client.create_member_token(request).await?.into_inner();
-                    created(out, &required(answer.token, "token")?, &answer.secret)
+                    return created(out, &required(answer.token, "token")?, &answer.secret);
                 }
-                None => {
-                    let token = Some(ServiceToken { id, name, create_time: None, expire_time });
-                    let answer = client.create_service_token(CreateServiceTokenRequest { token }).await?.into_inner();
-                    created(out, &required(answer.token, "token")?, &answer.secret)
-                }
-            },
+                let token = Some(ServiceToken { id, name, create_time: None, expire_time });
+                let answer = client.create_service_token(CreateServiceTokenRequest { token }).await?.into_inner();
+                created(out, &required(answer.token, "token")?, &answer.secret)
+            }
             Self::List { whose, paging } => {
                 if let Some((organization_id, member_id)) = whose.member() {
                     let request = ListMemberTokensRequest { organization_id, member_id };

@@ -80,7 +80,7 @@ impl Fields {
             webhook_secret: self.webhook_secret.unwrap_or_default(),
             low_balance_usd: self.low_balance.unwrap_or_default(),
         };
-        Ok(UpdateAlertSettingsRequest { settings: Some(settings), update_mask: paths(named) })
+        Ok(UpdateAlertSettingsRequest { settings: Some(settings), update_mask: Some(paths(named)) })
     }
 }
 

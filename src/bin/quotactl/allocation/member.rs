@@ -83,7 +83,8 @@ impl MemberAllocationCommand {
                     extra,
                     ..MemberAllocation::default()
                 };
-                let request = UpdateMemberAllocationRequest { allocation: Some(allocation), update_mask: paths(named) };
+                let request =
+                    UpdateMemberAllocationRequest { allocation: Some(allocation), update_mask: Some(paths(named)) };
                 let answer = client.update_member_allocation(request).await?.into_inner();
                 let allocation = required(answer.allocation, "allocation")?;
                 let team = required(answer.team, "team")?;

@@ -81,7 +81,8 @@ impl TeamAllocationCommand {
                     auto_approve_reserve: auto_approve_reserve.unwrap_or_default(),
                     ..TeamAllocation::default()
                 };
-                let request = UpdateTeamAllocationRequest { allocation: Some(allocation), update_mask: paths(named) };
+                let request =
+                    UpdateTeamAllocationRequest { allocation: Some(allocation), update_mask: Some(paths(named)) };
                 let answer = client.update_team_allocation(request).await?.into_inner();
                 out.item(&required(answer.allocation, "allocation")?)
             }

@@ -7,7 +7,7 @@ use crate::cli::{Cli, Command};
 fn set(line: &str) -> (Place, Wanted) {
     let line = format!("quotactl budget set --org acme {line}");
     match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-        Command::Budget(BudgetCommand::Set { whose, org, wanted }) => (whose.place(org), wanted),
+        Command::Budget(BudgetCommand::Set { whose, org, wanted }) => (whose.place(org), *wanted),
         other => panic!("{other:?}"),
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Fields {
 }
 
 /// What only makes sense of a rule that is there.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Default, Clone, Copy, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(crate) struct Changes {
     /// Removes the cap

@@ -106,7 +106,7 @@ impl MembershipCommand {
                 let membership =
                     Membership { organization_id: org.id, team_id: team, member_id: member, ..Membership::default() };
                 let request =
-                    UpdateMembershipRequest { membership: Some(membership), update_mask: paths(["overrides"]) };
+                    UpdateMembershipRequest { membership: Some(membership), update_mask: Some(paths(["overrides"])) };
                 out.item(&required(client.update_membership(request).await?.into_inner().membership, "membership")?)
             }
             Self::Remove { team, member, org } => {

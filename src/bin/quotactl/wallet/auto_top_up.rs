@@ -15,7 +15,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   quotactl wallet auto-top-up show --org acme
-  quotactl wallet auto-top-up set --org acme --enabled true --threshold 10 --amount 50 --method visa --monthly-cap 200
+  quotactl wallet auto-top-up set --org acme --enabled true --threshold 10 --amount 50 --method method-7 --monthly-cap 200
   quotactl wallet auto-top-up set --org acme --enabled false";
 
 #[derive(Debug, Subcommand)]
@@ -80,7 +80,7 @@ impl Fields {
             monthly_cap_usd: self.monthly_cap.unwrap_or_default(),
             ..AutoTopUp::default()
         };
-        Ok(UpdateAutoTopUpRequest { auto_top_up: Some(auto_top_up), update_mask: paths(named) })
+        Ok(UpdateAutoTopUpRequest { auto_top_up: Some(auto_top_up), update_mask: Some(paths(named)) })
     }
 }
 

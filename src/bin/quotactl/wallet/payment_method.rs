@@ -16,18 +16,15 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  quotactl wallet payment-method add visa --org acme --label 'Visa 4242' --provider-token tok_1
+  quotactl wallet payment-method add --org acme --label 'Visa 4242' --provider-token tok_1
   quotactl wallet payment-method list --org acme
-  quotactl wallet payment-method delete visa --org acme";
+  quotactl wallet payment-method delete method-7 --org acme";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum PaymentMethodCommand {
     /// Adds a payment method
     Add {
-        /// Its id; minted by the server if left out
-        #[arg(default_value = "", hide_default_value = true)]
-        id: String,
         #[command(flatten)]
         org: Organization,
         /// To recognise it by
@@ -55,9 +52,9 @@ impl PaymentMethodCommand {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let (mut client, out) = (context.server.wallets(), context.out);
         match self {
-            Self::Add { id, org, label, provider_token } => {
+            Self::Add { org, label, provider_token } => {
                 let method =
-                    PaymentMethod { organization_id: org.id, id, label, provider_token, ..PaymentMethod::default() };
+                    PaymentMethod { organization_id: org.id, label, provider_token, ..PaymentMethod::default() };
                 let request = CreatePaymentMethodRequest {
                     payment_method: Some(method),
                     ..CreatePaymentMethodRequest::default()
