@@ -9,7 +9,7 @@ use std::{
 
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{Error, Service, payment::Placed, turn::Done};
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     service::secret,
 };
 
-/// Organizations served at a time: a receiver that hangs holds up its own only.
+/// Organizations served at a time, orders and alerts apart: a receiver that hangs holds up its own only.
 const AT_ONCE: usize = 16;
 /// However slowly the clock is slewed, look again after this long.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
@@ -40,84 +40,98 @@ pub(super) fn next_due(state: &OrganizationState, now: Timestamp) -> Option<Time
     [alerts, order].into_iter().flatten().min()
 }
 
-/// Everything of an organization that is due.
-struct Due {
-    name: String,
-    alerts: Vec<Alert>,
-    webhook: Option<Webhook>,
-    orders: Vec<(TopUpOrder, String)>,
+/// What leaves apart: money must not wait for a mail server that hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum What {
+    Orders,
+    Alerts,
 }
 
 impl Service {
     /// Delivers what falls due, until the task is dropped.
     pub async fn run_outbox(self: Arc<Self>) {
         let attempts = Arc::new(Attempts::default());
+        let turns = [What::Orders, What::Alerts].map(|what| (what, Arc::new(Semaphore::new(AT_ONCE))));
         let mut tasks = JoinSet::new();
-        let mut busy: HashSet<OrganizationId> = HashSet::new();
+        let mut busy: HashSet<(OrganizationId, What)> = HashSet::new();
         loop {
-            while busy.len() < AT_ONCE
-                && let Some(cell) = self.outbox.take_due(self.clock.now())
-            {
-                if busy.insert(cell.id.clone()) {
-                    let (service, attempts) = (Arc::clone(&self), Arc::clone(&attempts));
-                    tasks.spawn(async move {
-                        service.deliver(&cell, &attempts).await;
-                        cell
-                    });
+            while let Some(cell) = self.outbox.take_due(self.clock.now()) {
+                for (what, turns) in &turns {
+                    if busy.insert((cell.id.clone(), *what)) {
+                        let (service, attempts, cell) = (Arc::clone(&self), Arc::clone(&attempts), Arc::clone(&cell));
+                        let (what, turns) = (*what, Arc::clone(turns));
+                        tasks.spawn(async move {
+                            // Never closed, so that there is always a turn to come.
+                            let _turn = turns.acquire().await;
+                            match what {
+                                What::Orders => service.place_due(&cell, &attempts).await,
+                                What::Alerts => service.tell_due(&cell).await,
+                            }
+                            (cell, what)
+                        });
+                    }
                 }
             }
             tokio::select! {
                 () = self.outbox.rest(self.clock.now(), LONGEST_NAP) => {}
-                Some(Ok(cell)) = tasks.join_next() => {
-                    busy.remove(&cell.id);
-                    self.look_again(&cell, &attempts);
+                Some(Ok((cell, what))) = tasks.join_next() => {
+                    busy.remove(&(cell.id.clone(), what));
+                    self.look_again(&cell, what, &attempts);
                 }
             }
         }
     }
 
-    /// What came meanwhile, and what is to be tried again.
-    fn look_again(&self, cell: &Arc<Cell>, attempts: &Attempts) {
+    /// What of this kind came meanwhile, and what is to be tried again. The other kind may be under way still.
+    fn look_again(&self, cell: &Arc<Cell>, what: What, attempts: &Attempts) {
         let now = self.clock.now();
-        let (alerts, orders) = {
-            let inner = cell.lock();
-            let alerts = inner.state.alerts.pending().filter_map(Alert::next_attempt).min();
-            let orders: Vec<_> =
-                inner.state.payments.pending().filter(|order| !order.placed).map(|order| order.id.clone()).collect();
-            (alerts, orders)
+        let next = match what {
+            What::Alerts => cell.lock().state.alerts.pending().filter_map(Alert::next_attempt).min(),
+            What::Orders => {
+                let inner = cell.lock();
+                let orders = inner.state.payments.pending().filter(|order| !order.placed);
+                let attempts = attempts.lock();
+                let retry = |order: &TopUpOrder| {
+                    attempts.get(&(cell.id.clone(), order.id.clone())).map_or(now, |(_, next)| *next)
+                };
+                orders.map(retry).min()
+            }
         };
-        let attempts = attempts.lock();
-        let retry = |id| attempts.get(&(cell.id.clone(), id)).map_or(now, |(_, next)| *next);
-        let next = orders.into_iter().map(retry).chain(alerts).min();
         if let Some(next) = next {
             self.outbox.set(next, cell);
         }
     }
 
-    fn due(&self, cell: &Cell, attempts: &Attempts) -> Due {
+    async fn place_due(&self, cell: &Arc<Cell>, attempts: &Attempts) {
         let now = self.clock.now();
-        let inner = cell.lock();
-        let state = &inner.state;
-        let is_due = |alert: &&Alert| alert.next_attempt().is_some_and(|next| next <= now);
-        let alerts = state.alerts.pending().filter(is_due).cloned().collect();
-        let attempts = attempts.lock();
-        let waits = |order: &TopUpOrder| {
-            attempts.get(&(cell.id.clone(), order.id.clone())).is_some_and(|(_, next)| *next > now)
+        let orders: Vec<_> = {
+            let inner = cell.lock();
+            let payments = &inner.state.payments;
+            let attempts = attempts.lock();
+            let waits = |order: &TopUpOrder| {
+                attempts.get(&(cell.id.clone(), order.id.clone())).is_some_and(|(_, next)| *next > now)
+            };
+            let method = |order: &TopUpOrder| {
+                let method = order.method.as_ref().and_then(|id| payments.methods.find_live(id));
+                method.map(|row| row.entity.token.clone()).unwrap_or_default()
+            };
+            let unplaced = payments.pending().filter(|order| !order.placed && !waits(order));
+            unplaced.map(|order| (order.clone(), method(order))).collect()
         };
-        let unplaced = state.payments.pending().filter(|order| !order.placed && !waits(order));
-        let method = |order: &TopUpOrder| {
-            let method = order.method.as_ref().and_then(|id| state.payments.methods.find_live(id));
-            method.map(|row| row.entity.token.clone()).unwrap_or_default()
-        };
-        let orders = unplaced.map(|order| (order.clone(), method(order))).collect();
-        Due { name: state.organization.name.clone(), alerts, webhook: state.alerts.settings.webhook.clone(), orders }
-    }
-
-    async fn deliver(&self, cell: &Arc<Cell>, attempts: &Attempts) {
-        let Due { name, alerts, webhook, orders } = self.due(cell, attempts);
         for (order, method) in orders {
             self.place(cell, &order, &method, attempts).await;
         }
+    }
+
+    async fn tell_due(&self, cell: &Arc<Cell>) {
+        let now = self.clock.now();
+        let (name, webhook, alerts) = {
+            let inner = cell.lock();
+            let state = &inner.state;
+            let is_due = |alert: &&Alert| alert.next_attempt().is_some_and(|next| next <= now);
+            let alerts: Vec<_> = state.alerts.pending().filter(is_due).cloned().collect();
+            (state.organization.name.clone(), state.alerts.settings.webhook.clone(), alerts)
+        };
         for alert in alerts {
             let mail = self.mail(cell, &name, &alert).await;
             let posted = self.post(cell, webhook.as_ref(), &alert).await;

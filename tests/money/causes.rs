@@ -154,7 +154,6 @@ async fn credits(world: &World) {
     let update = UpdateTeamAllocationRequest {
         allocation: Some(allocation),
         update_mask: mask(&["monthly", "auto_approve_reserve"]),
-        ..UpdateTeamAllocationRequest::default()
     };
     world.operator.allocations().update_team_allocation(update).await.unwrap();
 }
@@ -311,11 +310,11 @@ async fn alerts_are_listed_by_kind_and_state_and_page_and_who_has_seen_to_them()
         (vec![tests[0].clone()], String::new())
     );
     let foreign = ListAlertsRequest { page_token, ..all() };
-    let status = world.operator.alerts().list_alerts(foreign).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "a page of another query");
+    let refused = world.operator.alerts().list_alerts(foreign).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "a page of another query");
     let missing = GetAlertRequest { organization_id: ACME.into(), alert_id: "alert-0".into() };
-    let status = world.operator.alerts().get_alert(missing).await.unwrap_err();
-    assert_eq!(failure(&status), failed(Code::NotFound, "NOT_FOUND"));
+    let refused = world.operator.alerts().get_alert(missing).await.unwrap_err();
+    assert_eq!(failure(&refused), failed(Code::NotFound, "NOT_FOUND"));
 }
 
 // B8

@@ -1,11 +1,13 @@
 //! A payment provider behind webhooks: orders go out signed, what became of them comes back signed. Both are checked here by
 //! an implementation of the signature that isn't the server's.
 
+use std::time::Duration;
+
 use quotad::{
     api::proto::{AlertKind, ConfirmPaymentRequest, PaymentOutcome, Role, TopUpOrder, TopUpState, WalletMode},
     client::Connection,
     config::PaymentSettings,
-    notify::WebhookSecret,
+    notify::{SmtpSettings, WebhookSecret},
 };
 use serde_json::{Value, json};
 use tonic::Code;
@@ -13,6 +15,7 @@ use tonic::Code;
 use crate::{
     alerts,
     messages::{Failure, charge, failed, failure, usd},
+    notify::{MailServer, Mood},
     payments::{auto, automatic, balance, decide, find, method, order, pending, switch_on},
     people::{joins, until},
     receiver::{Receiver, SECRET, sign},
@@ -240,4 +243,24 @@ async fn without_a_provider_nothing_signed_is_believed() {
     let refused = confirm(&world.service, said(&id, "settled", START)).await.unwrap_err();
     assert_eq!(refused, failed(Code::PermissionDenied, "PERMISSION_DENIED"));
     decide(&world, &id, PaymentOutcome::Settled).await.unwrap();
+}
+
+// E7
+#[tokio::test]
+async fn an_order_does_not_wait_for_mail_that_hangs() {
+    let server = MailServer::start(Mood::Hangs).await;
+    let mut provider = Receiver::start(Some("200 OK")).await;
+    let (url, secret) = (provider.url.clone(), WebhookSecret::parse("secret", SECRET).unwrap());
+    let world = World::start(WalletMode::Enforced, |settings| {
+        settings.payments = Some(PaymentSettings { url, secret });
+        // Longer than this test waits for anything.
+        settings.smtp = Some(SmtpSettings { timeout: Duration::from_mins(5), ..server.settings() });
+    })
+    .await;
+    let told = alerts::send_test(&world, &["ops@example.com"]).await;
+    until("the mail server's turn", async || (server.heard("EHLO") > 0).then_some(())).await;
+    let ann = joins(&world, "ann", Role::Basic).await;
+    let id = pending(&ann, "o1", "20").await;
+    assert_eq!(provider.post().await.id, format!("acme.{id}"));
+    assert_eq!(alerts::find(&world, &told).await.mail.unwrap().attempts, 0, "it hangs still");
 }
