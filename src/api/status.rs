@@ -54,6 +54,10 @@ fn of_conflict(conflict: Conflict) -> Status {
         Conflict::ReservationExpired => with_reason(Code::FailedPrecondition, "RESERVATION_EXPIRED", message),
         Conflict::ReservationTooOld => with_reason(Code::FailedPrecondition, "RESERVATION_TOO_OLD", message),
         Conflict::TeamAccountRequired { .. } => with_reason(Code::FailedPrecondition, "TEAM_ACCOUNT_REQUIRED", message),
+        Conflict::RuleInUse { id, keys, .. } => {
+            let metadata = [("rule_id", id.to_string()), ("keys", keys.to_string())];
+            detailed(Code::FailedPrecondition, "RULE_IN_USE", message, metadata)
+        }
         Conflict::LastOwner(id) => of_entity(Code::FailedPrecondition, "LAST_OWNER", message, "member", id.to_string()),
         Conflict::EmailTaken { member, .. } => {
             of_entity(Code::AlreadyExists, "EMAIL_TAKEN", message, "member", member.to_string())

@@ -165,9 +165,10 @@ impl WalletApi {
         message: proto::CreatePaymentMethodRequest,
     ) -> Result<proto::CreatePaymentMethodResponse, Error> {
         let (request, fingerprint) = repeatable(&message, &message.request_id)?;
-        let proto::PaymentMethod { organization_id, id: _, label, provider_token, create_time: _ } =
+        let proto::PaymentMethod { organization_id, id, label, provider_token, create_time: _ } =
             required("payment_method", message.payment_method)?;
         let organization = OrganizationId::parse("payment_method.organization_id", &organization_id)?;
+        let id = optional("payment_method.id", &id, MethodId::parse)?;
         check_text("payment_method.label", &label, MAX_REASON)?;
         check_text("payment_method.provider_token", &provider_token, MAX_REASON)?;
         let digits = provider_token.bytes().filter(u8::is_ascii_digit).count();
@@ -176,7 +177,8 @@ impl WalletApi {
             return Err(Invalid::new("payment_method.provider_token", problem).into());
         }
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
-        let method = self.0.create_payment_method(caller, &organization, (label, provider_token), repeatable).await?;
+        let method =
+            self.0.create_payment_method(caller, &organization, (id, label, provider_token), repeatable).await?;
         Ok(proto::CreatePaymentMethodResponse { payment_method: Some(method_out(&organization, method)) })
     }
 

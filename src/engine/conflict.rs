@@ -2,7 +2,7 @@
 
 use crate::domain::{
     error::Invalid,
-    id::{MemberId, RequestId},
+    id::{MemberId, RequestId, RuleId},
 };
 
 /// Nothing was changed.
@@ -36,6 +36,8 @@ pub enum Conflict {
     NotFound { kind: &'static str, id: String },
     #[error("{what} needs a team account; this one is personal: convert it first")]
     TeamAccountRequired { what: &'static str },
+    #[error("rule {id} is in use by {keys} {}{}; bind them to another first", if *keys == 1 { "key" } else { "keys" }, if *is_default { " and is the organization's default" } else { "" })]
+    RuleInUse { id: RuleId, keys: u32, is_default: bool },
     #[error("{0} is the last active owner; make another member an owner first")]
     LastOwner(MemberId),
     #[error("{email} is the address of member {member} already")]

@@ -161,11 +161,14 @@ impl Service {
         &self,
         caller: &Caller,
         organization: &OrganizationId,
-        (label, token): (String, String),
+        (id, label, token): (Option<MethodId>, String, String),
         repeatable: Repeatable<'_>,
     ) -> Result<PaymentMethod, Error> {
         let member = Self::whose(caller, None)?;
-        let id = MethodId::trusted(secret::new_id("method")?);
+        let id = match id {
+            Some(id) => id,
+            None => MethodId::trusted(secret::new_id("method")?),
+        };
         let owner = member.clone();
         let id = self
             .create(

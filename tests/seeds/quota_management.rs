@@ -264,7 +264,7 @@ async fn a_rule_in_use_is_not_deleted_and_the_error_says_by_how_many_keys() {
     world.bind("k1", "r").await;
     world.bind("k2", "r").await;
     let refused = world.delete_rule("r").await.unwrap_err();
-    assert_eq!(failure(&refused), failed(Code::FailedPrecondition, "FAILED_PRECONDITION"));
+    assert_eq!(failure(&refused), failed(Code::FailedPrecondition, "RULE_IN_USE"));
     assert!(refused.message().contains("2 keys"), "{}", refused.message());
     assert_eq!(world.get_rule("r").await.bound_keys, 2);
     world.bind("k1", "").await;

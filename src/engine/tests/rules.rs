@@ -218,7 +218,7 @@ fn a_rule_in_use_is_not_deleted() {
     world.create_rule(rule("r", None, None));
     world.bind(KEY, Some("r"));
     let refused = world.delete_rule("r").unwrap_err().to_string();
-    assert!(refused.contains("1 keys"), "{refused}");
+    assert!(refused.contains("in use by 1 key;"), "{refused}");
     world.bind(KEY, None);
     world.default_rule("r");
     assert!(world.delete_rule("r").is_err(), "the default is in use");

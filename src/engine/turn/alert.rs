@@ -182,6 +182,12 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// As people know it.
+    pub(super) fn organization_name(&self) -> String {
+        let organization = &self.state.organization;
+        if organization.name.is_empty() { organization.id.to_string() } else { organization.name.clone() }
+    }
+
     /// # Errors
     /// [`Conflict`] when there is no such alert.
     pub fn acknowledge_alert(&mut self, id: &AlertId) -> Outcome<()> {
@@ -200,7 +206,7 @@ impl Turn<'_> {
     /// [`Conflict`] when the organization is deleted.
     pub fn test_alert(&mut self, recipients: Vec<String>) -> Outcome<AlertId> {
         self.check_organization()?;
-        let name = self.state.organization.name.clone();
+        let name = self.organization_name();
         self.notice(Notice {
             kind: AlertKind::Test,
             cause: None,
@@ -241,7 +247,7 @@ impl Turn<'_> {
         self.notice(Notice {
             kind: AlertKind::WalletLow,
             cause: Some((SmolStr::new_static(CAUSE), Timestamp::NEVER)),
-            subject: format!("The balance of {} is low", self.state.organization.name),
+            subject: format!("The balance of {} is low", self.organization_name()),
             facts: vec![
                 ("balance", format!("{} USD", balance.shown())),
                 ("threshold", format!("{} USD", threshold.shown())),

@@ -12,6 +12,7 @@ use crate::{
         payment::{PaymentOutcome, TopUpOrder},
         time::Timestamp,
     },
+    engine::conflict::Conflict,
     notify::{DeliveryError, Webhooks, verify},
     service::Error,
 };
@@ -66,7 +67,7 @@ impl PaymentProvider for ManualProvider {
 
     fn read(&self, _: &[u8], _: (&str, &str, &str), _: Timestamp) -> Result<Confirmation, Error> {
         let why = "no payment provider is configured that could sign this; the operator decides with DecideTopUpOrder";
-        Err(Error::PermissionDenied(why.to_owned()))
+        Err(Conflict::Precondition(why.to_owned()).into())
     }
 }
 

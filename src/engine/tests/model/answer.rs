@@ -24,6 +24,7 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         | Conflict::Deleted { .. }
         | Conflict::NotFound { .. }
         | Conflict::LastOwner(_)
+        | Conflict::RuleInUse { .. }
         | Conflict::EmailTaken { .. }
         | Conflict::StaleEtag { .. } => "entity",
     })

@@ -64,7 +64,7 @@ impl Turn<'_> {
     pub fn announce(&mut self, id: &InvitationId) {
         let Some(row) = self.state.invitations.find(id) else { return };
         let Invitation { email, role, invited_by, expire_time, .. } = row.entity.clone();
-        let organization = self.state.organization.name.clone();
+        let organization = self.organization_name();
         self.notice(Notice {
             kind: AlertKind::Invitation,
             cause: None,

@@ -79,10 +79,7 @@ impl Turn<'_> {
         let References { bound, inherited } = self.state.rules.references(id, self.state.keys.live_count());
         let is_default = self.state.organization.default_rule.as_ref() == Some(id);
         if is_default || bound > 0 {
-            let default = if is_default { " and is the organization's default" } else { "" };
-            let keys = bound + inherited;
-            let problem = format!("rule {id} is used by {keys} keys{default}; bind them to another or switch it off");
-            return Err(Conflict::Precondition(problem));
+            return Err(Conflict::RuleInUse { id: id.clone(), keys: bound + inherited, is_default });
         }
         self.emit(Event::RuleSet(Box::new(Rule { deleted: true, cap: None, update_time: self.now, ..rule })));
         Ok(())
