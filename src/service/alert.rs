@@ -26,6 +26,35 @@ pub struct AlertSettingsChange {
     pub low_balance: Option<Option<Nanos>>,
 }
 
+impl AlertSettingsChange {
+    /// The settings with the changes made, and the secret that a webhook without one got of `fresh`.
+    fn of(
+        self,
+        mut settings: AlertSettings,
+        fresh: WebhookSecret,
+    ) -> Result<(AlertSettings, Option<WebhookSecret>), Invalid> {
+        let Self { recipients, webhook_url, webhook_secret, low_balance } = self;
+        settings.recipients = recipients.unwrap_or(settings.recipients);
+        settings.low_balance = low_balance.unwrap_or(settings.low_balance);
+        let before = settings.webhook.take();
+        let url = webhook_url.unwrap_or_else(|| before.as_ref().map(|webhook| webhook.url.clone()));
+        let mut minted = None;
+        settings.webhook = match (url, webhook_secret) {
+            (None, None) => None,
+            (None, Some(_)) => return Err(Invalid::new("settings.webhook_secret", "is set without a webhook_url")),
+            (Some(url), Some(secret)) => Some(Webhook { url, secret }),
+            (Some(url), None) => {
+                let secret = match before {
+                    Some(before) if before.url == url => before.secret,
+                    _ => minted.insert(fresh).clone(),
+                };
+                Some(Webhook { url, secret })
+            }
+        };
+        Ok((settings, minted))
+    }
+}
+
 /// Which alerts; unset fields match all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlertFilter {
@@ -53,29 +82,13 @@ impl Service {
         organization: &OrganizationId,
         change: AlertSettingsChange,
     ) -> Result<(AlertSettings, Option<WebhookSecret>), Error> {
-        let mut settings = self.alert_settings(organization)?;
-        let AlertSettingsChange { recipients, webhook_url, webhook_secret, low_balance } = change;
-        settings.recipients = recipients.unwrap_or(settings.recipients);
-        settings.low_balance = low_balance.unwrap_or(settings.low_balance);
-        let before = settings.webhook.take();
-        let url = webhook_url.unwrap_or_else(|| before.as_ref().map(|webhook| webhook.url.clone()));
-        let mut minted = None;
-        settings.webhook = match (url, webhook_secret) {
-            (None, None) => None,
-            (None, Some(_)) => {
-                return Err(Invalid::new("settings.webhook_secret", "is set without a webhook_url").into());
-            }
-            (Some(url), Some(secret)) => Some(Webhook { url, secret }),
-            (Some(url), None) => {
-                let secret = match before {
-                    Some(before) if before.url == url => before.secret,
-                    _ => minted.insert(WebhookSecret::from_random(secret::random()?)).clone(),
-                };
-                Some(Webhook { url, secret })
-            }
-        };
-        self.change(caller, organization, |turn| turn.set_alert_settings(settings.clone())).await?;
-        Ok((settings, minted))
+        let fresh = WebhookSecret::from_random(secret::random()?);
+        self.change(caller, organization, |turn| {
+            let (settings, minted) = change.of((*turn.state.alerts.settings).clone(), fresh)?;
+            turn.set_alert_settings(settings.clone())?;
+            Ok((settings, minted))
+        })
+        .await
     }
 
     /// # Errors

@@ -26,6 +26,17 @@ pub struct SettingsChange {
     pub signup_credits: Option<Nanos>,
 }
 
+impl SettingsChange {
+    fn of(self, before: AllocationSettings) -> AllocationSettings {
+        AllocationSettings {
+            credits_per_cycle: self.credits_per_cycle.unwrap_or(before.credits_per_cycle),
+            cadence: self.cadence.unwrap_or(before.cadence),
+            zone: self.zone.unwrap_or(before.zone),
+            signup_credits: self.signup_credits.unwrap_or(before.signup_credits),
+        }
+    }
+}
+
 /// How an organization's credits stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreditOverview {
@@ -149,18 +160,18 @@ impl Service {
         validate_only: bool,
     ) -> Result<(AllocationSettings, CreditOverview), Error> {
         let before = self.allocation_settings(organization).await?;
-        let next = AllocationSettings {
-            credits_per_cycle: change.credits_per_cycle.unwrap_or(before.credits_per_cycle),
-            cadence: change.cadence.unwrap_or(before.cadence),
-            zone: change.zone.unwrap_or(before.zone),
-            signup_credits: change.signup_credits.unwrap_or(before.signup_credits),
-        };
         if validate_only {
+            let next = change.of(before);
             let fresh = (next.cadence, next.zone) != (before.cadence, before.zone);
             let cycle = fresh.then(|| next.cadence.cycle_from(self.clock.now(), next.zone));
             return Ok((next, self.overview_in(organization, cycle, next).await?));
         }
-        self.change(caller, organization, |turn| turn.set_allocation_settings(next)).await?;
+        let next = self
+            .change(caller, organization, |turn| {
+                let next = change.of(turn.state.allocations.settings);
+                turn.set_allocation_settings(next).map(|()| next)
+            })
+            .await?;
         Ok((next, self.credit_overview(organization).await?))
     }
 

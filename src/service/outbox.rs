@@ -14,8 +14,9 @@ use tokio::{sync::Semaphore, task::JoinSet};
 use super::{Error, Service, payment::Placed, turn::Done};
 use crate::{
     domain::{
-        access::Bearer,
+        access::{Bearer, InvitationState},
         alert::{Alert, AlertKind, Delivery, Webhook},
+        event::Event,
         id::{Actor, InvitationId, OrderId, OrganizationId, TokenId},
         payment::{PaymentOutcome, TopUpOrder},
         time::Timestamp,
@@ -29,6 +30,9 @@ use crate::{
 const AT_ONCE: usize = 16;
 /// However slowly the clock is slewed, look again after this long.
 const LONGEST_NAP: Duration = Duration::from_secs(1);
+
+/// What tokens that went out by mail are called.
+const MAILED: &str = "mailed";
 
 /// How often placing an order has failed since the start, and when it is tried again.
 pub(super) type Attempts = Mutex<HashMap<(OrganizationId, OrderId), (u32, Timestamp)>>;
@@ -151,7 +155,8 @@ impl Service {
             return Some(Delivery::Undeliverable(problem.to_owned()));
         };
         let message = match self.message(cell, organization, alert).await {
-            Ok(message) => message,
+            Ok(Some(message)) => message,
+            Ok(None) => return Some(Delivery::Undeliverable(String::from("the invitation isn't open any more"))),
             Err(error) => return Some(self.again(*attempts, error.to_string(), left.clone())),
         };
         let results = mailer.send_each(left, &message).await;
@@ -185,36 +190,44 @@ impl Service {
         }
     }
 
-    async fn message(&self, cell: &Arc<Cell>, organization: &str, alert: &Alert) -> Result<Message, Error> {
+    /// `None` where there is nothing to say any more.
+    async fn message(&self, cell: &Arc<Cell>, organization: &str, alert: &Alert) -> Result<Option<Message>, Error> {
         let mut facts: Vec<_> = alert.facts.iter().map(|(label, value)| (label.to_string(), value.clone())).collect();
         let mut lines = vec![format!("{organization}: {}.", alert.subject)];
         if alert.kind == AlertKind::Invitation {
-            let secret = self.invitation_secret(cell, alert).await?;
+            let Some(secret) = self.invitation_secret(cell, alert).await? else { return Ok(None) };
             lines.push(String::from(
                 "Accept with this token; whoever has it joins in your place, so keep it to yourself:",
             ));
             facts.push((String::from("token"), secret));
         }
         let id = format!("{}.{}", cell.id, alert.id);
-        Ok(Message { id, subject: alert.subject.clone(), heading: alert.subject.clone(), lines, facts })
+        let (subject, heading) = (alert.subject.clone(), alert.subject.clone());
+        Ok(Some(Message { id, subject, heading, lines, facts }))
     }
 
-    /// Only hashes are kept, so that each mail has a token of its own.
-    async fn invitation_secret(&self, cell: &Cell, alert: &Alert) -> Result<String, Error> {
+    /// Only hashes are kept, so that each mail has a token of its own, and ends that of the mail before. `None` where the
+    /// invitation isn't open any more.
+    async fn invitation_secret(&self, cell: &Cell, alert: &Alert) -> Result<Option<String>, Error> {
         let named = alert.facts.iter().find(|(label, _)| label == "invitation");
-        let invitation = named.map(|(_, id)| InvitationId::trusted(id.as_str()));
-        let gone = || Error::Internal(String::from("the invitation isn't there any more"));
-        let invitation = invitation.ok_or_else(gone)?;
-        let expire_time = {
+        let Some(invitation) = named.map(|(_, id)| InvitationId::trusted(id.as_str())) else { return Ok(None) };
+        let open = {
             let inner = cell.lock();
-            inner.state.invitations.find(&invitation).map(|row| row.entity.expire_time).ok_or_else(gone)?
+            let invitation = inner.state.invitations.find(&invitation).map(|row| &row.entity);
+            invitation.filter(|invitation| invitation.state == InvitationState::Pending).map(|open| open.expire_time)
         };
+        let Some(expire_time) = open else { return Ok(None) };
         let bearer = Bearer::Invitee(cell.id.clone(), invitation);
-        let new = self.mint(TokenId::trusted(secret::new_id("token")?), String::new(), bearer, Some(expire_time))?;
-        let event = crate::domain::event::Event::TokenSet(Box::new(new.token));
-        let position = self.system_turn(&Actor::SYSTEM, |_, _| Ok(event))?;
+        let id = TokenId::trusted(secret::new_id("token")?);
+        let new = self.mint(id, String::from(MAILED), bearer.clone(), Some(expire_time))?;
+        let position = self.system_events(&Actor::SYSTEM, |system, _| {
+            let mailed = system.tokens.values().filter(|token| token.bearer == bearer && token.name == MAILED);
+            let mut events: Vec<_> = mailed.map(|token| Event::TokenDeleted(token.id.clone())).collect();
+            events.push(Event::TokenSet(Box::new(new.token)));
+            Ok(events)
+        })?;
         self.writer.wait_durable(position).await?;
-        Ok(new.secret)
+        Ok(Some(new.secret))
     }
 
     /// `None` where nothing is to be posted now.

@@ -66,6 +66,35 @@ pub struct AutoTopUpChange {
     pub monthly_cap: Option<Option<Nanos>>,
 }
 
+impl AutoTopUpChange {
+    /// What it comes to. Declines are forgotten.
+    fn of(self, before: Option<&AutoTopUp>) -> Result<AutoTopUp, Invalid> {
+        let Self { enabled, threshold, amount, method, monthly_cap } = self;
+        let auto = AutoTopUp {
+            enabled: enabled.unwrap_or(before.is_some_and(|before| before.enabled)),
+            threshold: threshold.or(before.map(|before| before.threshold)).unwrap_or_default(),
+            amount: amount.or(before.map(|before| before.amount)).unwrap_or_default(),
+            method: method.unwrap_or_else(|| before?.method.clone()),
+            monthly_cap: monthly_cap.unwrap_or_else(|| before?.monthly_cap),
+            declines: 0,
+            pause_until: None,
+            disabled_reason: String::new(),
+            update_time: Timestamp::EPOCH,
+        };
+        if auto.enabled && !auto.amount.is_positive() {
+            return Err(Invalid::new("auto_top_up.amount_usd", "is 0; a top-up of nothing can't be enabled"));
+        }
+        match auto.monthly_cap.filter(|cap| *cap < auto.amount) {
+            None => Ok(auto),
+            Some(cap) => {
+                let problem =
+                    format!("{cap} is below one top-up of {}, so that none could ever be ordered", auto.amount);
+                Err(Invalid::new("auto_top_up.monthly_cap_usd", problem))
+            }
+        }
+    }
+}
+
 impl Service {
     /// Orders a top-up; an operator's settles at once. Acknowledged when on disk; a repeat orders nothing.
     ///
@@ -234,39 +263,11 @@ impl Service {
         organization: &OrganizationId,
         change: AutoTopUpChange,
     ) -> Result<(), Error> {
-        let (before, _) = self.auto_top_up(organization)?;
-        let before = before.unwrap_or_else(|| AutoTopUp {
-            enabled: false,
-            threshold: Nanos::ZERO,
-            amount: Nanos::ZERO,
-            method: None,
-            monthly_cap: None,
-            declines: 0,
-            pause_until: None,
-            disabled_reason: String::new(),
-            update_time: Timestamp::EPOCH,
-        });
-        let AutoTopUpChange { enabled, threshold, amount, method, monthly_cap } = change;
-        let auto = AutoTopUp {
-            enabled: enabled.unwrap_or(before.enabled),
-            threshold: threshold.unwrap_or(before.threshold),
-            amount: amount.unwrap_or(before.amount),
-            method: method.unwrap_or(before.method),
-            monthly_cap: monthly_cap.unwrap_or(before.monthly_cap),
-            declines: 0,
-            pause_until: None,
-            disabled_reason: String::new(),
-            update_time: before.update_time,
-        };
-        if auto.enabled && !auto.amount.is_positive() {
-            return Err(Invalid::new("auto_top_up.amount_usd", "is 0; a top-up of nothing can't be enabled").into());
-        }
-        if auto.monthly_cap.is_some_and(|cap| cap < auto.amount) {
-            let cap = auto.monthly_cap.unwrap_or_default();
-            let problem = format!("{cap} is below one top-up of {}, so that none could ever be ordered", auto.amount);
-            return Err(Invalid::new("auto_top_up.monthly_cap_usd", problem).into());
-        }
-        self.change(caller, organization, |turn| turn.set_auto_top_up(auto, caller.member.as_ref())).await
+        self.change(caller, organization, |turn| {
+            let auto = change.of(turn.state.payments.auto.as_deref())?;
+            turn.set_auto_top_up(auto, caller.member.as_ref())
+        })
+        .await
     }
 
     /// Books a correction of an entry. Answers it, and whether it had been booked before.
