@@ -241,7 +241,7 @@ async fn without_a_provider_nothing_signed_is_believed() {
     let ann = joins(&world, "ann", Role::Owner).await;
     let id = pending(&ann, "o1", "20").await;
     let refused = confirm(&world.service, said(&id, "settled", START)).await.unwrap_err();
-    assert_eq!(refused, failed(Code::PermissionDenied, "PERMISSION_DENIED"));
+    assert_eq!(refused, failed(Code::FailedPrecondition, "FAILED_PRECONDITION"));
     decide(&world, &id, PaymentOutcome::Settled).await.unwrap();
 }
 
