@@ -156,8 +156,9 @@ async fn what_is_in_use_is_not_deleted() {
     world.update_organization(default("general"), &["default_rule_id"]).await;
     let before = reads(&world).await;
     let delete = |rule: &str| proto::DeleteRuleRequest { organization_id: ACME.into(), rule_id: rule.into() };
-    assert_refused(rules.delete_rule(delete("bound")).await, STANDS_AGAINST, &["bound", "1 keys"]);
-    assert_refused(rules.delete_rule(delete("general")).await, STANDS_AGAINST, &["general", "1 keys", "default"]);
+    let in_use = "RULE_IN_USE";
+    assert_refused(rules.delete_rule(delete("bound")).await, in_use, &["bound", "1 key;"]);
+    assert_refused(rules.delete_rule(delete("general")).await, in_use, &["general", "1 key ", "default"]);
     let leave = proto::DeleteMembershipRequest {
         organization_id: ACME.into(),
         team_id: "default".into(),

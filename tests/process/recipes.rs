@@ -227,7 +227,7 @@ fn quota_rules() {
     assert_eq!((key["rule_id"].as_str(), key["effective_rule_id"].as_str()), (Some("dev"), Some("office")));
     assert!(operator.admits("ada-1", 3000));
     assert_eq!(texts(&operator.run("rule list --status enabled")["rules"], "id"), ["office"]);
-    assert!(operator.fail("rule delete dev").contains("used by 1 keys"));
+    assert!(operator.fail("rule delete dev").contains("in use by 1 key;"));
     operator.run("key update ada-1 --inherit-rule");
     operator.run("rule delete dev");
     let changes = operator.run("audit --kind rule --id office");
