@@ -10,22 +10,26 @@ use sqlx::{
 };
 
 use super::{
-    Audit, Change, ChangeQuery, Entry, EntryQuery, Grouping, ReservationKey, Store, StoreError, StoredReservation,
-    Totals, batch::Batch,
+    Audit, Change, ChangeQuery, Entry, EntryQuery, Grouping, ReservationKey, Store, StoreError, StoreStatus,
+    StoredReservation, Totals, batch::Batch,
 };
 use crate::domain::{
-    event::Record,
+    event::{Record, Stream},
     id::{OrganizationId, RequestId},
+    lease::Lease,
+    snapshot::{Snapshot, SnapshotMark},
 };
 
 mod audit;
 mod change;
 mod find;
+mod lease;
 mod list;
 mod project;
 mod project_finance;
 mod project_ledger;
 mod project_state;
+mod states;
 
 #[cfg(test)]
 mod tests;
@@ -89,40 +93,93 @@ impl SqliteStore {
 }
 
 /// One transaction: what is new of the records, and the position that they end at.
-async fn project(connection: &mut SqliteConnection, records: &[Record]) -> Result<(), StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let reached: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&mut *transaction).await?;
-    let new = &records[records.partition_point(|record| record.position <= reached.unsigned_abs())..];
-    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(()) };
-    if first.position != reached.unsigned_abs() + 1 {
+async fn project(connection: &mut SqliteConnection, records: &[Record]) -> Result<u64, StoreError> {
+    let reached: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&mut *connection).await?;
+    let reached = reached.unsigned_abs();
+    let new = &records[records.partition_point(|record| record.position <= reached)..];
+    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(reached) };
+    if first.position != reached + 1 {
         let problem = format!("position {} can't follow position {reached} of the books", first.position);
         return Err(StoreError::Damaged(problem));
     }
-    project::write(&mut transaction, &Batch::of(new)).await?;
-    project::prune(&mut transaction, last.time).await?;
-    sqlx::query("UPDATE projector SET position = ?")
-        .bind(last.position.cast_signed())
-        .execute(&mut *transaction)
-        .await?;
+    project::write(connection, &Batch::of(new)).await?;
+    project::prune(connection, last.time).await?;
+    states::keep_events(connection, new).await?;
+    sqlx::query("UPDATE projector SET position = ?").bind(last.position.cast_signed()).execute(connection).await?;
+    Ok(last.position)
+}
+
+impl SqliteStore {
+    /// Writes in one transaction, by `lease` where one is needed.
+    async fn write<T: Send>(
+        &self,
+        lease: Option<Lease>,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError> + Send,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.writer.acquire().await?;
+        let written = in_transaction(&mut connection, lease, work).await;
+        if written.is_err() {
+            // A transaction that a full disk broke off leaves its connection in doubt.
+            let _ = connection.close().await;
+        }
+        written
+    }
+}
+
+async fn in_transaction<T>(
+    connection: &mut SqliteConnection,
+    lease: Option<Lease>,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    if let Some(lease) = lease {
+        lease::check(&mut transaction, lease).await?;
+    }
+    let done = work(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(())
+    Ok(done)
 }
 
 #[async_trait]
 impl Store for SqliteStore {
-    async fn position(&self) -> Result<u64, StoreError> {
-        let position: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&self.readers).await?;
-        Ok(position.unsigned_abs())
+    async fn status(&self) -> Result<StoreStatus, StoreError> {
+        lease::status(&self.readers).await
     }
 
-    async fn project(&self, records: &[Record]) -> Result<(), StoreError> {
-        let mut connection = self.writer.acquire().await?;
-        let projected = project(&mut connection, records).await;
-        if projected.is_err() {
-            // A transaction that a full disk broke off leaves its connection in doubt.
-            let _ = connection.close().await;
-        }
-        projected
+    async fn take_lease(&self, lease: Lease, holder: &str, former: Option<Lease>) -> Result<(), StoreError> {
+        self.write(None, async |connection| lease::take(connection, lease, holder, former).await).await
+    }
+
+    async fn renew_lease(&self, lease: Lease) -> Result<(), StoreError> {
+        self.write(None, async |connection| lease::touch(connection, lease, false).await).await
+    }
+
+    async fn release_lease(&self, lease: Lease) -> Result<(), StoreError> {
+        self.write(None, async |connection| lease::touch(connection, lease, true).await).await
+    }
+
+    async fn project(&self, lease: Lease, records: &[Record]) -> Result<u64, StoreError> {
+        self.write(Some(lease), async |connection| project(connection, records).await).await
+    }
+
+    async fn save_states(&self, lease: Lease, states: &[Snapshot]) -> Result<(), StoreError> {
+        self.write(Some(lease), async |connection| states::save(connection, states).await).await
+    }
+
+    async fn list_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, StoreError> {
+        states::list(&self.readers, after, limit).await
+    }
+
+    async fn load_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
+        states::load(&self.readers, after, limit).await
+    }
+
+    async fn read_events(&self, from: u64, at_least: usize) -> Result<Vec<Record>, StoreError> {
+        states::read_events(&self.readers, from, at_least).await
+    }
+
+    async fn trim_events(&self, lease: Lease, position: u64) -> Result<(), StoreError> {
+        self.write(Some(lease), async |connection| states::trim_events(connection, position).await).await
     }
 
     async fn find_reservation(
