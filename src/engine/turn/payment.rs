@@ -9,12 +9,14 @@ use crate::{
         event::{EntryKind, Event, TopUp},
         id::{Actor, MemberId, MethodId, OrderId, RequestId},
         money::Nanos,
-        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentMethod, PaymentOutcome, TopUpOrder},
+        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentOutcome, TopUpOrder},
         period::{Period, Zone},
         time::Span,
     },
     engine::{conflict::Conflict, state::Taken, turn::alert::Notice},
 };
+
+mod method;
 
 /// How long automatic top-up waits after a soft decline.
 const DECLINE_PAUSE: Span = Span::seconds(3600);
@@ -290,38 +292,6 @@ impl Turn<'_> {
         }
     }
 
-    fn method_of(&self, member: &MemberId, id: &MethodId) -> Outcome<&PaymentMethod> {
-        let missing = || Conflict::NotFound { kind: "payment method", id: id.to_string() };
-        // Another member's is no different from none.
-        live(&self.state.payments.methods, id, id.as_str())
-            .ok()
-            .filter(|method| method.member == *member)
-            .ok_or_else(missing)
-    }
-
-    /// # Errors
-    /// [`Conflict`] when the id is or was in use.
-    pub fn create_payment_method(&mut self, method: PaymentMethod) -> Outcome<()> {
-        self.check_organization()?;
-        super::control::free(&self.state.payments.methods, &method.id, method.id.as_str())?;
-        self.emit(Event::PaymentMethodSet(Box::new(method)));
-        Ok(())
-    }
-
-    /// # Errors
-    /// [`Conflict`] when it isn't the member's, or automatic top-up pays by it.
-    pub fn delete_payment_method(&mut self, member: &MemberId, id: &MethodId) -> Outcome<()> {
-        let method = self.method_of(member, id)?.clone();
-        let auto = self.state.payments.auto.as_deref().filter(|auto| auto.enabled);
-        if auto.is_some_and(|auto| auto.method.as_ref() == Some(id)) {
-            let problem =
-                format!("automatic top-up pays by {id}; switch it off or choose another payment method first");
-            return Err(Conflict::Precondition(problem));
-        }
-        self.emit(Event::PaymentMethodSet(Box::new(PaymentMethod { deleted: true, token: String::new(), ..method })));
-        Ok(())
-    }
-
     /// Sets automatic top-up, which forgets declines, and orders at once where the wallet is low already. A payment method must
     /// be of `by`, unless it was set before.
     ///
@@ -361,6 +331,9 @@ impl Turn<'_> {
             return;
         }
         let auto = auto.clone();
+        if self.stop_unpayable_auto_top_up() {
+            return;
+        }
         let month = Period::Monthly { zone: Zone::UTC }.window_at(self.now);
         if auto.monthly_cap.is_some_and(|cap| self.ordered_since(month.start) + auto.amount > cap) {
             let cap = auto.monthly_cap.unwrap_or_default();
