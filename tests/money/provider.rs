@@ -23,13 +23,13 @@ use crate::{
 };
 
 /// An empty wallet, and orders that go to the receiver.
-async fn world(provider: &Receiver) -> World {
+pub(crate) async fn world(provider: &Receiver) -> World {
     let (url, secret) = (provider.url.clone(), WebhookSecret::parse("secret", SECRET).unwrap());
     World::start(WalletMode::Enforced, |settings| settings.payments = Some(PaymentSettings { url, secret })).await
 }
 
 /// What the provider says of an order, signed at that time.
-fn said(order: &str, outcome: &str, timestamp: i64) -> ConfirmPaymentRequest {
+pub(crate) fn said(order: &str, outcome: &str, timestamp: i64) -> ConfirmPaymentRequest {
     let body = json!({
         "organization_id": ACME, "order_id": order, "outcome": outcome, "reference": "pay_1", "reason": "no funds",
     });
@@ -45,7 +45,7 @@ fn signed(payload: &[u8], timestamp: i64) -> ConfirmPaymentRequest {
     }
 }
 
-async fn confirm(by: &Connection, confirmation: ConfirmPaymentRequest) -> Result<TopUpOrder, Failure> {
+pub(crate) async fn confirm(by: &Connection, confirmation: ConfirmPaymentRequest) -> Result<TopUpOrder, Failure> {
     let answer = by.wallets().confirm_payment(confirmation).await;
     answer.map(|answer| answer.into_inner().order.unwrap()).map_err(|status| failure(&status))
 }

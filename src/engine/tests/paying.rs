@@ -118,3 +118,27 @@ fn automatic_top_up_by_the_card_of_somebody_who_is_gone_already_orders_nothing()
     world.turn_unreplayed(|turn| turn.charge(key, &Charge { already_used: true, ..used }, 1)).unwrap().unwrap();
     assert_eq!((world.ordered(), world.auto().0, world.told()), (0, false, 1));
 }
+
+#[test]
+fn automatic_top_up_is_not_switched_on_with_a_payment_method_that_is_gone() {
+    let mut world = World::paying();
+    world.fill(false).unwrap();
+    world.turn(|turn| turn.delete_payment_method(&ann(), &card())).unwrap();
+    world.charge("a", cost(9));
+    world.fill(false).unwrap();
+    let refused = world.fill(true).unwrap_err().to_string();
+    assert!(refused.contains("the payment method was deleted; choose another"), "{refused}");
+    assert_eq!((world.ordered(), world.auto().0), (0, false));
+}
+
+#[test]
+fn a_payment_method_known_before_may_be_switched_on_by_others_while_its_owner_is_active() {
+    let mut world = World::paying();
+    world.fill(false).unwrap();
+    world.fill(true).unwrap();
+    world.member(MemberChange { disabled: Some(true), ..Default::default() });
+    let refused = world.fill(true).unwrap_err().to_string();
+    assert!(refused.contains("no active member"), "{refused}");
+    world.member(MemberChange { disabled: Some(false), ..Default::default() });
+    world.fill(true).unwrap();
+}

@@ -293,10 +293,10 @@ impl Turn<'_> {
     }
 
     /// Sets automatic top-up, which forgets declines, and orders at once where the wallet is low already. A payment method must
-    /// be of `by`, unless it was set before.
+    /// be of `by`, unless it was set before, and where this switches it on one can be paid by.
     ///
     /// # Errors
-    /// [`Conflict`] when the payment method isn't theirs.
+    /// [`Conflict`] when the payment method isn't theirs, or nobody is to be charged by it any more.
     pub fn set_auto_top_up(&mut self, auto: AutoTopUp, by: Option<&MemberId>) -> Outcome<()> {
         self.check_organization()?;
         let known = self.state.payments.auto.as_deref().and_then(|auto| auto.method.clone());
@@ -309,6 +309,12 @@ impl Turn<'_> {
                     live(&self.state.payments.methods, method, method.as_str())?;
                 }
             }
+        }
+        if auto.enabled
+            && let Err(why) = self.state.paid_by(auto.method.as_ref())
+        {
+            let problem = format!("automatic top-up can't be switched on: {why}; choose another payment method");
+            return Err(Conflict::Precondition(problem));
         }
         self.emit(Event::AutoTopUpSet(Box::new(AutoTopUp { update_time: self.now, ..auto })));
         self.check_auto_top_up();
