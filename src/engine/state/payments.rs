@@ -61,6 +61,9 @@ impl OrganizationState {
     /// # Errors
     /// Why nobody is to be charged by it any more.
     pub fn paid_by(&self, method: Option<&MethodId>) -> Result<&str, &'static str> {
+        if self.organization.deleted {
+            return Err("the organization was deleted");
+        }
         let Some(id) = method else { return Ok("") };
         let gone = "the payment method was deleted";
         let method = self.payments.methods.find(id).map(|row| &row.entity).ok_or(gone)?;
