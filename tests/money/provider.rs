@@ -199,6 +199,27 @@ async fn a_provider_that_fails_is_asked_again_for_the_same_payment() {
 
 // E7
 #[tokio::test]
+async fn an_order_that_the_provider_never_answers_stays_the_only_one_of_its_shortfall() {
+    let mut provider = Receiver::start(Some("503 Service Unavailable")).await;
+    let world = world(&provider).await;
+    let id = switch_on(&world, "5", "10", "10").await.pending_order_id;
+    provider.post().await.verified(SECRET);
+    for hour in 0..33 {
+        let again = provider.post_after(|| world.advance(3600)).await;
+        assert_eq!(again.id, format!("acme.{id}"), "after {hour} hours");
+        world.charge(charge("k1", &format!("c{hour}"), usd("1"))).await.unwrap().unwrap_err();
+    }
+    assert_eq!((automatic(&world).await.len(), find(&world, &id).await.state()), (1, TopUpState::Pending));
+    let told = alerts::list(&world, &[AlertKind::TopUpFailed]).await;
+    assert!(told.len() >= 2 && told.iter().all(|alert| alert.subject.contains("doesn't take")), "daily: {told:?}");
+    // It had taken the first, and only its answer was lost.
+    decide(&world, &id, PaymentOutcome::Settled).await.unwrap();
+    assert_eq!((automatic(&world).await.len(), balance(&world.operator, ACME).await.unwrap().as_str()), (1, "10"));
+    assert!(auto(&world).await.enabled);
+}
+
+// E7
+#[tokio::test]
 async fn a_provider_that_refuses_an_order_fails_it_and_switches_automatic_top_up_off() {
     let mut provider = Receiver::start(Some("422 Unprocessable Entity")).await;
     let world = world(&provider).await;

@@ -20,6 +20,8 @@ mod method;
 
 /// How long automatic top-up waits after a soft decline.
 const DECLINE_PAUSE: Span = Span::seconds(3600);
+/// For how long a provider may fail to answer before people hear of it.
+const UNANSWERED: Span = Span::HOUR;
 /// Soft declines in a row that switch automatic top-up off.
 const MAX_DECLINES: u8 = 2;
 
@@ -113,6 +115,33 @@ impl Turn<'_> {
         if order.state == OrderState::Pending && !order.placed {
             self.emit(Event::OrderSet(Box::new(TopUpOrder { placed: true, update_time: self.now, ..order })));
         }
+        Ok(())
+    }
+
+    /// The provider doesn't say whether it took the order, which stays pending: told of when it has lasted, and then daily.
+    ///
+    /// # Errors
+    /// [`Conflict`] when there is no such order.
+    pub fn note_unanswered(&mut self, id: &OrderId, problem: String) -> Outcome<()> {
+        let order = self.order(id)?;
+        if order.state != OrderState::Pending || order.placed || self.now - order.create_time < UNANSWERED {
+            return Ok(());
+        }
+        self.notice(Notice {
+            kind: AlertKind::TopUpFailed,
+            cause: Some((format_smolstr!("order-unanswered:{id}"), self.now + Span::DAY)),
+            subject: String::from("The payment provider doesn't take a top-up"),
+            facts: vec![
+                ("order", id.to_string()),
+                ("amount", format!("{} USD", order.amount.shown())),
+                ("problem", problem),
+                (
+                    "state",
+                    String::from("pending, and sent again until the provider answers or the operator decides it"),
+                ),
+            ],
+            recipients: Vec::new(),
+        });
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use crate::{
         time::Timestamp,
     },
     engine::directory::Cell,
-    notify::retry_delay,
+    notify::{LONGEST_DELAY, retry_delay},
     service::{Service, payment::Placed, turn::Done},
 };
 
@@ -52,27 +52,22 @@ impl Service {
             return;
         }
         let placed = self.payments.place(&cell.id, order, method, self.clock.now()).await;
-        let refused = match placed {
+        match placed {
             Placed::Taken => {
                 attempts.lock().remove(&named);
                 let Done { .. } = self.turn(cell, &Actor::SYSTEM, |turn| turn.note_placed(&order.id));
-                return;
             }
-            Placed::Refused(why) => Some((PaymentOutcome::HardDeclined, why)),
+            Placed::Refused(why) => {
+                attempts.lock().remove(&named);
+                self.fail(cell, order, PaymentOutcome::HardDeclined, why);
+            }
+            // The provider may have it all the same: were it given up, another could be ordered and both be paid.
             Placed::Failed(why) => {
-                let failed = attempts.lock().get(&named).map_or(0, |(failed, _)| *failed) + 1;
-                match retry_delay(failed) {
-                    Some(delay) => {
-                        attempts.lock().insert(named.clone(), (failed, self.clock.now() + delay));
-                        None
-                    }
-                    None => Some((PaymentOutcome::SoftDeclined, why)),
-                }
+                let failed = attempts.lock().get(&named).map_or(0, |(failed, _)| *failed).saturating_add(1);
+                let delay = retry_delay(failed).unwrap_or(LONGEST_DELAY);
+                attempts.lock().insert(named, (failed, self.clock.now() + delay));
+                let Done { .. } = self.turn(cell, &Actor::SYSTEM, |turn| turn.note_unanswered(&order.id, why));
             }
-        };
-        if let Some((outcome, why)) = refused {
-            attempts.lock().remove(&named);
-            self.fail(cell, order, outcome, why);
         }
     }
 
