@@ -27,7 +27,7 @@ pub struct AccountCredits {
     pub used: Nanos,
     /// Given out to teams, and to members of teams that have nothing themselves.
     pub given: Nanos,
-    /// Used beyond what is given: by teams that have nothing themselves, or less than they used.
+    /// Used by teams that have nothing themselves: of their pools, and by members beyond their own.
     pub uncapped: Nanos,
     /// Not given out: per cycle − given − uncapped.
     pub available: Option<Nanos>,
@@ -68,11 +68,11 @@ impl Credits<'_> {
         TeamCredits { allocated, members, used, shared_used, available }
     }
 
-    /// What a team takes of the organization's credits with this allocation: what it has, but no less than what its members
-    /// have and what it used besides. What is used can't be given out again, whoever has less now or is gone.
+    /// What a team takes of the organization's credits with this allocation. Where it has nothing itself that is what its members
+    /// have and what it used besides: that can't be given out again, whoever has less now or is gone.
     pub fn taken(&self, team: &TeamAllocation, allocation: Allocation) -> Nanos {
-        let least = team.distributed + team.carried + self.counted(team.pool).0;
-        least.max(allocation.given())
+        let used = || team.distributed + team.carried + self.counted(team.pool).0;
+        allocation.total().unwrap_or_else(used)
     }
 
     pub fn account(&self) -> AccountCredits {

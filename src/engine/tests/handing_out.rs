@@ -164,9 +164,10 @@ impl Reference {
         self.teams[team].total().map(|total| total - self.distributed(team) - shared)
     }
 
-    /// Given out to a team and its members, or used by them already.
+    /// Given out to a team, or to its members and used by them besides.
     fn taken(&self, team: usize, part: Part) -> i64 {
-        part.given().max(self.distributed(team) + self.pool_spent(team) + self.beyond(team))
+        let used = || self.distributed(team) + self.pool_spent(team) + self.beyond(team);
+        part.total().unwrap_or_else(used)
     }
 
     fn account_available(&self) -> Option<i64> {
