@@ -8,7 +8,7 @@ use crate::{
         access::{AccessToken, Bearer, Role},
         error::Invalid,
         event::Event,
-        id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
+        id::{Actor, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         time::Timestamp,
     },
     engine::system::SystemState,
@@ -213,16 +213,6 @@ impl Service {
             Ok(Event::TokenDeleted(id.clone()))
         })?;
         Ok(self.writer.wait_durable(position).await?)
-    }
-
-    /// Ends every token of an invitation.
-    pub(super) fn invitation_tokens_ended(
-        system: &SystemState,
-        organization: &OrganizationId,
-        invitation: &InvitationId,
-    ) -> Vec<Event> {
-        let of = |token: &&AccessToken| matches!(&token.bearer, Bearer::Invitee(o, i) if o == organization && i == invitation);
-        system.tokens.values().filter(of).map(|token| Event::TokenDeleted(token.id.clone())).collect()
     }
 
     pub fn who_am_i(&self, caller: &Caller) -> WhoAmI {

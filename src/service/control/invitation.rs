@@ -6,15 +6,17 @@ use crate::{
         access::{AccessToken, Bearer, Invitation, InvitationState, Role},
         entity::Member,
         event::Event,
-        id::{InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
+        id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         policy::Policy,
         time::{Span, Timestamp},
     },
-    engine::{conflict::Conflict, turn::Turn},
+    engine::conflict::Conflict,
     service::{
         Caller, Error, Service,
         allocation::{Found, matches, page},
         secret,
+        system::SystemTurn,
+        token::NewToken,
         turn::Done,
     },
 };
@@ -191,16 +193,24 @@ impl Service {
         id: &InvitationId,
         ttl: Span,
     ) -> Result<(InvitationView, String), Error> {
-        self.change(caller, organization, |turn| {
-            turn.renew_invitation(id, turn.now() + ttl)?;
-            self.end_tokens(caller, organization, id)?;
+        let NewToken { token, secret } = self.invitation_token(organization, id)?;
+        self.joint_change(caller, organization, |turn, system| {
+            let expire_time = turn.now() + ttl;
+            turn.renew_invitation(id, expire_time)?;
+            end_tokens(system, &caller.actor, organization, id);
+            let token = AccessToken { expire_time: Some(expire_time), ..token };
+            system.emit(&caller.actor, Event::TokenSet(Box::new(token)));
             turn.announce(id);
             Ok(())
         })
         .await?;
-        let view = self.invitation(organization, id)?;
-        let token = self.mint_invitation(caller, organization, &view.invitation).await?;
-        Ok((view, token))
+        Ok((self.invitation(organization, id)?, secret))
+    }
+
+    /// One that ends with the invitation, once it is told when.
+    fn invitation_token(&self, organization: &OrganizationId, id: &InvitationId) -> Result<NewToken, Error> {
+        let bearer = Bearer::Invitee(organization.clone(), id.clone());
+        self.mint(TokenId::trusted(secret::new_id("token")?), String::new(), bearer, None)
     }
 
     /// # Errors
@@ -211,18 +221,13 @@ impl Service {
         organization: &OrganizationId,
         id: &InvitationId,
     ) -> Result<InvitationView, Error> {
-        self.change(caller, organization, |turn| {
+        self.joint_change(caller, organization, |turn, system| {
             turn.revoke_invitation(id)?;
-            self.end_tokens(caller, organization, id)
+            end_tokens(system, &caller.actor, organization, id);
+            Ok(())
         })
         .await?;
         self.invitation(organization, id)
-    }
-
-    fn end_tokens(&self, caller: &Caller, organization: &OrganizationId, id: &InvitationId) -> Result<(), Conflict> {
-        let ended =
-            self.system_events(&caller.actor, |system, _| Ok(Self::invitation_tokens_ended(system, organization, id)));
-        ended.map(drop).map_err(|error| Conflict::Precondition(error.to_string()))
     }
 
     /// Makes the caller a member: by the invitation's token, shown or given besides an access token of its own.
@@ -253,14 +258,12 @@ impl Service {
         };
         let (token, secret) = self.standing_for(known, (organization.clone(), member.clone()))?;
         self.wait_for_room().await?;
-        let actor = crate::domain::id::Actor::member(&member);
-        let Done { answer, position } = self.turn(&cell, &actor, |turn: &mut Turn<'_>| {
+        let actor = Actor::member(&member);
+        let Done { answer, position } = self.joint_turn(&cell, &actor, |turn, system| {
             turn.accept_invitation(&id, member.clone(), name)?;
-            self.system_events(&actor, |system, _| {
-                let mut events = Self::invitation_tokens_ended(system, &organization, &id);
-                events.push(Event::TokenSet(Box::new(token)));
-                Ok(events)
-            })
+            end_tokens(system, &actor, &organization, &id);
+            system.emit(&actor, Event::TokenSet(Box::new(token)));
+            Ok::<_, Conflict>(())
         });
         answer?;
         self.writer.wait_durable(position).await?;
@@ -307,6 +310,15 @@ impl Service {
             return Err(Conflict::Precondition(problem).into());
         }
         Ok(self.system.lock().tokens.get(id).cloned())
+    }
+}
+
+/// Every token of an invitation.
+fn end_tokens(system: &mut SystemTurn<'_>, actor: &Actor, organization: &OrganizationId, id: &InvitationId) {
+    let of = |token: &&AccessToken| matches!(&token.bearer, Bearer::Invitee(o, invitation) if o == organization && invitation == id);
+    let ended: Vec<_> = system.state.tokens.values().filter(of).map(|token| token.id.clone()).collect();
+    for token in ended {
+        system.emit(actor, Event::TokenDeleted(token));
     }
 }
 
