@@ -87,53 +87,36 @@ impl Service {
             Some(id) => id,
             None => InvitationId::trusted(secret::new_id("invitation")?),
         };
-        let minted = id.clone();
-        let id = self
-            .create(
-                caller,
-                organization,
-                repeatable,
-                id,
-                |made| InvitationId::trusted(made),
-                |turn, id| {
-                    let now = turn.now();
-                    turn.invite(Invitation {
-                        id: id.clone(),
-                        email,
-                        name,
-                        role,
-                        teams,
-                        policy,
-                        invited_by: caller.actor.clone(),
-                        state: InvitationState::Pending,
-                        expire_time: now + ttl,
-                        create_time: now,
-                        update_time: now,
-                    })?;
-                    turn.announce(id);
-                    Ok(())
-                },
-            )
-            .await?;
-        let view = self.invitation(organization, &id)?;
-        // A repeat finds the first one's.
-        let token =
-            if id == minted { Some(self.mint_invitation(caller, organization, &view.invitation).await?) } else { None };
-        Ok((view, token))
-    }
-
-    async fn mint_invitation(
-        &self,
-        caller: &Caller,
-        organization: &OrganizationId,
-        invitation: &Invitation,
-    ) -> Result<String, Error> {
-        let bearer = Bearer::Invitee(organization.clone(), invitation.id.clone());
-        let id = TokenId::trusted(secret::new_id("token")?);
-        let new = self.mint(id, String::new(), bearer, Some(invitation.expire_time))?;
-        let position = self.system_turn(&caller.actor, |_, _| Ok(Event::TokenSet(Box::new(new.token))))?;
-        self.writer.wait_durable(position).await?;
-        Ok(new.secret)
+        let NewToken { token, secret } = self.invitation_token(organization, &id)?;
+        let Repeatable { request, fingerprint } = repeatable;
+        let made = self.joint_change(caller, organization, |turn, system| {
+            // A repeat finds the first one's.
+            if let Some(before) = turn.created_before(request, fingerprint)? {
+                return Ok((InvitationId::trusted(before), None));
+            }
+            let now = turn.now();
+            let expire_time = now + ttl;
+            turn.invite(Invitation {
+                id: id.clone(),
+                email,
+                name,
+                role,
+                teams,
+                policy,
+                invited_by: caller.actor.clone(),
+                state: InvitationState::Pending,
+                expire_time,
+                create_time: now,
+                update_time: now,
+            })?;
+            turn.take_request(request, fingerprint, id.as_str());
+            turn.announce(&id);
+            let token = AccessToken { expire_time: Some(expire_time), ..token };
+            system.emit(&caller.actor, Event::TokenSet(Box::new(token)));
+            Ok((id, Some(secret)))
+        });
+        let (id, secret) = made.await?;
+        Ok((self.invitation(organization, &id)?, secret))
     }
 
     /// # Errors
