@@ -93,15 +93,15 @@ impl Service {
             turn.take_request(request, fingerprint, id.as_str());
             let (key, organization) = (id.clone(), organization.clone());
             system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous: None });
-            let place = turn.state.keys.place(&id);
-            Ok((id, place))
+            // Under the lock, so that a rotation right behind finds the secret that it replaces.
+            if let Some(key) = turn.state.keys.place(&id) {
+                self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
+            }
+            Ok((id, Some(secret)))
         });
-        let (id, place) = answer?;
-        if let Some(key) = place {
-            self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
-        }
+        let (id, secret) = answer?;
         self.writer.wait_durable(position).await?;
-        Ok((self.key(organization, &id)?, place.map(|_| secret)))
+        Ok((self.key(organization, &id)?, secret))
     }
 
     /// # Errors
@@ -171,7 +171,8 @@ impl Service {
         Ok(keys.iter().map(effective).collect())
     }
 
-    /// Gives a key another secret, which it answers this once; the one before is taken for `grace` too.
+    /// Gives a key another secret, which it answers this once; the one before is taken for `grace` too. One before that ends at
+    /// once, whatever grace it was given.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such key.
@@ -189,21 +190,24 @@ impl Service {
         let Done { answer, position } = self.joint_turn(&cell, &caller.actor, |turn, system| {
             let until = turn.now() + grace;
             turn.rotate_key(id, secret[..PREFIX].to_owned(), until)?;
-            let before = system.state.keys.get(id).map(|registration| registration.hash);
+            let before = system.state.keys.get(id).map(|registered| (registered.hash, registered.previous));
             let (key, organization) = (id.clone(), organization.clone());
-            let previous = before.map(|hash| (hash, until));
+            let previous = before.map(|(hash, _)| (hash, until));
             system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous });
-            let place = turn.state.keys.place(id);
-            Ok::<_, Error>((place, before, until))
-        });
-        let (place, before, until) = answer?;
-        if let Some(key) = place {
-            let route = Route { cell: Arc::clone(&cell), key };
-            self.directory.add_key(id.clone(), hash, route.clone());
-            if let Some(before) = before {
-                self.directory.retire_secret(before, route, until, self.clock.now());
+            // Under the lock, so that of two rotations the later one's secret is what stays.
+            if let Some(key) = turn.state.keys.place(id) {
+                let route = Route { cell: Arc::clone(&cell), key };
+                self.directory.add_key(id.clone(), hash, route.clone());
+                if let Some((replaced, older)) = before {
+                    if let Some((older, _)) = older {
+                        self.directory.end_secret(&older);
+                    }
+                    self.directory.retire_secret(replaced, route, until, self.clock.now());
+                }
             }
-        }
+            Ok::<_, Error>(())
+        });
+        answer?;
         self.writer.wait_durable(position).await?;
         Ok((self.key(organization, id)?, secret))
     }
