@@ -10,7 +10,7 @@ use crate::{
         policy::Policy,
         time::{Span, Timestamp},
     },
-    engine::conflict::Conflict,
+    engine::{conflict::Conflict, system::SystemState},
     service::{
         Caller, Error, Service,
         allocation::{Found, matches, page},
@@ -234,41 +234,30 @@ impl Service {
         };
         let cell = self.organization_cell(&organization)?;
         let email = self.invitation(&organization, &id)?.invitation.email;
-        let known = self.identities_of(caller, &email)?;
+        let own = self.own_token(caller, &email)?;
         let member = match member {
             Some(member) => member,
             None => MemberId::trusted(secret::new_id("member")?),
         };
-        let (token, secret) = self.standing_for(known, (organization.clone(), member.clone()))?;
+        let granted = (organization.clone(), member.clone());
+        let bearer = Bearer::Member(vec![granted.clone()]);
+        let new = self.mint(TokenId::trusted(secret::new_id("token")?), String::from("first"), bearer, None)?;
         self.wait_for_room().await?;
         let actor = Actor::member(&member);
         let Done { answer, position } = self.joint_turn(&cell, &actor, |turn, system| {
+            let (token, secret) = match &own {
+                Some(own) => (own.also_for(granted, system.state)?, None),
+                None => (new.token, Some(new.secret)),
+            };
             turn.accept_invitation(&id, member.clone(), name)?;
             end_tokens(system, &actor, &organization, &id);
             system.emit(&actor, Event::TokenSet(Box::new(token)));
-            Ok::<_, Conflict>(())
+            Ok::<_, Error>(secret)
         });
-        answer?;
+        let secret = answer?;
         self.writer.wait_durable(position).await?;
         let member = self.member(&organization, &member)?;
         Ok(Accepted { organization, member, secret })
-    }
-
-    /// The token that stands for the membership from now on: the caller's own, or a new one with its secret.
-    fn standing_for(
-        &self,
-        own: Option<AccessToken>,
-        granted: (OrganizationId, MemberId),
-    ) -> Result<(AccessToken, Option<String>), Error> {
-        if let Some(mut token) = own
-            && let Bearer::Member(grants) = &mut token.bearer
-        {
-            grants.push(granted);
-            return Ok((token, None));
-        }
-        let id = TokenId::trusted(secret::new_id("token")?);
-        let new = self.mint(id, String::from("first"), Bearer::Member(vec![granted]), None)?;
-        Ok((new.token, Some(new.secret)))
     }
 
     fn invitation_of(&self, token: &str) -> Result<(OrganizationId, InvitationId), Error> {
@@ -282,17 +271,40 @@ impl Service {
     }
 
     /// The access token that was shown, if the person behind it is who was invited.
-    fn identities_of(&self, caller: &Caller, email: &str) -> Result<Option<AccessToken>, Error> {
+    fn own_token(&self, caller: &Caller, email: &str) -> Result<Option<OwnToken>, Error> {
         let Some((id, grants)) = caller.access() else { return Ok(None) };
-        let is_invited = grants.iter().any(|(organization, member)| {
+        let is_invited = |(organization, member): &&Grant| {
             let view = self.member(organization, member);
             view.is_ok_and(|view| view.entity.email.eq_ignore_ascii_case(email) && !view.entity.disabled)
-        });
-        if !is_invited {
+        };
+        let proofs: Vec<_> = grants.iter().filter(is_invited).cloned().collect();
+        if proofs.is_empty() {
             let problem = format!("the invitation is for {email}, which is the address of none of your memberships");
             return Err(Conflict::Precondition(problem).into());
         }
-        Ok(self.system.lock().tokens.get(id).cloned())
+        Ok(Some(OwnToken { id: id.clone(), proofs }))
+    }
+}
+
+type Grant = (OrganizationId, MemberId);
+
+/// An access token of somebody who accepts an invitation.
+struct OwnToken {
+    id: TokenId,
+    /// The memberships whose address was invited.
+    proofs: Vec<Grant>,
+}
+
+impl OwnToken {
+    /// What it stands for now, and another membership: since it was shown it may have been ended, for one organization or all,
+    /// or have accepted another invitation.
+    fn also_for(&self, granted: Grant, system: &SystemState) -> Result<AccessToken, Error> {
+        let mut token = system.tokens.get(&self.id).cloned().ok_or(Error::TokenUnknown)?;
+        match &mut token.bearer {
+            Bearer::Member(grants) if self.proofs.iter().any(|proof| grants.contains(proof)) => grants.push(granted),
+            _ => return Err(Error::TokenUnknown),
+        }
+        Ok(token)
     }
 }
 
