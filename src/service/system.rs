@@ -48,7 +48,8 @@ impl<'a> SystemTurn<'a> {
 
     pub(super) fn emit(&mut self, actor: &Actor, event: Event) {
         self.changed.prices |= matches!(event, Event::PriceSet(_) | Event::PriceDeleted(_));
-        self.changed.tokens |= matches!(event, Event::TokenSet(_) | Event::TokenDeleted(_));
+        self.changed.tokens |=
+            matches!(event, Event::TokenSet(_) | Event::TokenDeleted(_) | Event::GrantRemoved { .. });
         self.records.push(self.state.emit(event, self.epoch, self.now, actor));
     }
 
@@ -73,13 +74,22 @@ impl Service {
         actor: &Actor,
         decide: impl FnOnce(&SystemState, Timestamp) -> Result<Vec<Event>, Error>,
     ) -> Result<u64, Error> {
+        self.system_changes(|system| {
+            for event in decide(system.state, system.now)? {
+                system.emit(actor, event);
+            }
+            Ok(())
+        })
+    }
+
+    /// The same, each by somebody of its own.
+    pub(super) fn system_changes(
+        &self,
+        change: impl FnOnce(&mut SystemTurn<'_>) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
         let mut system = self.system.lock();
-        let now = self.clock.now();
-        let events = decide(&system, now)?;
-        let mut turn = SystemTurn::new(&mut system, self.epoch, now);
-        for event in events {
-            turn.emit(actor, event);
-        }
+        let mut turn = SystemTurn::new(&mut system, self.epoch, self.clock.now());
+        change(&mut turn)?;
         let (records, changed) = turn.finish();
         let position = self.writer.push(records);
         self.show_system(&system, changed);
