@@ -28,6 +28,8 @@ use crate::{
     service::{Caller, NewKey, NewMember, NewOrganization, Repeatable},
 };
 
+mod accepting;
+mod gated;
 mod together;
 
 const NOON: Timestamp = Timestamp::from_seconds(1_700_000_000);

@@ -3,87 +3,14 @@
 use std::{future::Future, pin::pin};
 
 use futures::poll;
-use parking_lot::Mutex;
 
-use super::*;
-use crate::{
-    domain::{
-        access::Role,
-        event::{Event, Stream},
-        id::{Actor, InvitationId},
-        time::Span,
-    },
-    service::NewInvitation,
-};
+use super::{gated::Stage, *};
+use crate::domain::time::Span;
 
 /// Records that the writer puts into one batch at most, unless a push alone has more.
 const BATCH: usize = 4096;
 
-/// Keeps the positions of each batch; appends wait while the gate is held.
-struct GatedJournal {
-    inner: Arc<dyn Journal>,
-    gate: tokio::sync::Mutex<()>,
-    waiting: AtomicBool,
-    batches: Mutex<Vec<Vec<u64>>>,
-}
-
-#[async_trait]
-impl Journal for GatedJournal {
-    async fn append(&self, batch: &[Record]) -> Result<(), AppendError> {
-        self.waiting.store(true, SeqCst);
-        let _open = self.gate.lock().await;
-        self.waiting.store(false, SeqCst);
-        self.batches.lock().push(batch.iter().map(|record| record.position).collect());
-        self.inner.append(batch).await
-    }
-
-    async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(from, at_least).await
-    }
-
-    async fn trim(&self, position: u64) -> Result<(), JournalError> {
-        self.inner.trim(position).await
-    }
-}
-
-struct Stage {
-    running: Running,
-    journal: Arc<GatedJournal>,
-    _home: Home,
-}
-
 impl Stage {
-    async fn new() -> Self {
-        let home = Home::new();
-        let settings = home.settings();
-        let data = DataDir::prepare(&settings.data_dir).unwrap();
-        let backends = backends::open(data.path()).await.unwrap();
-        let journal = Arc::new(GatedJournal {
-            inner: backends.journal.clone(),
-            gate: tokio::sync::Mutex::default(),
-            waiting: AtomicBool::new(false),
-            batches: Mutex::default(),
-        });
-        let backends = Backends { journal: journal.clone(), ..backends };
-        let running = start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap();
-        seed(&running).await;
-        Self { running, journal, _home: home }
-    }
-
-    /// Records that mean nothing, as one push.
-    fn fill(&self, count: usize) {
-        let record = Record {
-            position: 0,
-            stream: Stream::System,
-            sequence: 1,
-            epoch: 1,
-            time: NOON,
-            actor: Actor::SYSTEM,
-            event: Event::Started,
-        };
-        self.running.writer.push(vec![record; count]);
-    }
-
     /// Runs an operation when the batch that is being filled has room for its first `fits` records only, and tells whether all
     /// of it was written at once.
     async fn is_whole<T>(&self, fits: usize, operation: impl Future<Output = Result<T, service::Error>>) -> bool {
@@ -105,22 +32,6 @@ impl Stage {
         assert!(operation.await.is_ok());
         let batches = self.journal.batches.lock();
         batches.iter().any(|batch| (before + 1..=after).all(|position| batch.contains(&position)))
-    }
-
-    async fn invite(&self, id: &str) -> (InvitationId, String) {
-        let new = NewInvitation {
-            id: Some(InvitationId::trusted(id)),
-            email: format!("{id}@example.com"),
-            name: String::new(),
-            role: Role::Basic,
-            teams: Vec::new(),
-            policy: Policy::default(),
-            ttl: Span::HOUR,
-        };
-        let acme = OrganizationId::trusted("acme");
-        let (service, caller) = (&self.running.service, operator(&self.running));
-        let (view, token) = service.create_invitation(&caller, &acme, new, Repeatable::default()).await.unwrap();
-        (view.invitation.id, token.unwrap())
     }
 }
 
@@ -156,10 +67,10 @@ async fn an_invitation_and_its_tokens_change_on_disk_together() {
     let stage = Stage::new().await;
     let (service, caller) = (&stage.running.service, operator(&stage.running));
     let acme = OrganizationId::trusted("acme");
-    let (id, _) = stage.invite("first").await;
+    let (id, _) = stage.invite(&acme, "first@example.com").await;
     assert!(stage.is_whole(1, service.resend_invitation(&caller, &acme, &id, Span::HOUR)).await, "resent");
     assert!(stage.is_whole(1, service.revoke_invitation(&caller, &acme, &id)).await, "revoked");
-    let (_, token) = stage.invite("second").await;
+    let (_, token) = stage.invite(&acme, "second@example.com").await;
     let invitee = service.authorize(Some(&token), "/quotad.v1.MemberService/AcceptInvitation").unwrap();
     assert!(stage.is_whole(2, service.accept_invitation(&invitee, None, None, None)).await, "accepted");
 }
