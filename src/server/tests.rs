@@ -29,6 +29,10 @@ use crate::{
     service::{Caller, NewKey, NewMember, NewOrganization, Repeatable},
 };
 
+mod accepting;
+mod gated;
+mod together;
+
 const NOON: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
 /// A server with one key, `k1`, that may spend 10 USD.

@@ -111,7 +111,8 @@ impl Service {
         self.recall_entry(&cell, &new.request).await?;
         let NewTopUp { request, amount, reason, method } = new;
         let mut print = Fingerprint::new("top_up");
-        print.number(amount.get().unsigned_abs()).text(&reason);
+        // The same words of somebody else are no repeat.
+        print.text(caller.actor.as_str()).number(amount.get().unsigned_abs()).text(&reason);
         print.text(method.as_ref().map_or("", MethodId::as_str));
         let order = NewOrder { request, fingerprint: print.finish(), amount, reason, method };
         let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
@@ -296,7 +297,7 @@ impl Service {
         let missing = || Error::NotFound { kind: "ledger entry", id: entry.to_string() };
         let of = correctable(&found.ok_or_else(missing)?);
         let mut print = Fingerprint::new("correction");
-        print.number(entry).text(kind.name()).text(&amount.to_string()).text(&reason);
+        print.text(caller.actor.as_str()).number(entry).text(kind.name()).text(&amount.to_string()).text(&reason);
         let fingerprint = print.finish();
         self.change(caller, organization, |turn| turn.correct((&request, fingerprint), kind, amount, of, reason)).await
     }

@@ -145,6 +145,9 @@ impl<'a> Batch<'a> {
             Event::TokenDeleted(id) => {
                 self.tokens.insert(id, None);
             }
+            Event::GrantRemoved { left, .. } => {
+                self.tokens.insert(&left.id, left.is_for_anything().then_some(left));
+            }
             Event::KeyRegistered { key, organization, hash, previous: _ } => {
                 self.directory.insert(key, (organization, hash));
             }

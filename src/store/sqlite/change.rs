@@ -5,33 +5,20 @@ use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
 use super::{StoreError, project::ROWS};
 use crate::{
     domain::time::Timestamp,
-    store::{
-        Change, ChangeQuery,
-        batch::Batch,
-        change::{ChangeRow, Whose},
-    },
+    store::{Change, ChangeQuery, batch::Batch, change::ChangeRow},
 };
 
-/// Comes before tokens are deleted: whose they were stands in their rows.
 pub(super) async fn write(connection: &mut SqliteConnection, batch: &Batch<'_>) -> Result<(), StoreError> {
     for chunk in batch.changes.chunks(ROWS) {
         let mut query = QueryBuilder::<Sqlite>::new(
             "INSERT INTO audit_log (position, sequence, time, actor, kind, entity_id, after, organization_id) ",
         );
         query.push_values(chunk, |mut row, change| {
-            let ChangeRow { record, whose, kind, id, after } = change;
+            let ChangeRow { record, organization, kind, id, after } = change;
             row.push_bind(record.position.cast_signed()).push_bind(record.sequence.cast_signed());
             row.push_bind(record.time.micros()).push_bind(record.actor.as_str().to_owned());
             row.push_bind(*kind).push_bind(id.clone()).push_bind(after.to_string());
-            match whose {
-                Whose::Organization(organization) => {
-                    row.push_bind(Some(organization.as_str().to_owned()));
-                }
-                Whose::Token(token) => {
-                    row.push("(SELECT organization_id FROM access_tokens WHERE token_id = ");
-                    row.push_bind_unseparated(token.as_str().to_owned()).push_unseparated(")");
-                }
-            }
+            row.push_bind(organization.as_str().to_owned());
         });
         query.build().execute(&mut *connection).await?;
     }
