@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use futures::poll;
 
-use super::{gated::Stage, *};
+use super::{staged::Stage, *};
 use crate::{
     domain::{
         access::Role,

@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin};
 
 use futures::poll;
 
-use super::{gated::Stage, *};
+use super::{staged::Stage, *};
 use crate::domain::time::Span;
 
 /// Records that the writer puts into one batch at most, unless a push alone has more.

@@ -1,29 +1,50 @@
-//! A server whose journal waits when it is told to, so that what happens meanwhile can be chosen.
+//! A server whose journal waits or fails when it is told to, so that what happens meanwhile can be chosen.
 
+use std::sync::atomic::AtomicBool;
+
+use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::*;
 use crate::{
     domain::{
         access::Role,
-        event::{Event, Stream},
+        event::{Event, Record, Stream},
         id::{Actor, InvitationId},
+        lease::{JournalId, StoreId},
         time::Span,
     },
+    journal::{AppendError, Extent, Journal},
     service::NewInvitation,
 };
 
-/// Keeps the positions of each batch; appends wait while the gate is held.
-pub(super) struct GatedJournal {
+/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to.
+pub(super) struct StagedJournal {
     inner: Arc<dyn Journal>,
     pub(super) gate: tokio::sync::Mutex<()>,
     pub(super) waiting: AtomicBool,
+    pub(super) failing: AtomicBool,
     pub(super) batches: Mutex<Vec<Vec<u64>>>,
 }
 
+impl StagedJournal {
+    pub(super) fn over(inner: Arc<dyn Journal>) -> Self {
+        Self {
+            inner,
+            gate: tokio::sync::Mutex::default(),
+            waiting: AtomicBool::new(false),
+            failing: AtomicBool::new(false),
+            batches: Mutex::default(),
+        }
+    }
+}
+
 #[async_trait]
-impl Journal for GatedJournal {
+impl Journal for StagedJournal {
     async fn append(&self, batch: &[Record]) -> Result<(), AppendError> {
+        if self.failing.load(SeqCst) {
+            return Err(AppendError::Fatal("fsync failed".into()));
+        }
         self.waiting.store(true, SeqCst);
         let _open = self.gate.lock().await;
         self.waiting.store(false, SeqCst);
@@ -38,11 +59,35 @@ impl Journal for GatedJournal {
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
         self.inner.trim(position).await
     }
+
+    async fn size(&self) -> Result<u64, JournalError> {
+        self.inner.size().await
+    }
+
+    fn id(&self) -> JournalId {
+        self.inner.id()
+    }
+
+    async fn books(&self) -> Result<Option<StoreId>, JournalError> {
+        self.inner.books().await
+    }
+
+    async fn set_books(&self, books: StoreId) -> Result<(), JournalError> {
+        self.inner.set_books(books).await
+    }
+
+    async fn begin_after(&self, position: u64) -> Result<(), JournalError> {
+        self.inner.begin_after(position).await
+    }
+
+    async fn extent(&self) -> Result<Extent, JournalError> {
+        self.inner.extent().await
+    }
 }
 
 pub(super) struct Stage {
     pub(super) running: Running,
-    pub(super) journal: Arc<GatedJournal>,
+    pub(super) journal: Arc<StagedJournal>,
     _home: Home,
 }
 
@@ -56,13 +101,8 @@ impl Stage {
         let home = Home::new();
         let settings = Settings { queue_capacity, ..home.settings() };
         let data = DataDir::prepare(&settings.data_dir).unwrap();
-        let backends = backends::open(data.path()).await.unwrap();
-        let journal = Arc::new(GatedJournal {
-            inner: backends.journal.clone(),
-            gate: tokio::sync::Mutex::default(),
-            waiting: AtomicBool::new(false),
-            batches: Mutex::default(),
-        });
+        let backends = backends::open(data.path(), &settings).await.unwrap();
+        let journal = Arc::new(StagedJournal::over(backends.journal.clone()));
         let backends = Backends { journal: journal.clone(), ..backends };
         let running = start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap();
         seed(&running).await;
