@@ -50,6 +50,7 @@ mod snapshots;
 mod system;
 mod token;
 mod turn;
+mod verify;
 
 pub use crate::{
     engine::{
@@ -72,15 +73,17 @@ pub use control::{
 };
 pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
-pub use ledger::{Balance, Difference, Transactions, UsageSummary, Verification};
+pub use ledger::{Balance, Transactions, UsageSummary};
 pub use mirror::rebuild;
 pub use payment::{
     AutoTopUpChange, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
 };
+pub use projector::drain;
 pub use quota::{Grant, Question, Released, Reply, ReservationRef};
 pub use revocations::{Subscription, WatchedRevocation};
 pub use system::PriceChange;
 pub use token::{Identity, NewMemberToken, NewToken, WhoAmI};
+pub use verify::{Difference, Verification, verify_recovered};
 
 /// What a running service may remember and how often it saves.
 #[derive(Debug, Clone, Copy)]

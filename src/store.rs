@@ -99,6 +99,11 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self) {}
 }
 
+/// What kind of thing a record changes in the control plane, and its id, as the audit log names them; `None` for all else.
+pub fn change_name(record: &Record) -> Option<(&'static str, String)> {
+    change::ChangeRow::of(record).map(|change| (change.kind, change.id))
+}
+
 /// How long a lease that isn't renewed keeps others out.
 pub const LEASE_SECONDS: u32 = 15;
 

@@ -14,6 +14,9 @@ mod server;
 #[path = "process/bench.rs"]
 mod bench;
 
+#[path = "process/carrying.rs"]
+mod carrying;
+
 #[path = "process/full.rs"]
 mod full;
 

@@ -33,6 +33,8 @@ const TABLES: [&str; 5] = [
 ];
 /// The last position; one that is empty ends where it was trimmed.
 const LAST: &str = "SELECT coalesce((SELECT max(last) FROM batches), (SELECT position FROM trimmed))";
+/// Up to where it was trimmed.
+pub const TRIMMED: &str = "SELECT position FROM trimmed";
 /// Batches to delete at once: a writer waits no longer than for that.
 const TRIM_AT_ONCE: i64 = 32;
 
@@ -223,8 +225,7 @@ impl Journal for SqliteJournal {
 
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
         let failed = |error| failed(&self.file, &error);
-        let trimmed: i64 =
-            sqlx::query_scalar("SELECT position FROM trimmed").fetch_one(&self.readers).await.map_err(failed)?;
+        let trimmed: i64 = sqlx::query_scalar(TRIMMED).fetch_one(&self.readers).await.map_err(failed)?;
         let mut next = from.max(trimmed.unsigned_abs() + 1);
         let mut records: Vec<Record> = Vec::new();
         // The first batch may begin before `next`, every other one begins there.
@@ -294,8 +295,7 @@ impl Journal for SqliteJournal {
 
     async fn extent(&self) -> Result<Extent, JournalError> {
         let failed = |error| failed(&self.file, &error);
-        let trimmed: i64 =
-            sqlx::query_scalar("SELECT position FROM trimmed").fetch_one(&self.readers).await.map_err(failed)?;
+        let trimmed: i64 = sqlx::query_scalar(TRIMMED).fetch_one(&self.readers).await.map_err(failed)?;
         let last: i64 = sqlx::query_scalar(LAST).fetch_one(&self.readers).await.map_err(failed)?;
         let (trimmed, last) = (trimmed.unsigned_abs(), last.unsigned_abs());
         let end = if last > trimmed { self.read(last, 1).await? } else { Vec::new() };

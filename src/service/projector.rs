@@ -7,9 +7,11 @@ use crate::{
     domain::{
         event::{Record, Stream},
         id::OrganizationId,
+        lease::Lease,
     },
     engine::directory::Cell,
-    store::StoreError,
+    journal::Journal,
+    store::{Store, StoreError},
 };
 
 /// Records to project in one transaction, roughly: the journal is read by whole batches.
@@ -22,6 +24,21 @@ const MAX_LAG: u64 = 100_000;
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
+
+/// Projects all that a journal has, where no server does. Answers the position reached.
+///
+/// # Errors
+/// [`Error`] when the journal can't be read or the books not be written.
+pub async fn drain(journal: &dyn Journal, store: &dyn Store, lease: Lease) -> Result<u64, Error> {
+    let mut reached = store.status().await?.position;
+    loop {
+        let records = journal.read(reached + 1, BATCH).await?;
+        if records.is_empty() {
+            return Ok(reached);
+        }
+        reached = store.project(lease, &records).await?;
+    }
+}
 
 impl Service {
     /// Projects what the journal makes durable, until the task is dropped. With the books down it tries again.
