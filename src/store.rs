@@ -5,7 +5,15 @@
 
 mod batch;
 mod change;
+mod connection;
+mod detail;
+mod error;
+mod project;
+mod query;
+mod rows;
 pub mod sqlite;
+mod tables;
+mod value;
 
 use std::sync::Arc;
 

@@ -4,28 +4,24 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::{
-    Connection as _, SqliteConnection, SqlitePool,
+    Connection as _, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use super::{
     Audit, Change, ChangeQuery, Entry, EntryQuery, Grouping, ReservationKey, Store, StoreError, StoredReservation,
-    Totals, batch::Batch,
+    Totals,
+    project::project,
+    query::{audit, change, find, list},
 };
 use crate::domain::{
     event::Record,
     id::{OrganizationId, RequestId},
 };
+use connection::SqliteSession;
 
-mod audit;
-mod change;
-mod find;
-mod list;
-mod project;
-mod project_finance;
-mod project_ledger;
-mod project_state;
+mod connection;
 
 #[cfg(test)]
 mod tests;
@@ -37,35 +33,6 @@ pub struct SqliteStore {
     /// One connection: the projector's.
     writer: SqlitePool,
     readers: SqlitePool,
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        // SQLite's primary result codes: BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN.
-        let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
-        match (code.map(|code| code & 0xff), &error) {
-            (Some(5 | 6 | 8 | 10 | 13 | 14), _) | (_, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut) => {
-                Self::Unavailable(error.to_string())
-            }
-            _ => Self::Damaged(error.to_string()),
-        }
-    }
-}
-
-/// First byte of a detail: how the rest is encoded.
-const VERSION: u8 = 2;
-
-fn encode<T: serde::Serialize>(detail: &T) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(detail, vec![VERSION]).map_err(|error| StoreError::Damaged(error.to_string()))
-}
-
-fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {
-    match bytes.split_first() {
-        Some((&VERSION, detail)) => {
-            postcard::from_bytes(detail).map_err(|error| StoreError::Damaged(format!("{what}: {error}")))
-        }
-        version => Err(StoreError::Damaged(format!("{what}: version {:?} isn't known", version.map(|(v, _)| v)))),
-    }
 }
 
 impl SqliteStore {
@@ -82,30 +49,15 @@ impl SqliteStore {
             // The journal is trimmed behind the books, so what they have must survive a loss of power.
             .synchronous(SqliteSynchronous::Full);
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-        MIGRATIONS.run(&writer).await.map_err(|error| StoreError::Damaged(error.to_string()))?;
+        MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
         Ok(Self { writer, readers })
     }
-}
 
-/// One transaction: what is new of the records, and the position that they end at.
-async fn project(connection: &mut SqliteConnection, records: &[Record]) -> Result<(), StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let reached: i64 = sqlx::query_scalar("SELECT position FROM projector").fetch_one(&mut *transaction).await?;
-    let new = &records[records.partition_point(|record| record.position <= reached.unsigned_abs())..];
-    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(()) };
-    if first.position != reached.unsigned_abs() + 1 {
-        let problem = format!("position {} can't follow position {reached} of the books", first.position);
-        return Err(StoreError::Damaged(problem));
+    #[cfg(test)]
+    pub(super) fn readers(&self) -> &SqlitePool {
+        &self.readers
     }
-    project::write(&mut transaction, &Batch::of(new)).await?;
-    project::prune(&mut transaction, last.time).await?;
-    sqlx::query("UPDATE projector SET position = ?")
-        .bind(last.position.cast_signed())
-        .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await?;
-    Ok(())
 }
 
 #[async_trait]
@@ -117,7 +69,12 @@ impl Store for SqliteStore {
 
     async fn project(&self, records: &[Record]) -> Result<(), StoreError> {
         let mut connection = self.writer.acquire().await?;
-        let projected = project(&mut connection, records).await;
+        let projected = async {
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+            project(&mut SqliteSession(&mut transaction), records).await?;
+            Ok(transaction.commit().await?)
+        };
+        let projected: Result<(), StoreError> = projected.await;
         if projected.is_err() {
             // A transaction that a full disk broke off leaves its connection in doubt.
             let _ = connection.close().await;
@@ -130,7 +87,7 @@ impl Store for SqliteStore {
         organization: &OrganizationId,
         by: ReservationKey<'_>,
     ) -> Result<Option<StoredReservation>, StoreError> {
-        find::reservation(&self.readers, organization, by).await
+        find::reservation(&mut SqliteSession(&mut *self.readers.acquire().await?), organization, by).await
     }
 
     async fn find_entry(
@@ -138,15 +95,15 @@ impl Store for SqliteStore {
         organization: &OrganizationId,
         request: &RequestId,
     ) -> Result<Option<Entry>, StoreError> {
-        find::entry(&self.readers, organization, request).await
+        find::entry(&mut SqliteSession(&mut *self.readers.acquire().await?), organization, request).await
     }
 
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {
-        find::numbered(&self.readers, organization, entry).await
+        find::numbered(&mut SqliteSession(&mut *self.readers.acquire().await?), organization, entry).await
     }
 
     async fn usage(&self, query: &EntryQuery, by: Grouping, limit: u32) -> Result<Vec<(String, Totals)>, StoreError> {
-        list::usage(&self.readers, query, by, limit).await
+        list::usage(&mut SqliteSession(&mut *self.readers.acquire().await?), query, by, limit).await
     }
 
     async fn list_changes(
@@ -155,7 +112,7 @@ impl Store for SqliteStore {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
-        change::list(&self.readers, query, before, limit).await
+        change::list(&mut SqliteSession(&mut *self.readers.acquire().await?), query, before, limit).await
     }
 
     async fn list_entries(
@@ -164,15 +121,17 @@ impl Store for SqliteStore {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        list::entries(&self.readers, query, before, limit).await
+        list::entries(&mut SqliteSession(&mut *self.readers.acquire().await?), query, before, limit).await
     }
 
     async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError> {
-        list::total(&self.readers, query).await
+        list::total(&mut SqliteSession(&mut *self.readers.acquire().await?), query).await
     }
 
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError> {
-        audit::audit(&self.readers, organization).await
+        // One transaction sees one state of the books.
+        let mut transaction = self.readers.begin().await?;
+        audit::audit(&mut SqliteSession(&mut transaction), organization).await
     }
 
     async fn close(&self) {
