@@ -21,6 +21,12 @@ pub use outside::{MailTls, PaymentSettings, TIMEOUT};
 pub struct Settings {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
+    /// Postgres; `None` keeps the books in a file of the data directory.
+    pub database_url: Option<String>,
+    /// Whether to build this server from the books where its journal isn't the latest.
+    pub accept_journal_loss: bool,
+    /// Bytes of the journal at which nothing new is held until the books follow.
+    pub journal_max_bytes: u64,
     /// How long the journal's writer waits for more records when nobody waits for the disk.
     pub journal_window: Duration,
     /// Records that may wait to be written; beyond, Reserve is refused as unavailable.
@@ -49,6 +55,9 @@ impl Default for Settings {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50_051)),
             data_dir: PathBuf::from("quotad-data"),
+            database_url: None,
+            accept_journal_loss: false,
+            journal_max_bytes: 10 << 30,
             journal_window: Duration::from_millis(3),
             queue_capacity: 100_000,
             remembered: Span::seconds(600),
@@ -70,6 +79,10 @@ pub struct ServeArgs {
     /// Settings file in TOML; its keys are these flags' names with underscores
     #[arg(long, value_name = "FILE", env = "QUOTAD_CONFIG")]
     pub config: Option<PathBuf>,
+    /// Build this server from the books although its journal has been lost or isn't the latest: what was acknowledged and
+    /// hadn't reached the books stays out. The log says from where; a journal found here is set aside
+    #[arg(long)]
+    pub accept_journal_loss: bool,
     #[command(flatten)]
     pub given: Given,
 }
@@ -84,6 +97,13 @@ pub struct Given {
     /// Directory of the journal, the books and the operator's token [default: ./quotad-data]
     #[arg(long, value_name = "DIRECTORY", env = "QUOTAD_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Postgres database for the books, such as `postgres://quotad:PASSWORD@db.example.org/quotad?sslmode=verify-full`;
+    /// none keeps them in the data directory [default: none]
+    #[arg(long, value_name = "URL", env = "QUOTAD_DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+    /// Size of the journal at which nothing new is held until the books follow, in bytes [default: 10737418240]
+    #[arg(long, value_name = "BYTES", env = "QUOTAD_JOURNAL_MAX_BYTES")]
+    pub journal_max_bytes: Option<u64>,
     /// Longest wait for more records before the journal is written, in milliseconds, 0 to 1000 [default: 3]
     #[arg(long, value_name = "MILLISECONDS", env = "QUOTAD_JOURNAL_WINDOW_MS")]
     pub journal_window_ms: Option<u64>,
@@ -168,7 +188,8 @@ impl Settings {
     /// Fails if the file can't be read or parsed, names a key that doesn't exist, or any value is out of range.
     pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        Self::from_given(args.given.clone().or(file))
+        let settings = Self::from_given(args.given.clone().or(file))?;
+        Ok(Self { accept_journal_loss: args.accept_journal_loss, ..settings })
     }
 
     fn from_given(given: Given) -> Result<Self, ConfigError> {
@@ -188,6 +209,8 @@ impl Settings {
         let Given {
             listen,
             data_dir,
+            database_url,
+            journal_max_bytes,
             journal_window_ms,
             queue_capacity,
             remembered_seconds,
@@ -198,6 +221,7 @@ impl Settings {
             log,
             ..
         } = given;
+        let journal_max_bytes = within("journal_max_bytes", journal_max_bytes, 1 << 20..=1 << 50, "bytes")?;
         let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
         let queue_capacity = count("queue_capacity", queue_capacity, 1000..=10_000_000, "records")?;
         let remembered = within("remembered_seconds", remembered_seconds, 60..=86_400, "seconds")?;
@@ -207,6 +231,9 @@ impl Settings {
         Ok(Self {
             listen: listen.unwrap_or(default.listen),
             data_dir: data_dir.map(check_data_dir).transpose()?.unwrap_or(default.data_dir),
+            database_url: database_url.filter(|given| !given.is_empty()).map(check_database).transpose()?,
+            accept_journal_loss: default.accept_journal_loss,
+            journal_max_bytes: journal_max_bytes.unwrap_or(default.journal_max_bytes),
             journal_window: journal_window.unwrap_or(default.journal_window),
             queue_capacity: queue_capacity.unwrap_or(default.queue_capacity),
             remembered: remembered
@@ -243,6 +270,8 @@ impl Given {
         Self {
             listen: self.listen.or(lower.listen),
             data_dir: self.data_dir.or(lower.data_dir),
+            database_url: self.database_url.or(lower.database_url),
+            journal_max_bytes: self.journal_max_bytes.or(lower.journal_max_bytes),
             journal_window_ms: self.journal_window_ms.or(lower.journal_window_ms),
             queue_capacity: self.queue_capacity.or(lower.queue_capacity),
             remembered_seconds: self.remembered_seconds.or(lower.remembered_seconds),
@@ -301,6 +330,16 @@ fn check_data_dir(path: PathBuf) -> Result<PathBuf, ConfigError> {
         return Err(invalid("data_dir", "is empty: name a directory, or leave it out".to_owned()));
     }
     Ok(path)
+}
+
+/// The rest of the URL is the database library's to judge; what it says of it never shows the password.
+fn check_database(url: String) -> Result<String, ConfigError> {
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Ok(url);
+    }
+    let problem =
+        "isn't the URL of a Postgres database: give one such as postgres://quotad@localhost/quotad, or leave it out";
+    Err(invalid("database_url", problem.to_owned()))
 }
 
 fn check_endpoint(url: String) -> Result<String, ConfigError> {

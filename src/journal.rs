@@ -9,7 +9,11 @@ pub mod writer;
 
 use async_trait::async_trait;
 
-use crate::domain::event::{Record, Stream};
+use crate::domain::{
+    event::{Record, Stream},
+    lease::{JournalId, StoreId},
+    snapshot::{Snapshot, SnapshotMark},
+};
 
 /// Where batches of records are kept. One writer appends; readers may read meanwhile.
 #[async_trait]
@@ -20,11 +24,40 @@ pub trait Journal: Send + Sync + 'static {
     /// Records from position `from` on, in order: whole batches, until at least `at_least` records are read or none is left.
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError>;
 
+    /// What tells this journal from any other.
+    fn id(&self) -> JournalId;
+
+    /// The books that it was last written into, if any.
+    async fn books(&self) -> Result<Option<StoreId>, JournalError>;
+
+    /// Remembers which books it is written into.
+    async fn set_books(&self, books: StoreId) -> Result<(), JournalError>;
+
+    /// Lets an empty journal begin behind `position`, as one that was trimmed there.
+    async fn begin_after(&self, position: u64) -> Result<(), JournalError>;
+
+    /// Where it begins and ends.
+    async fn extent(&self) -> Result<Extent, JournalError>;
+
+    /// Bytes on disk that records take.
+    async fn size(&self) -> Result<u64, JournalError>;
+
     /// Forgets batches that lie wholly at or before `position`.
     async fn trim(&self, position: u64) -> Result<(), JournalError>;
 
     /// Leaves its files in order; nothing may be asked of it after that.
     async fn close(&self) {}
+}
+
+/// Which positions a journal has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extent {
+    /// Last position that was trimmed; 0 if none ever was.
+    pub trimmed: u64,
+    /// Last position; that of [`Self::trimmed`] where there is none beyond.
+    pub last: u64,
+    /// Epoch of the last record; 0 where there is none.
+    pub epoch: u32,
 }
 
 /// Why a batch isn't durable.
@@ -47,17 +80,6 @@ pub enum JournalError {
     Damaged(String),
 }
 
-/// The state of one stream as of one of its events. The bytes are the engine's.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Snapshot {
-    pub stream: Stream,
-    /// The stream's last sequence in this state.
-    pub sequence: u64,
-    /// The journal position up to which this stream's events are in this state.
-    pub position: u64,
-    pub state: Vec<u8>,
-}
-
 /// Where snapshots are kept: the latest of each stream.
 #[async_trait]
 pub trait Snapshots: Send + Sync + 'static {
@@ -66,6 +88,12 @@ pub trait Snapshots: Send + Sync + 'static {
 
     /// Every snapshot, in pages of whole snapshots: those whose stream sorts after `after`.
     async fn load(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, JournalError>;
+
+    /// The snapshots of some streams, as far as there are any.
+    async fn find(&self, streams: &[Stream]) -> Result<Vec<Snapshot>, JournalError>;
+
+    /// Like [`Self::load`], without the states.
+    async fn list(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, JournalError>;
 
     /// Leaves its files in order; nothing may be asked of it after that.
     async fn close(&self) {}

@@ -21,19 +21,21 @@ use crate::{
         writer::{Collecting, Writer},
     },
     notify::{Mailer, Webhooks},
-    service::{self, ManualProvider, Parts, PaymentProvider, Service, Tuning, WebhookProvider},
+    service::{self, ManualProvider, Parts, PaymentProvider, Recovered, Refusal, Service, Tuning, WebhookProvider},
     store::StoreError,
     telemetry::Metrics,
 };
 
 mod backends;
 mod data_dir;
+mod join;
 
 #[cfg(test)]
 mod tests;
 
 use backends::Backends;
 pub use data_dir::{DataDir, DataDirError};
+use join::Joined;
 
 /// h2 closes a connection whose peer leaves many small frames unread: let it take them.
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -70,6 +72,16 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
     #[error("gRPC can't be served: {0}")]
     Transport(#[from] transport::Error),
+    /// This data directory's journal may not write these books.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{}: {source}", path.display())]
+    SetAside { path: PathBuf, source: io::Error },
+    /// What the journal has beyond the books can be imported into the server that has them now.
+    #[error(
+        "{0}; this server stopped and kept its journal, from which `quotactl journal import` brings in what only it has"
+    )]
+    BooksLost(String),
     #[error("gRPC isn't served any more: its task ended")]
     Ended,
     /// Starting again recovers from disk.
@@ -87,7 +99,7 @@ pub async fn serve(
     clock: impl FnOnce(Timestamp) -> Arc<dyn Clock>,
 ) -> Result<Running, ServeError> {
     let data = DataDir::prepare(&settings.data_dir)?;
-    let backends = backends::open(data.path()).await?;
+    let backends = backends::open(data.path(), settings).await?;
     start(settings, data, backends, metrics, clock).await
 }
 
@@ -103,7 +115,8 @@ async fn start(
     let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     let operator_token = data.operator_token()?;
-    let (service, writer) = recover(settings, backends, metrics, clock, &operator_token).await?;
+    let joined = join::join(settings, &data, backends).await?;
+    let (service, writer) = recover(settings, joined, metrics, clock, &operator_token).await?;
     let (stopper, stop) = Stop::new();
     let (health, health_server) = tonic_health::server::health_reporter();
     let router = transport::Server::builder()
@@ -119,6 +132,8 @@ async fn start(
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&service).run_expiry());
     background.spawn(Arc::clone(&service).run_projector());
+    background.spawn(Arc::clone(&service).run_lease());
+    background.spawn(Arc::clone(&service).run_journal_watch());
     background.spawn(Arc::clone(&service).run_snapshots());
     background.spawn(Arc::clone(&service).run_outbox());
     background.spawn(follow_health(health.clone(), Arc::clone(&service)));
@@ -149,15 +164,14 @@ fn payments(settings: &Settings) -> Result<Box<dyn PaymentProvider>, Invalid> {
 
 async fn recover(
     settings: &Settings,
-    backends: Backends,
+    joined: Joined,
     metrics: Arc<Metrics>,
     clock: impl FnOnce(Timestamp) -> Arc<dyn Clock>,
     operator_token: &str,
 ) -> Result<(Arc<Service>, Writer), ServeError> {
-    let Backends { journal, snapshots, store } = backends;
-    let stored = store.position().await?;
+    let Joined { backends: Backends { journal, snapshots, store }, lease, holder, stored, rebuilt } = joined;
     metrics.projected.reach(stored);
-    metrics.store_up.set(1);
+    metrics.store_up.set(lease.is_some().into());
     let recovered = service::recover(&*journal, &*snapshots, stored).await?;
     tracing::info!(
         organizations = recovered.organizations(),
@@ -165,6 +179,9 @@ async fn recover(
         position = recovered.position,
         "recovered"
     );
+    if rebuilt {
+        tell_what_may_be_missing(&recovered);
+    }
     let collecting = Collecting { window: settings.journal_window, capacity: settings.queue_capacity };
     let writer = Writer::start(Arc::clone(&journal), recovered.position, collecting, Arc::clone(&metrics));
     let parts = Parts {
@@ -172,6 +189,8 @@ async fn recover(
         snapshots,
         store,
         writer: writer.clone(),
+        lease,
+        holder,
         clock: clock(recovered.time),
         metrics,
         operator: SecretHash::of(operator_token),
@@ -182,10 +201,26 @@ async fn recover(
             remember: settings.remembered,
             remember_at_most: settings.remembered_max,
             snapshot_every: settings.snapshot_interval,
+            journal_max: settings.journal_max_bytes,
             bounds: settings.bounds,
         },
     };
     Ok((recovered.start(parts, stored).await?, writer))
+}
+
+/// A server built from the books knows nothing of what was acknowledged and hadn't reached them.
+fn tell_what_may_be_missing(recovered: &Recovered) {
+    const NAMED: usize = 100;
+    for (organization, sequence, entry) in recovered.ends().take(NAMED) {
+        let (sequence, entry) = (sequence + 1, entry + 1);
+        tracing::warn!(%organization, sequence, entry, "what was acknowledged from here on may be missing");
+    }
+    let (position, organizations) = (recovered.position + 1, recovered.organizations());
+    tracing::warn!(
+        position,
+        organizations,
+        "this server was built from the books; what was acknowledged later may be missing"
+    );
 }
 
 async fn report_health(health: &HealthReporter, names: &[&str], ready: bool) {
@@ -235,6 +270,7 @@ impl Running {
     pub async fn failure(&mut self) -> ServeError {
         tokio::select! {
             why = self.writer.failed_for_good() => ServeError::JournalLost(why),
+            why = self.service.lost_books() => ServeError::BooksLost(why),
             ended = &mut self.serving => match ended {
                 Ok(Err(error)) => error.into(),
                 Ok(Ok(())) | Err(_) => ServeError::Ended,

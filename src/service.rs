@@ -9,11 +9,14 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use books::Books;
+
 use crate::{
     clock::Clock,
     domain::{
         access::AccessToken,
         id::SecretHash,
+        lease::Lease,
         price::PriceBook,
         reservation_id::SealKey,
         time::{Span, Timestamp},
@@ -28,12 +31,14 @@ use crate::{
 mod alert;
 mod allocation;
 mod authorize;
+mod books;
 mod control;
 mod credit_request;
 mod error;
 mod expiry;
 mod ledger;
 mod lookup;
+mod mirror;
 mod outbox;
 mod payment;
 mod projector;
@@ -60,6 +65,7 @@ pub use crate::{
 pub use alert::{AlertFilter, AlertSettingsChange};
 pub use allocation::{CreditOverview, Found, MemberCredits, SettingsChange, TeamView};
 pub use authorize::{Caller, Scope, Subject};
+pub use books::{Admission, Claimant, Refusal, admit};
 pub use control::{
     Accepted, InvitationFilter, InvitationView, KeyFilter, KeyView, Listed, MembershipFilter, MembershipView,
     NewInvitation, NewKey, NewMember, NewOrganization, NewRule, NewTeam, Repeatable, RuleStatus, RuleView, View,
@@ -67,6 +73,7 @@ pub use control::{
 pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
 pub use ledger::{Balance, Difference, Transactions, UsageSummary, Verification};
+pub use mirror::rebuild;
 pub use payment::{
     AutoTopUpChange, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
 };
@@ -84,6 +91,8 @@ pub struct Tuning {
     pub remember_at_most: usize,
     /// Between two rounds of snapshots.
     pub snapshot_every: std::time::Duration,
+    /// Bytes of the journal at which nothing new is held any more.
+    pub journal_max: u64,
     pub bounds: Bounds,
 }
 
@@ -93,6 +102,10 @@ pub struct Parts {
     pub snapshots: Arc<dyn Snapshots>,
     pub store: Arc<dyn Store>,
     pub writer: Writer,
+    /// `None` where the store couldn't be reached.
+    pub lease: Option<Lease>,
+    /// Names this server to people who look at the lease.
+    pub holder: String,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub operator: SecretHash,
@@ -120,6 +133,8 @@ pub struct Service {
     journal: Arc<dyn Journal>,
     snapshots: Arc<dyn Snapshots>,
     store: Arc<dyn Store>,
+    books: Books,
+    holder: String,
     writer: Writer,
     clock: Arc<dyn Clock>,
     timer: expiry::Timer,
@@ -141,6 +156,9 @@ impl Service {
         if self.writer.is_failed() {
             return Err(Error::JournalFailed);
         }
+        if self.is_journal_full() {
+            return Err(Error::JournalFull);
+        }
         if !self.writer.has_room() {
             self.metrics.overloaded.increment();
             return Err(Error::Overloaded);
@@ -159,6 +177,7 @@ impl Service {
 
     /// Leaves all files in order. Nothing may be asked of the service after that.
     pub async fn close(&self) {
+        self.leave_books().await;
         self.store.close().await;
         self.snapshots.close().await;
         self.journal.close().await;

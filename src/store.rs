@@ -4,14 +4,17 @@
 //! position that it has reached.
 
 mod batch;
+mod books;
 mod change;
 mod connection;
 mod detail;
 mod error;
+mod lease;
 mod project;
 mod query;
 mod rows;
 pub mod sqlite;
+mod states;
 mod tables;
 mod value;
 
@@ -20,21 +23,53 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::domain::{
-    event::{EntryKind, LimitNo, Record, Reserved, Settled, TopUp},
+    event::{EntryKind, LimitNo, Record, Reserved, Settled, Stream, TopUp},
     id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
+    lease::{Lease, StoreId},
     money::Nanos,
     payment::Correction,
     reservation_id::ReservationNo,
+    snapshot::{Snapshot, SnapshotMark},
     time::Timestamp,
 };
 
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// The journal position up to which the books are written; 0 when empty.
-    async fn position(&self) -> Result<u64, StoreError>;
+    /// Which books these are, how far they are written, and who may write them.
+    async fn status(&self) -> Result<StoreStatus, StoreError>;
 
-    /// Writes consecutive records, the first at [`Self::position`] + 1, and the new position in one transaction.
-    async fn project(&self, records: &[Record]) -> Result<(), StoreError>;
+    /// Makes `lease` the one that may write, in place of the one that [`Self::status`] told; `holder` names its server to
+    /// people. Whether the former one may be replaced is the caller's to know.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when another one was faster.
+    async fn take_lease(&self, lease: Lease, holder: &str, former: Option<Lease>) -> Result<(), StoreError>;
+
+    /// Says that the lease is still in use.
+    async fn renew_lease(&self, lease: Lease) -> Result<(), StoreError>;
+
+    /// Gives the lease back, so that the next server needn't wait until it has run out.
+    async fn release_lease(&self, lease: Lease) -> Result<(), StoreError>;
+
+    /// Writes consecutive records, the first at most one beyond the books' position, and the new position in one transaction;
+    /// those that are written already are left out. Answers the position reached.
+    async fn project(&self, lease: Lease, records: &[Record]) -> Result<u64, StoreError>;
+
+    /// Keeps states for a server that has lost its disk, each in place of its stream's former one. None may be ahead of the books.
+    async fn save_states(&self, lease: Lease, states: &[Snapshot]) -> Result<(), StoreError>;
+
+    /// Which states are kept, in the order of their streams' keys, byte by byte: those after `after`.
+    async fn list_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, StoreError>;
+
+    /// The states themselves, in the same order.
+    async fn load_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, StoreError>;
+
+    /// Records as they were projected, from position `from` on, as far as they are kept: until at least `at_least` are read
+    /// or none is left.
+    async fn read_events(&self, from: u64, at_least: usize) -> Result<Vec<Record>, StoreError>;
+
+    /// Forgets records at or before `position`, which every stream's kept state has.
+    async fn trim_events(&self, lease: Lease, position: u64) -> Result<(), StoreError>;
 
     /// How an older reservation ended, for those that memory has forgotten.
     async fn find_reservation(
@@ -73,6 +108,34 @@ pub trait Store: Send + Sync + 'static {
 
     /// Leaves its files in order; nothing may be asked of it after that.
     async fn close(&self) {}
+}
+
+/// How long a lease that isn't renewed keeps others out.
+pub const LEASE_SECONDS: u32 = 15;
+
+/// Bytes of a kept state that go into one row.
+const STATE_PART: usize = 4 << 20;
+
+/// Values of one list in a statement: far below what any database takes.
+const LIST: usize = 1000;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreStatus {
+    pub id: StoreId,
+    /// The journal position up to which the books are written; 0 when empty.
+    pub position: u64,
+    /// `None` before the first.
+    pub lease: Option<LeaseStatus>,
+}
+
+/// The lease that may write the books.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseStatus {
+    pub lease: Lease,
+    /// Names its server to people.
+    pub holder: String,
+    /// Given back, or not renewed for [`LEASE_SECONDS`] by the database's clock.
+    pub free: bool,
 }
 
 /// Names a reservation: by its number, or by the key and request id that it was made with (the latest such one).
@@ -255,4 +318,7 @@ pub enum StoreError {
     Unavailable(String),
     #[error("the store is damaged or doesn't fit: {0}")]
     Damaged(String),
+    /// Another server writes the books; this one must stop, and keep its journal.
+    #[error("the books are written by another server now: {holder}, in its epoch {epoch}")]
+    Fenced { holder: String, epoch: u32 },
 }

@@ -7,10 +7,44 @@
 -- How far the journal is written into these tables. One row.
 CREATE TABLE projector (
     id INTEGER PRIMARY KEY CHECK (id = 1),
+    -- Tells these books from any other.
+    store_id BLOB NOT NULL,
     position INTEGER NOT NULL
 ) STRICT;
 
-INSERT INTO projector (id, position) VALUES (1, 0);
+INSERT INTO projector (id, store_id, position) VALUES (1, randomblob(16), 0);
+
+-- Which journal may write, by which start of a server: checked in every transaction that writes. One row.
+CREATE TABLE writer_lease (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    journal_id BLOB NOT NULL,
+    epoch INTEGER NOT NULL,
+    -- Names the server to people.
+    holder TEXT NOT NULL,
+    -- Seconds since the Unix epoch.
+    renewed_at INTEGER NOT NULL,
+    released INTEGER NOT NULL
+) STRICT;
+
+-- A state of every stream (an organization; empty: the system), encoded, for a server that has lost its disk.
+CREATE TABLE stream_states (
+    stream TEXT NOT NULL,
+    part INTEGER NOT NULL,
+    -- Of the stream's last event in the state, and its place in the journal.
+    sequence INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    state BLOB NOT NULL,
+    PRIMARY KEY (stream, part)
+) STRICT;
+
+-- Records of the journal since the oldest of those states, by batches.
+CREATE TABLE recent_events (
+    first INTEGER PRIMARY KEY,
+    last INTEGER NOT NULL,
+    records BLOB NOT NULL
+) STRICT;
+
+CREATE INDEX recent_events_by_last ON recent_events (last);
 
 -- Who holds a wallet and a ledger of its own.
 CREATE TABLE organizations (

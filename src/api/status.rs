@@ -26,6 +26,7 @@ pub(super) fn status(error: Error) -> Status {
         Error::NotFound { kind, id } => of_entity(Code::NotFound, "NOT_FOUND", message, kind, id),
         Error::Exists { kind, id } => of_entity(Code::AlreadyExists, "ALREADY_EXISTS", message, kind, id),
         Error::JournalFailed => with_reason(Code::Unavailable, "JOURNAL_FAILED", message),
+        Error::JournalFull => with_reason(Code::Unavailable, "JOURNAL_FULL", message),
         Error::Overloaded => with_reason(Code::Unavailable, "OVERLOADED", message),
         Error::StoreUnavailable(_) => with_reason(Code::Unavailable, "STORE_UNAVAILABLE", message),
         Error::Internal(what) => {

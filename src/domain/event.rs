@@ -35,6 +35,21 @@ pub enum Stream {
     Organization(OrganizationId),
 }
 
+impl Stream {
+    /// Its name where streams are kept by name: the organization's id, which is never empty; empty for the system's.
+    pub fn key(&self) -> &str {
+        match self {
+            Self::System => "",
+            Self::Organization(id) => id.as_str(),
+        }
+    }
+
+    /// What [`Self::key`] was made from.
+    pub fn from_key(key: &str) -> Self {
+        if key.is_empty() { Self::System } else { Self::Organization(OrganizationId::trusted(key)) }
+    }
+}
+
 /// An event with what orders and attributes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {

@@ -3,13 +3,19 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use sqlx::{Connection as _, Row, SqliteConnection, SqlitePool, sqlite::SqlitePoolOptions};
+use sqlx::{
+    Connection as _, Row, SqliteConnection, SqlitePool,
+    sqlite::{SqlitePoolOptions, SqliteRow},
+};
 
 use super::{
-    JournalError, Snapshot, Snapshots,
+    JournalError, Snapshots,
     sqlite::{check_structure, durable, failed},
 };
-use crate::domain::{event::Stream, id::OrganizationId};
+use crate::domain::{
+    event::Stream,
+    snapshot::{Snapshot, SnapshotMark},
+};
 
 /// `snapshots.db` in the data directory.
 pub struct SqliteSnapshots {
@@ -17,21 +23,9 @@ pub struct SqliteSnapshots {
     pool: SqlitePool,
 }
 
-/// The system's stream sorts before every organization, whose ids aren't empty.
-fn key_of(stream: &Stream) -> &str {
-    match stream {
-        Stream::System => "",
-        Stream::Organization(id) => id.as_str(),
-    }
-}
-
-fn stream_of(key: &str) -> Stream {
-    if key.is_empty() { Stream::System } else { Stream::Organization(OrganizationId::trusted(key)) }
-}
-
 fn checksum(snapshot: &Snapshot) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(key_of(&snapshot.stream).as_bytes());
+    hasher.update(snapshot.stream.key().as_bytes());
     hasher.update(&snapshot.sequence.to_le_bytes()).update(&snapshot.position.to_le_bytes());
     *hasher.update(&snapshot.state).finalize().as_bytes()
 }
@@ -56,6 +50,22 @@ impl SqliteSnapshots {
         .map_err(failed)?;
         Ok(Self { file, pool })
     }
+
+    /// A row of `stream, sequence, position, checksum, state`.
+    fn verified(&self, row: &SqliteRow) -> Result<Snapshot, JournalError> {
+        let failed = |error| failed(&self.file, &error);
+        let stream = Stream::from_key(row.try_get(0).map_err(failed)?);
+        let (sequence, position): (i64, i64) = (row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?);
+        let stored: Vec<u8> = row.try_get(3).map_err(failed)?;
+        let state = row.try_get(4).map_err(failed)?;
+        let (sequence, position) = (sequence.unsigned_abs(), position.unsigned_abs());
+        let snapshot = Snapshot { stream, sequence, position, state };
+        if checksum(&snapshot)[..] == stored[..] {
+            return Ok(snapshot);
+        }
+        let name = snapshot.stream.key();
+        Err(JournalError::Damaged(format!("{}: the snapshot of {name:?} doesn't match its checksum", self.file)))
+    }
 }
 
 async fn replace(connection: &mut SqliteConnection, snapshots: &[Snapshot]) -> Result<(), sqlx::Error> {
@@ -64,7 +74,7 @@ async fn replace(connection: &mut SqliteConnection, snapshots: &[Snapshot]) -> R
         sqlx::query(
             "INSERT OR REPLACE INTO snapshots (stream, sequence, position, checksum, state) VALUES (?, ?, ?, ?, ?)",
         )
-        .bind(key_of(&snapshot.stream))
+        .bind(snapshot.stream.key())
         .bind(snapshot.sequence.cast_signed())
         .bind(snapshot.position.cast_signed())
         .bind(&checksum(snapshot)[..])
@@ -95,28 +105,45 @@ impl Snapshots for SqliteSnapshots {
             "SELECT stream, sequence, position, checksum, state FROM snapshots
              WHERE ?1 IS NULL OR stream > ?1 ORDER BY stream LIMIT ?2",
         )
-        .bind(after.map(key_of))
+        .bind(after.map(Stream::key))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
         .fetch_all(&self.pool)
         .await
         .map_err(failed)?;
-        rows.iter()
-            .map(|row| {
-                let stream = stream_of(row.try_get(0).map_err(failed)?);
-                let (sequence, position): (i64, i64) =
-                    (row.try_get(1).map_err(failed)?, row.try_get(2).map_err(failed)?);
-                let stored: Vec<u8> = row.try_get(3).map_err(failed)?;
-                let state = row.try_get(4).map_err(failed)?;
-                let (sequence, position) = (sequence.unsigned_abs(), position.unsigned_abs());
-                let snapshot = Snapshot { stream, sequence, position, state };
-                if checksum(&snapshot)[..] == stored[..] {
-                    return Ok(snapshot);
-                }
-                let name = key_of(&snapshot.stream);
-                let problem = format!("{}: the snapshot of {name:?} doesn't match its checksum", self.file);
-                Err(JournalError::Damaged(problem))
-            })
-            .collect()
+        rows.iter().map(|row| self.verified(row)).collect()
+    }
+
+    async fn find(&self, streams: &[Stream]) -> Result<Vec<Snapshot>, JournalError> {
+        let failed = |error| failed(&self.file, &error);
+        let mut found = Vec::with_capacity(streams.len());
+        for stream in streams {
+            let row = sqlx::query("SELECT stream, sequence, position, checksum, state FROM snapshots WHERE stream = ?")
+                .bind(stream.key())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failed)?;
+            found.extend(row.map(|row| self.verified(&row)).transpose()?);
+        }
+        Ok(found)
+    }
+
+    async fn list(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, JournalError> {
+        let failed = |error| failed(&self.file, &error);
+        let rows = sqlx::query(
+            "SELECT stream, sequence, position FROM snapshots
+             WHERE ?1 IS NULL OR stream > ?1 ORDER BY stream LIMIT ?2",
+        )
+        .bind(after.map(Stream::key))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&self.pool)
+        .await
+        .map_err(failed)?;
+        let mark = |row: &SqliteRow| {
+            let (sequence, position): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
+            let stream = Stream::from_key(row.try_get(0)?);
+            Ok(SnapshotMark { stream, sequence: sequence.unsigned_abs(), position: position.unsigned_abs() })
+        };
+        rows.iter().map(mark).collect::<Result<_, _>>().map_err(failed)
     }
 
     async fn close(&self) {
@@ -129,7 +156,7 @@ mod tests {
     use super::*;
 
     fn snapshot(key: &str, sequence: u64) -> Snapshot {
-        Snapshot { stream: stream_of(key), sequence, position: sequence * 10, state: vec![1, 2, 3] }
+        Snapshot { stream: Stream::from_key(key), sequence, position: sequence * 10, state: vec![1, 2, 3] }
     }
 
     #[tokio::test]

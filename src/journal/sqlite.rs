@@ -9,8 +9,11 @@ use sqlx::{
 };
 use tokio::sync::Mutex;
 
-use super::{AppendError, Journal, JournalError, wal};
-use crate::domain::event::Record;
+use super::{AppendError, Extent, Journal, JournalError, wal};
+use crate::domain::{
+    event::Record,
+    lease::{JournalId, StoreId},
+};
 
 #[cfg(test)]
 mod tests;
@@ -18,20 +21,25 @@ mod tests;
 /// First byte of a batch: how the rest is encoded.
 const VERSION: u8 = 2;
 
-const TABLES: [&str; 3] = [
+const TABLES: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS batches (
         first INTEGER PRIMARY KEY, last INTEGER NOT NULL, checksum BLOB NOT NULL, body BLOB NOT NULL
      ) STRICT",
     // What was trimmed, so that batches missing behind it are noticed.
     "CREATE TABLE IF NOT EXISTS trimmed (id INTEGER PRIMARY KEY CHECK (id = 1), position INTEGER NOT NULL) STRICT",
     "INSERT OR IGNORE INTO trimmed (id, position) VALUES (1, 0)",
+    "CREATE TABLE IF NOT EXISTS identity (id INTEGER PRIMARY KEY CHECK (id = 1), journal BLOB NOT NULL, books BLOB) STRICT",
+    "INSERT OR IGNORE INTO identity (id, journal) VALUES (1, randomblob(16))",
 ];
+/// The last position; one that is empty ends where it was trimmed.
+const LAST: &str = "SELECT coalesce((SELECT max(last) FROM batches), (SELECT position FROM trimmed))";
 /// Batches to delete at once: a writer waits no longer than for that.
 const TRIM_AT_ONCE: i64 = 32;
 
 /// `journal.db` in the data directory.
 pub struct SqliteJournal {
     file: String,
+    id: JournalId,
     /// Only ever one writes. `None` after a failed append, until the next one opens the file anew.
     writer: Mutex<Option<SqliteConnection>>,
     options: SqliteConnectOptions,
@@ -117,10 +125,13 @@ impl SqliteJournal {
         }
         let readers =
             SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await.map_err(failed)?;
-        let last: Option<i64> =
-            sqlx::query_scalar("SELECT max(last) FROM batches").fetch_one(&mut writer).await.map_err(failed)?;
-        let last = Mutex::new(last.unwrap_or(0).unsigned_abs());
-        Ok(Self { writer: Mutex::new(Some(writer)), file, options, readers, last })
+        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&mut writer).await.map_err(failed)?;
+        let last = Mutex::new(last.unsigned_abs());
+        let id: Vec<u8> =
+            sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&mut writer).await.map_err(failed)?;
+        let id = JournalId::from_slice(&id)
+            .ok_or_else(|| JournalError::Damaged(format!("{file}: its identity has {} bytes, not 16", id.len())))?;
+        Ok(Self { writer: Mutex::new(Some(writer)), file, id, options, readers, last })
     }
 
     async fn insert(
@@ -244,6 +255,62 @@ impl Journal for SqliteJournal {
             }
         }
         Ok(records)
+    }
+
+    fn id(&self) -> JournalId {
+        self.id
+    }
+
+    async fn books(&self) -> Result<Option<StoreId>, JournalError> {
+        let books: Option<Vec<u8>> = sqlx::query_scalar("SELECT books FROM identity")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(|error| failed(&self.file, &error))?;
+        Ok(books.as_deref().and_then(StoreId::from_slice))
+    }
+
+    async fn set_books(&self, books: StoreId) -> Result<(), JournalError> {
+        sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1")
+            .bind(&books.as_bytes()[..])
+            .execute(&self.readers)
+            .await
+            .map_err(|error| failed(&self.file, &error))?;
+        Ok(())
+    }
+
+    async fn begin_after(&self, position: u64) -> Result<(), JournalError> {
+        let mut last = self.last.lock().await;
+        if *last != 0 {
+            return Err(self.damaged(format!("it ends at position {last} and can't begin anew after {position}")));
+        }
+        sqlx::query("UPDATE trimmed SET position = ?")
+            .bind(position.cast_signed())
+            .execute(&self.readers)
+            .await
+            .map_err(|error| failed(&self.file, &error))?;
+        *last = position;
+        Ok(())
+    }
+
+    async fn extent(&self) -> Result<Extent, JournalError> {
+        let failed = |error| failed(&self.file, &error);
+        let trimmed: i64 =
+            sqlx::query_scalar("SELECT position FROM trimmed").fetch_one(&self.readers).await.map_err(failed)?;
+        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&self.readers).await.map_err(failed)?;
+        let (trimmed, last) = (trimmed.unsigned_abs(), last.unsigned_abs());
+        let end = if last > trimmed { self.read(last, 1).await? } else { Vec::new() };
+        Ok(Extent { trimmed, last, epoch: end.last().map_or(0, |record| record.epoch) })
+    }
+
+    async fn size(&self) -> Result<u64, JournalError> {
+        let bytes: i64 = sqlx::query_scalar(
+            "SELECT (page_count - freelist_count) * page_size
+             FROM pragma_page_count, pragma_freelist_count, pragma_page_size",
+        )
+        .fetch_one(&self.readers)
+        .await
+        .map_err(|error| failed(&self.file, &error))?;
+        Ok(bytes.unsigned_abs())
     }
 
     async fn trim(&self, position: u64) -> Result<(), JournalError> {

@@ -4,6 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use super::ServeError;
 use crate::{
+    config::Settings,
     journal::{Journal, Snapshots, snapshots::SqliteSnapshots, sqlite::SqliteJournal},
     store::{Store, sqlite::SqliteStore},
 };
@@ -15,11 +16,18 @@ pub(super) struct Backends {
     pub(super) store: Arc<dyn Store>,
 }
 
-/// All of them in files of the data directory.
-pub(super) async fn open(directory: &Path) -> Result<Backends, ServeError> {
-    Ok(Backends {
-        journal: Arc::new(SqliteJournal::open(directory).await?),
-        snapshots: Arc::new(SqliteSnapshots::open(directory).await?),
-        store: Arc::new(SqliteStore::open(directory).await?),
-    })
+/// Journal and snapshots in files of the data directory, and so the books unless a database is named.
+pub(super) async fn open(directory: &Path, settings: &Settings) -> Result<Backends, ServeError> {
+    let (journal, snapshots) = open_files(directory).await?;
+    let store = open_store(directory, settings).await?;
+    Ok(Backends { journal, snapshots, store })
+}
+
+pub(super) async fn open_files(directory: &Path) -> Result<(Arc<dyn Journal>, Arc<dyn Snapshots>), ServeError> {
+    let journal = Arc::new(SqliteJournal::open(directory).await?);
+    Ok((journal, Arc::new(SqliteSnapshots::open(directory).await?)))
+}
+
+async fn open_store(directory: &Path, _settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
+    Ok(Arc::new(SqliteStore::open(directory).await?))
 }

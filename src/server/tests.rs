@@ -16,6 +16,7 @@ use crate::{
     api::proto::{self, session_request::Op, session_response::Result as Answer},
     client::Connection,
     clock::ManualClock,
+    domain::lease::{JournalId, StoreId},
     domain::{
         entity::{ExpiryPolicy, WalletMode},
         event::Record,
@@ -24,7 +25,7 @@ use crate::{
         period::Period,
         policy::{Budget, BudgetUnit, Limit, Models, Policy},
     },
-    journal::{AppendError, Journal},
+    journal::{AppendError, Extent, Journal},
     service::{Caller, NewKey, NewMember, NewOrganization, Repeatable},
 };
 
@@ -51,7 +52,7 @@ impl Home {
     async fn start_on_failing_journal(&self) -> (Running, Arc<FailingJournal>) {
         let settings = self.settings();
         let data = DataDir::prepare(&settings.data_dir).unwrap();
-        let backends = backends::open(data.path()).await.unwrap();
+        let backends = backends::open(data.path(), &settings).await.unwrap();
         let journal = Arc::new(FailingJournal { inner: backends.journal.clone(), failing: AtomicBool::new(false) });
         let backends = Backends { journal: journal.clone(), ..backends };
         (start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap(), journal)
@@ -82,6 +83,30 @@ impl Journal for FailingJournal {
 
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
         self.inner.trim(position).await
+    }
+
+    async fn size(&self) -> Result<u64, JournalError> {
+        self.inner.size().await
+    }
+
+    fn id(&self) -> JournalId {
+        self.inner.id()
+    }
+
+    async fn books(&self) -> Result<Option<StoreId>, JournalError> {
+        self.inner.books().await
+    }
+
+    async fn set_books(&self, books: StoreId) -> Result<(), JournalError> {
+        self.inner.set_books(books).await
+    }
+
+    async fn begin_after(&self, position: u64) -> Result<(), JournalError> {
+        self.inner.begin_after(position).await
+    }
+
+    async fn extent(&self) -> Result<Extent, JournalError> {
+        self.inner.extent().await
     }
 }
 

@@ -27,6 +27,11 @@ pub enum Error {
     /// The change may have been made; the same request tells, once the disk takes writes again.
     #[error("the journal can't be written at present; try again")]
     JournalFailed,
+    #[error(
+        "the journal has reached its size limit, because the books can't be written: only what is held already can be settled; \
+         try again when they follow"
+    )]
+    JournalFull,
     #[error("more changes wait for the disk than may; try again")]
     Overloaded,
     #[error("the books can't be asked at present: {0}; try again")]
@@ -40,6 +45,7 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Unavailable(why) => Self::StoreUnavailable(why),
             StoreError::Damaged(what) => Self::Internal(what),
+            fenced @ StoreError::Fenced { .. } => Self::Internal(fenced.to_string()),
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use super::{Error, Service};
+use super::{Error, Service, books::RENEW_EVERY};
 use crate::{
     domain::{
         event::{Record, Stream},
         id::OrganizationId,
     },
     engine::directory::Cell,
+    store::StoreError,
 };
 
 /// Records to project in one transaction, roughly: the journal is read by whole batches.
@@ -17,6 +18,8 @@ const BATCH: usize = 4096;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Journal positions that the books may lag behind and still count as following: a few seconds' worth.
 const MAX_LAG: u64 = 100_000;
+/// A journal that isn't drained grows by some megabytes meanwhile.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -25,13 +28,12 @@ impl Service {
     pub async fn run_projector(self: Arc<Self>) {
         let mut retry = FIRST_RETRY;
         loop {
-            let reached = *self.stored.borrow();
-            self.writer.wait_beyond(reached).await;
-            match self.project(reached).await {
+            match self.project_next().await {
                 Ok(()) => retry = FIRST_RETRY,
                 Err(error) => {
                     self.metrics.store_up.set(0);
-                    tracing::warn!(%error, position = reached, "the books can't be written; trying again");
+                    let position = *self.stored.borrow();
+                    tracing::warn!(%error, position, "the books can't be written; trying again");
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(LAST_RETRY);
                 }
@@ -39,16 +41,69 @@ impl Service {
         }
     }
 
-    async fn project(&self, reached: u64) -> Result<(), Error> {
+    async fn project_next(&self) -> Result<(), Error> {
+        let lease = self.join_books().await?;
+        let reached = *self.stored.borrow();
+        self.writer.wait_beyond(reached).await;
         let records = self.journal.read(reached + 1, BATCH).await?;
-        let Some(last) = records.last() else { return Ok(()) };
-        self.store.project(&records).await?;
-        let position = last.position;
+        if records.is_empty() {
+            return Ok(());
+        }
+        let projected = self.store.project(lease, &records).await;
+        if let Err(StoreError::Damaged(what)) = &projected {
+            // Never skipped: from here on the books would be wrong. Somebody must look, and until then they stand still.
+            if self.metrics.store_stopped.get() == 0 {
+                tracing::error!(what, position = reached + 1, "the books refuse a record and stand still");
+            }
+            self.metrics.store_stopped.set(1);
+        }
+        let position = self.guard_books(projected)?;
         self.note_stored(&records);
         self.stored.send_replace(position);
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
+        self.metrics.store_stopped.set(0);
         Ok(())
+    }
+
+    /// Keeps the lease on the books from running out, until the task is dropped.
+    pub async fn run_lease(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(RENEW_EVERY).await;
+            if let Err(error) = self.renew_lease().await {
+                tracing::warn!(%error, "the lease on the books can't be renewed; trying again");
+            }
+        }
+    }
+
+    /// Watches the size of the journal, until the task is dropped.
+    pub async fn run_journal_watch(self: Arc<Self>) {
+        loop {
+            if let Err(error) = self.measure_journal().await {
+                tracing::warn!(%error, "the journal's size can't be read");
+            }
+            tokio::time::sleep(MEASURE_EVERY).await;
+        }
+    }
+
+    pub(super) async fn measure_journal(&self) -> Result<(), Error> {
+        let (bytes, limit) = (self.journal.size().await?, self.tuning.journal_max);
+        let before = self.metrics.journal_bytes.get().unsigned_abs();
+        self.metrics.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        let (is_full, was_full) = (bytes >= limit, self.is_journal_full());
+        self.metrics.journal_full.set(is_full.into());
+        if is_full && !was_full {
+            tracing::error!(bytes, limit, "the journal is full: nothing new is held until the books follow");
+        } else if was_full && !is_full {
+            tracing::info!(bytes, limit, "the journal has room again");
+        } else if !is_full && (before + 1..=bytes).contains(&(limit / 5 * 4)) {
+            tracing::warn!(bytes, limit, "the journal is four fifths full, because the books don't follow");
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_journal_full(&self) -> bool {
+        self.metrics.journal_full.get() != 0
     }
 
     /// Lets memory forget what the books have.
@@ -94,6 +149,7 @@ impl Service {
 
     /// Whether the books follow the journal closely enough to be read.
     pub fn books_follow(&self) -> bool {
-        self.writer.durable_position().saturating_sub(*self.stored.borrow()) <= MAX_LAG
+        let lag = self.writer.durable_position().saturating_sub(*self.stored.borrow());
+        lag <= MAX_LAG && self.metrics.store_stopped.get() == 0
     }
 }

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Error, Parts, Service, expiry, outbox, revocations, secret, snapshots, token};
+use super::{Error, Parts, Service, books::Books, expiry, outbox, revocations, secret, snapshots, token};
 use crate::{
     domain::{
         event::{Event, Record, Stream},
@@ -166,6 +166,11 @@ impl Recovered {
         Ok(())
     }
 
+    /// Each organization with its last sequence and its last entry.
+    pub fn ends(&self) -> impl Iterator<Item = (&OrganizationId, u64, u64)> {
+        self.organizations.iter().map(|(id, found)| (id, found.state.sequence, found.state.entry))
+    }
+
     pub fn organizations(&self) -> usize {
         self.organizations.len()
     }
@@ -175,7 +180,10 @@ impl Recovered {
     /// # Errors
     /// [`Error`] when the first records can't be written.
     pub async fn start(mut self, parts: Parts, stored: u64) -> Result<Arc<Service>, Error> {
-        let epoch = self.epoch + 1;
+        let epoch = parts.lease.map_or(self.epoch + 1, |lease| lease.epoch);
+        if epoch <= self.epoch {
+            return Err(Error::Internal(format!("epoch {epoch} can't follow epoch {}", self.epoch)));
+        }
         let now = parts.clock.now();
         let mut records = Vec::new();
         if self.system.seal.is_none() {
@@ -186,8 +194,21 @@ impl Recovered {
         let position = parts.writer.push(records);
         parts.writer.wait_durable(position).await?;
         let seal = self.system.seal.ok_or_else(|| Error::Internal(String::from("the seal was booked and lost")))?;
-        let Parts { journal, snapshots, store, writer, clock, metrics, operator, mailer, webhooks, payments, tuning } =
-            parts;
+        let Parts {
+            journal,
+            snapshots,
+            store,
+            writer,
+            lease,
+            holder,
+            clock,
+            metrics,
+            operator,
+            mailer,
+            webhooks,
+            payments,
+            tuning,
+        } = parts;
         let service = Arc::new(Service {
             directory: Directory::default(),
             prices: ArcSwap::new(Arc::clone(&self.system.prices)),
@@ -199,6 +220,8 @@ impl Recovered {
             journal,
             snapshots,
             store,
+            books: Books::new(lease),
+            holder,
             writer,
             clock,
             timer: expiry::Timer::default(),

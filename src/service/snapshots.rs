@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::{Error, Service};
-use crate::{domain::event::Stream, engine::directory::Cell, journal::Snapshot};
+use crate::{
+    domain::{event::Stream, snapshot::Snapshot},
+    engine::directory::Cell,
+};
 
 /// Version of the encoded states; a snapshot of another one isn't read.
 const VERSION: u8 = 2;
@@ -70,7 +73,8 @@ impl Service {
         self.save(batch).await?;
         let stored = *self.stored.borrow();
         self.journal.trim(from.min(stored)).await?;
-        Ok(())
+        self.measure_journal().await?;
+        self.mirror(from).await
     }
 
     /// A snapshot must never be ahead of the journal on disk: a crash would leave a state that no journal explains.

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    StoreError,
+    LIST, StoreError,
     batch::Batch,
     change::Whose,
     connection::Connection,
     rows::{self, Heads},
+    states,
     tables::Kind,
     value::{Rows, Sql, Value},
 };
@@ -17,44 +18,41 @@ use crate::domain::{
     time::{Span, Timestamp},
 };
 
-/// Values of one list in a statement: far below what any database takes.
-const LIST: usize = 1000;
 /// How long ended holds are kept: twice as long as they can be asked for.
 const KEEP_ENDED: Span = Span::seconds(2 * 86_400);
 
-/// Within a transaction that is committed if and only if this succeeds: what is new of the records, and the position that
-/// they end at. What was written by an earlier attempt, though its answer was lost, is left out.
+/// Within a transaction that is committed if and only if this succeeds, of books that have `reached` a position: writes what is
+/// new of the records, and the position that they end at, which it answers. What was written by an earlier attempt, though
+/// its answer was lost, is left out.
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when the records don't follow what is there.
-pub(super) async fn project(connection: &mut dyn Connection, records: &[Record]) -> Result<(), StoreError> {
-    let reached = position(connection).await?;
+pub(super) async fn project(
+    connection: &mut dyn Connection,
+    reached: u64,
+    records: &[Record],
+) -> Result<u64, StoreError> {
     let new = &records[records.partition_point(|record| record.position <= reached)..];
-    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(()) };
+    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(reached) };
     if first.position != reached + 1 {
         let problem = format!("position {} can't follow position {reached} of the books", first.position);
         return Err(StoreError::Damaged(problem));
     }
     write(connection, &Batch::of(new)).await?;
     prune(connection, last.time).await?;
+    states::keep_events(connection, new).await?;
     let mut sql = Sql::new("UPDATE projector SET position = ");
     sql.bind(Value::count(last.position));
     connection.execute(sql).await?;
-    Ok(())
-}
-
-/// Locks it until the end of the transaction.
-async fn position(connection: &mut dyn Connection) -> Result<u64, StoreError> {
-    let sql = Sql::new(format!("SELECT position FROM projector{}", connection.dialect().lock));
-    let rows = connection.fetch(sql, &[Kind::Int]).await?;
-    let missing = || StoreError::Damaged(String::from("the row of the projector is missing"));
-    rows.into_iter().next().ok_or_else(missing)?.count(0)
+    Ok(last.position)
 }
 
 async fn write(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
     let heads = moved_heads(connection, batch).await?;
     let owners = token_owners(connection, batch).await?;
     retire_limits(connection, batch).await?;
+    let times: Vec<_> = batch.entries.iter().map(|entry| entry.record.time).collect();
+    connection.make_room(&times).await?;
     for rows in rows::of(batch, &owners)? {
         connection.write(&rows).await?;
     }

@@ -19,7 +19,7 @@ use crate::domain::{
     policy::{AllocationPlace, Limit, Models, Place, Scope},
 };
 
-pub(super) use ledger::heads;
+pub(super) use ledger::{Heads, heads};
 
 /// Everything of a batch but the heads of its ledgers, in the order that foreign keys want.
 ///

@@ -78,8 +78,8 @@ const fn keep_null(name: &'static str, kind: Kind) -> Column {
 
 const ORGANIZATION: Column = key("organization_id", Text);
 
-/// All that the projector writes, in the order that foreign keys want.
-pub(super) static ALL: [&Table; 22] = [
+/// All but the one row of the projector and of the lease, in the order that foreign keys want.
+pub(super) static ALL: [&Table; 24] = [
     &ORGANIZATIONS,
     &TEAMS,
     &MEMBERS,
@@ -102,6 +102,8 @@ pub(super) static ALL: [&Table; 22] = [
     &MONEY_REQUEST_IDS,
     &LEDGER_DROPPED_MONTHS,
     &LEDGER_DROPPED_CHARGES,
+    &STREAM_STATES,
+    &RECENT_EVENTS,
 ];
 
 pub(super) static ORGANIZATIONS: Table = Table {
@@ -194,10 +196,8 @@ pub(super) static AUDIT_LOG: Table = Table {
     ],
 };
 
-pub(super) static KEY_DIRECTORY: Table = Table {
-    name: "key_directory",
-    columns: &[key("key_id", Text), keep("organization_id", Text), set("hash", Bytes)],
-};
+pub(super) static KEY_DIRECTORY: Table =
+    Table { name: "key_directory", columns: &[key("key_id", Text), keep("organization_id", Text), set("hash", Bytes)] };
 
 pub(super) static PRICES: Table = Table {
     name: "prices",
@@ -442,3 +442,17 @@ pub(super) static LEDGER_DROPPED_CHARGES: Table = Table {
         column("amount", Nanos, false, Merge::Add),
     ],
 };
+
+pub(super) static STREAM_STATES: Table = Table {
+    name: "stream_states",
+    columns: &[
+        key("stream", Text),
+        key("part", Int),
+        keep("sequence", Int),
+        keep("position", Int),
+        keep("state", Bytes),
+    ],
+};
+
+pub(super) static RECENT_EVENTS: Table =
+    Table { name: "recent_events", columns: &[key("first", Int), keep("last", Int), keep("records", Bytes)] };

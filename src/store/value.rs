@@ -130,6 +130,7 @@ impl Row {
         time opt_time: Time as Timestamp;
         json opt_json: Json as String;
         bytes opt_bytes: Bytes as Vec<u8>;
+        bool opt_bool: Bool as bool;
     }
 
     pub(super) fn count(&mut self, at: usize) -> Result<u64, StoreError> {

@@ -100,8 +100,14 @@ pub struct Metrics {
     pub journal_write_micros: Counter,
     /// 1 while the journal can't be written.
     pub journal_failing: Gauge,
+    /// Bytes of the records that the journal keeps.
+    pub journal_bytes: Gauge,
+    /// 1 while the journal has reached its size limit.
+    pub journal_full: Gauge,
     /// 1 while the store takes what is projected.
     pub store_up: Gauge,
+    /// 1 while the store refuses what is projected, so that the books stand still.
+    pub store_stopped: Gauge,
 }
 
 impl Metrics {
@@ -260,15 +266,20 @@ fn export_counters(metrics: &Arc<Metrics>, meter: &Meter) {
 }
 
 fn export_gauges(metrics: &Arc<Metrics>, meter: &Meter) {
-    let gauges: [Described<i64>; 6] = [
+    let gauges: [Described<i64>; 9] = [
         ("quotad.reservations.open", "{reservation}", "Reservations that are open", |read| {
             read.open_reservations.get()
         }),
         ("quotad.sessions.open", "{session}", "Session streams that are open", |read| read.open_sessions.get()),
         ("quotad.journal.queue", "{record}", "Records not yet on disk", |read| whole(read.journal_queue())),
         ("quotad.journal.failing", "1", "1 while the journal can't be written", |read| read.journal_failing.get()),
+        ("quotad.journal.size", "By", "Bytes of the records that the journal keeps", |read| read.journal_bytes.get()),
+        ("quotad.journal.full", "1", "1 while the journal has reached its size limit", |read| read.journal_full.get()),
         ("quotad.store.lag", "{record}", "Records not yet in the books", |read| whole(read.projector_lag())),
         ("quotad.store.up", "1", "1 while the store takes records", |read| read.store_up.get()),
+        ("quotad.store.stopped", "1", "1 while the store refuses a record and the books stand still", |read| {
+            read.store_stopped.get()
+        }),
     ];
     for (name, unit, description, value) in gauges {
         let read = metrics.clone();

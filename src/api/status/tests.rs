@@ -27,6 +27,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::NotFound { kind: "team", id: id() }, Code::NotFound, "NOT_FOUND"),
         (Error::Exists { kind: "team", id: id() }, Code::AlreadyExists, "ALREADY_EXISTS"),
         (Error::JournalFailed, Code::Unavailable, "JOURNAL_FAILED"),
+        (Error::JournalFull, Code::Unavailable, "JOURNAL_FULL"),
         (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
         (Error::StoreUnavailable(id()), Code::Unavailable, "STORE_UNAVAILABLE"),
         (Error::Internal(id()), Code::Internal, "INTERNAL"),

@@ -7,9 +7,10 @@ use crate::{
     domain::{
         event::{Event, Stream},
         id::Actor,
+        lease::{JournalId, StoreId},
         time::Timestamp,
     },
-    journal::JournalError,
+    journal::{Extent, JournalError},
 };
 
 /// Does what it is told, batch by batch; says `Ok` when nothing is scripted.
@@ -38,6 +39,30 @@ impl Journal for Scripted {
 
     async fn trim(&self, _: u64) -> Result<(), JournalError> {
         Ok(())
+    }
+
+    async fn size(&self) -> Result<u64, JournalError> {
+        Ok(0)
+    }
+
+    fn id(&self) -> JournalId {
+        JournalId::new([0; 16])
+    }
+
+    async fn books(&self) -> Result<Option<StoreId>, JournalError> {
+        Ok(None)
+    }
+
+    async fn set_books(&self, _: StoreId) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn begin_after(&self, _: u64) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    async fn extent(&self) -> Result<Extent, JournalError> {
+        Ok(Extent::default())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::change::push_span;
 use crate::{
-    domain::{event::EntryKind, money::Nanos},
+    domain::money::Nanos,
     store::{
         Entry, EntryQuery, Grouping, StoreError, Totals,
         connection::{Connection, Dialect},
@@ -39,8 +39,7 @@ fn push_conditions<'a>(sql: &mut Sql<'a>, filter: &'a EntryQuery) {
     }
     push_span(sql, *start, *end);
     if !kinds.is_empty() {
-        let kinds = kinds.iter().copied().map(EntryKind::name);
-        sql.push(" AND kind IN ").bind_list(kinds.map(Value::text));
+        sql.push(" AND kind IN ").bind_list(kinds.iter().map(|kind| Value::text(kind.name())));
     }
 }
 

@@ -9,7 +9,6 @@ use crate::{
         money::Nanos,
         payment::Correction,
         reservation_id::ReservationNo,
-        time::Timestamp,
     },
     store::{
         StoreError,
@@ -301,9 +300,4 @@ pub(in crate::store) fn heads<'b>(batch: &'b Batch<'_>, heads: &mut Heads<'b>) -
         rows.push([Value::text(organization), Value::count(*entry), Value::Nanos(*balance)]);
     }
     Ok(rows)
-}
-
-/// The instants whose months the entries fall into.
-pub(in crate::store) fn entry_times<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Timestamp> + use<'b> {
-    batch.entries.iter().map(|entry| entry.record.time)
 }

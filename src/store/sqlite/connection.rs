@@ -1,8 +1,10 @@
 //! Statements, values and rows as SQLite takes them.
 
+use std::ops::DerefMut;
+
 use async_trait::async_trait;
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Row as _, SqliteConnection,
+    Arguments as _, AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction,
     sqlite::{SqliteArguments, SqliteRow},
 };
 
@@ -10,7 +12,7 @@ use crate::{
     domain::{money::Nanos, time::Timestamp},
     store::{
         StoreError,
-        connection::{Connection, Dialect},
+        connection::{Connection, Dialect, Unfinished},
         tables::{Kind, Merge, Table},
         value::{How, Row, Rows, Sql, Value},
     },
@@ -19,6 +21,8 @@ use crate::{
 static DIALECT: Dialect = Dialect {
     // A writing transaction has the whole file to itself.
     lock: "",
+    now: "unixepoch()",
+    lease_is_free: "released OR renewed_at < unixepoch() - 15",
     day: "date(occurred_at / 1000000, 'unixepoch')",
     money_sum: "coalesce(sum(# / 1000000000), 0), coalesce(sum(# % 1000000000), 0)",
     wrong_charge: "SELECT min(entry) FROM ledger_entries, json_each(ledger_entries.limits) AS charge
@@ -33,10 +37,29 @@ static DIALECT: Dialect = Dialect {
 /// Cells a statement: below SQLite's 32,766 variables.
 const CELLS: usize = 14_000;
 
-pub(super) struct SqliteSession<'c>(pub(super) &'c mut SqliteConnection);
+/// What stands in front of a connection: its transaction.
+pub(super) struct SqliteSession<C>(pub(super) C);
+
+pub(super) trait Session: DerefMut<Target = SqliteConnection> + Send {
+    fn end(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+impl Session for Transaction<'static, Sqlite> {
+    async fn end(self) -> Result<(), StoreError> {
+        Ok(self.rollback().await?)
+    }
+}
+
+impl Session for Unfinished<Sqlite> {
+    async fn end(mut self) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(&mut *self).await?;
+        self.finish();
+        Ok(())
+    }
+}
 
 #[async_trait]
-impl Connection for SqliteSession<'_> {
+impl<C: Session> Connection for SqliteSession<C> {
     fn dialect(&self) -> &'static Dialect {
         &DIALECT
     }
@@ -62,6 +85,10 @@ impl Connection for SqliteSession<'_> {
             query.execute(&mut *self.0).await?;
         }
         Ok(())
+    }
+
+    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
+        self.0.end().await
     }
 }
 

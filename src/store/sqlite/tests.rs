@@ -3,20 +3,32 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     domain::{
-        event::{EntryKind, Event},
-        id::{KeyId, Model},
+        event::{EntryKind, Event, Stream},
+        id::{KeyId, Model, RequestId},
+        lease::{JournalId, Lease},
         money::Nanos,
         reservation_id::ReservationNo,
+        snapshot::Snapshot,
     },
     store::{
-        EntryDetail, StoredEnd,
+        ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, Store, StoredEnd, Totals,
         batch::tests::{Script, acme, reserved, settled},
     },
 };
 
-async fn store(directory: &tempfile::TempDir, script: &Script) -> SqliteStore {
+const LEASE: Lease = Lease { journal: JournalId::new([1; 16]), epoch: 1 };
+
+/// Books that [`LEASE`] may write.
+async fn open(directory: &tempfile::TempDir) -> SqliteStore {
     let store = SqliteStore::open(directory.path()).await.unwrap();
-    store.project(&script.records).await.unwrap();
+    let former = store.status().await.unwrap().lease.map(|former| former.lease);
+    store.take_lease(LEASE, "here", former).await.unwrap();
+    store
+}
+
+async fn store(directory: &tempfile::TempDir, script: &Script) -> SqliteStore {
+    let store = open(directory).await;
+    store.project(LEASE, &script.records).await.unwrap();
     store
 }
 
@@ -50,11 +62,11 @@ fn busy() -> Script {
 async fn records_are_written_exactly_once_however_often_they_come() {
     let directory = tempfile::tempdir().unwrap();
     let script = busy();
-    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let store = open(&directory).await;
     for cut in [9, 4, script.records.len(), script.records.len()] {
-        store.project(&script.records[..cut]).await.unwrap();
+        store.project(LEASE, &script.records[..cut]).await.unwrap();
     }
-    assert_eq!(store.position().await.unwrap(), script.records.len() as u64);
+    assert_eq!(store.status().await.unwrap().position, script.records.len() as u64);
     let totals = store.total(&everything()).await.unwrap();
     assert_eq!((totals.entries, totals.cost), (7, Nanos::new(67)));
     let audit = store.audit(&acme()).await.unwrap();
@@ -68,10 +80,10 @@ async fn records_are_written_exactly_once_however_often_they_come() {
 async fn a_gap_in_the_journal_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let script = busy();
-    let store = SqliteStore::open(directory.path()).await.unwrap();
-    store.project(&script.records[..3]).await.unwrap();
-    assert!(matches!(store.project(&script.records[4..]).await, Err(StoreError::Damaged(_))));
-    assert_eq!(store.position().await.unwrap(), 3);
+    let store = open(&directory).await;
+    store.project(LEASE, &script.records[..3]).await.unwrap();
+    assert!(matches!(store.project(LEASE, &script.records[4..]).await, Err(StoreError::Damaged(_))));
+    assert_eq!(store.status().await.unwrap().position, 3);
 }
 
 #[tokio::test]
@@ -90,7 +102,7 @@ async fn money_is_never_booked_twice_under_one_request_id() {
     let mut script = busy();
     let store = store(&directory, &script).await;
     script.settle(EntryKind::Charge, None, "c1", 7);
-    assert!(store.project(&script.records).await.is_err());
+    assert!(store.project(LEASE, &script.records).await.is_err());
     assert_eq!(store.total(&everything()).await.unwrap().entries, 7, "the transaction left nothing");
 }
 
@@ -169,9 +181,9 @@ async fn sums_beyond_the_integers_saturate_and_stop_nothing() {
     for request in ["a", "b", "c"] {
         script.settle(EntryKind::Charge, None, request, i64::MAX / 2);
     }
-    let store = SqliteStore::open(directory.path()).await.unwrap();
+    let store = open(&directory).await;
     for cut in [7, 8, 9] {
-        store.project(&script.records[..cut]).await.unwrap();
+        store.project(LEASE, &script.records[..cut]).await.unwrap();
     }
     assert_eq!(store.total(&everything()).await.unwrap().cost, Nanos::MAX);
     let audit = store.audit(&acme()).await.unwrap();
@@ -254,4 +266,51 @@ async fn usage_is_summed_by_group_and_money_in_is_none() {
     assert_eq!(days[0].0, "2023-11-14");
     assert_eq!(store.get_entry(&acme(), 1).await.unwrap().unwrap().number(), 1);
     assert_eq!(store.get_entry(&acme(), 99).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn only_the_lease_that_the_books_know_may_write_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = busy();
+    let store = store(&directory, &script).await;
+    let later = Lease { epoch: 2, ..LEASE };
+    store.take_lease(later, "there", Some(LEASE)).await.unwrap();
+    let fenced = |error: StoreError| matches!(error, StoreError::Fenced { holder, epoch: 2 } if holder == "there");
+    assert!(fenced(store.project(LEASE, &script.records).await.unwrap_err()));
+    assert!(fenced(store.save_states(LEASE, &[]).await.unwrap_err()));
+    assert!(fenced(store.trim_events(LEASE, 1).await.unwrap_err()));
+    assert!(fenced(store.renew_lease(LEASE).await.unwrap_err()));
+    assert!(fenced(store.take_lease(LEASE, "here", Some(LEASE)).await.unwrap_err()));
+    store.renew_lease(later).await.unwrap();
+    assert!(!store.status().await.unwrap().lease.unwrap().free);
+    store.release_lease(later).await.unwrap();
+    assert!(store.status().await.unwrap().lease.unwrap().free);
+}
+
+#[tokio::test]
+async fn states_and_events_are_read_back_as_they_were_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = busy();
+    let store = store(&directory, &script).await;
+    let state = |key, sequence, length| Snapshot {
+        stream: Stream::from_key(key),
+        sequence,
+        position: sequence,
+        state: (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect(),
+    };
+    let large = state("b", 4, crate::store::STATE_PART * 2 + 1);
+    store.save_states(LEASE, &[state("", 1, 0), state("b", 2, 9), state("a", 3, 5)]).await.unwrap();
+    store.save_states(LEASE, std::slice::from_ref(&large)).await.unwrap();
+    assert_eq!(store.load_states(None, 2).await.unwrap(), [state("", 1, 0), state("a", 3, 5)]);
+    let after = Stream::from_key("a");
+    assert_eq!(store.load_states(Some(&after), 2).await.unwrap(), [large]);
+    let marks = store.list_states(None, 9).await.unwrap();
+    assert_eq!(
+        marks.iter().map(|mark| (mark.stream.key(), mark.sequence)).collect::<Vec<_>>(),
+        [("", 1), ("a", 3), ("b", 4)]
+    );
+    assert_eq!(store.read_events(1, 1000).await.unwrap(), script.records);
+    assert_eq!(store.read_events(6, 1).await.unwrap(), script.records[5..]);
+    store.trim_events(LEASE, script.records.len() as u64).await.unwrap();
+    assert_eq!(store.read_events(1, 1000).await.unwrap(), []);
 }

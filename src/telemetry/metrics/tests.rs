@@ -98,6 +98,9 @@ fn every_metric_is_exported_under_its_own_name() {
         (&metrics.open_reservations, "quotad.reservations.open"),
         (&metrics.open_sessions, "quotad.sessions.open"),
         (&metrics.journal_failing, "quotad.journal.failing"),
+        (&metrics.journal_bytes, "quotad.journal.size"),
+        (&metrics.journal_full, "quotad.journal.full"),
+        (&metrics.store_stopped, "quotad.store.stopped"),
         (&metrics.store_up, "quotad.store.up"),
     ];
     let mut expected = BTreeMap::new();

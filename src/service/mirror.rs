@@ -1,0 +1,135 @@
+//! Keeps, in the books, what a server that has lost its disk is built from: a state of every stream and the records since; and
+//! builds one.
+
+use std::cmp::Ordering;
+
+use super::{Error, Service};
+use crate::{
+    domain::{event::Stream, lease::Lease, snapshot::SnapshotMark},
+    journal::{AppendError, Journal, Snapshots},
+    store::Store,
+};
+
+/// Marks to compare at a time.
+const MARKS: usize = 1024;
+/// States to move at a time: one may be large.
+const STATES: usize = 64;
+const RECORDS: usize = 4096;
+
+impl Service {
+    /// Copies into the books every snapshot that is newer than the state there, and lets them forget the records that all
+    /// states have. `from` is a position that every snapshot has seen.
+    ///
+    /// # Errors
+    /// [`Error::StoreUnavailable`] when the books can't be reached; then the next round does it.
+    pub(super) async fn mirror(&self, from: u64) -> Result<(), Error> {
+        let Some(lease) = self.books.lease() else { return Ok(()) };
+        let mut after = None;
+        let mut all = true;
+        loop {
+            let saved = self.snapshots.list(after.as_ref(), MARKS).await?;
+            let Some(last) = saved.last().map(|mark| mark.stream.clone()) else { break };
+            let kept = self.store.list_states(after.as_ref(), MARKS).await?;
+            for streams in newer(&saved, &kept).chunks(STATES) {
+                all &= self.mirror_some(lease, streams).await?;
+            }
+            after = Some(last);
+        }
+        let stored = *self.stored.borrow();
+        if all {
+            self.guard_books(self.store.trim_events(lease, from.min(stored)).await)?;
+        }
+        Ok(())
+    }
+
+    /// False if the books haven't reached one of the snapshots: it would be ahead of them.
+    async fn mirror_some(&self, lease: Lease, streams: &[Stream]) -> Result<bool, Error> {
+        let mut states = self.snapshots.find(streams).await?;
+        let stored = *self.stored.borrow();
+        states.retain(|state| state.position <= stored);
+        let all = states.len() == streams.len();
+        if !states.is_empty() {
+            self.guard_books(self.store.save_states(lease, &states).await)?;
+        }
+        Ok(all)
+    }
+}
+
+/// Streams of `saved` that `kept` doesn't have as late. Both in the order of their keys; `kept` may end sooner, and then what
+/// lies beyond counts as missing: saving a state again does no harm.
+fn newer(saved: &[SnapshotMark], kept: &[SnapshotMark]) -> Vec<Stream> {
+    let mut kept = kept.iter().peekable();
+    let mut newer = Vec::new();
+    for mark in saved {
+        while kept.next_if(|kept| kept.stream.key().cmp(mark.stream.key()) == Ordering::Less).is_some() {}
+        let same = kept.next_if(|kept| kept.stream == mark.stream);
+        if same.is_none_or(|kept| kept.sequence < mark.sequence) {
+            newer.push(mark.stream.clone());
+        }
+    }
+    newer
+}
+
+/// Fills an empty journal and empty snapshots with what the books keep. Answers the position reached.
+///
+/// # Errors
+/// [`Error`] when the books can't be read or the files can't be written.
+pub async fn rebuild(store: &dyn Store, journal: &dyn Journal, snapshots: &dyn Snapshots) -> Result<u64, Error> {
+    let status = store.status().await?;
+    let mut after = None;
+    loop {
+        let page = store.load_states(after.as_ref(), STATES).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.stream.clone());
+        snapshots.save(&page).await?;
+    }
+    let mut reached = None;
+    loop {
+        let from = reached.map_or(0, |reached| reached + 1);
+        let records = store.read_events(from, RECORDS).await?;
+        let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
+        if reached.is_none() {
+            journal.begin_after(first.position - 1).await?;
+        }
+        reached = Some(last.position);
+        for batch in records.chunks(RECORDS) {
+            journal.append(batch).await.map_err(|error| match error {
+                AppendError::Retry(why) | AppendError::Fatal(why) => Error::Internal(why),
+            })?;
+        }
+    }
+    if reached.is_none() {
+        journal.begin_after(status.position).await?;
+    }
+    match reached {
+        Some(reached) if reached != status.position => Err(Error::Internal(format!(
+            "the books are at position {}, but keep records up to {reached}: they can't build a server",
+            status.position
+        ))),
+        _ => Ok(status.position),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::OrganizationId;
+
+    fn marks(of: &[(&str, u64)]) -> Vec<SnapshotMark> {
+        let mark = |&(key, sequence): &(&str, u64)| SnapshotMark {
+            stream: if key.is_empty() { Stream::System } else { Stream::Organization(OrganizationId::trusted(key)) },
+            sequence,
+            position: sequence,
+        };
+        of.iter().map(mark).collect()
+    }
+
+    #[test]
+    fn only_what_the_books_lack_or_have_older_is_copied() {
+        let saved = marks(&[("", 5), ("a", 3), ("b", 4), ("d", 1)]);
+        let kept = marks(&[("", 5), ("a", 2), ("c", 9), ("d", 1)]);
+        let keys: Vec<_> = newer(&saved, &kept).iter().map(|stream| stream.key().to_owned()).collect();
+        assert_eq!(keys, ["a", "b"]);
+        assert_eq!(newer(&saved, &[]).len(), 4);
+    }
+}
