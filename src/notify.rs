@@ -41,7 +41,8 @@ pub enum DeliveryError {
 }
 
 const FIRST_DELAY_SECONDS: i64 = 30;
-const LONGEST_DELAY_SECONDS: i64 = 3600;
+/// Between two attempts.
+pub const LONGEST_DELAY: Span = Span::HOUR;
 /// Doubling takes 7 delays (1 h 3 min 30 s) to reach the longest; 23 more of an hour make a day in all.
 const RETRIES: u32 = 30;
 
@@ -57,7 +58,7 @@ pub fn retry_delay(failed: u32) -> Option<Span> {
         1..=RETRIES => {
             // Beyond 7 doublings the hour is reached, so the shift never overflows.
             let doubled = FIRST_DELAY_SECONDS << (failed - 1).min(7);
-            Some(Span::seconds(doubled.min(LONGEST_DELAY_SECONDS)))
+            Some(Span::seconds(doubled).min(LONGEST_DELAY))
         }
         _ => None,
     }

@@ -42,6 +42,8 @@ mod reserving;
 mod restarting;
 #[path = "grpc/running.rs"]
 mod running;
+#[path = "grpc/secrets.rs"]
+mod secrets;
 #[path = "grpc/session.rs"]
 mod session;
 #[path = "grpc/settling.rs"]

@@ -34,6 +34,8 @@ mod causes;
 mod corrections;
 #[path = "money/crash.rs"]
 mod crash;
+#[path = "money/ended.rs"]
+mod ended;
 #[path = "money/mails.rs"]
 mod mails;
 #[path = "money/orders.rs"]

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::unnecessary_wraps, reason = "fields that are messages are optional")]
 
+#[path = "roles/access.rs"]
+mod access;
 #[path = "grpc/calling.rs"]
 mod calling;
 #[path = "roles/fields.rs"]

@@ -423,8 +423,7 @@ CREATE TABLE alerts (
 CREATE TABLE audit_log (
     -- Of the event in the journal.
     position INTEGER PRIMARY KEY,
-    -- Null where it isn't known any more.
-    organization_id TEXT,
+    organization_id TEXT NOT NULL,
     sequence INTEGER NOT NULL,
     time INTEGER NOT NULL,
     actor TEXT NOT NULL,

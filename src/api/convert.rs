@@ -2,10 +2,13 @@
 
 use prost::Message;
 
-use crate::domain::{
-    error::Invalid,
-    fingerprint::Fingerprint,
-    id::{RequestId, check_text},
+use crate::{
+    domain::{
+        error::Invalid,
+        fingerprint::Fingerprint,
+        id::{RequestId, check_text},
+    },
+    service::Caller,
 };
 
 pub(super) mod limits;
@@ -43,9 +46,14 @@ pub(super) fn optional<T>(
     if id.is_empty() { Ok(None) } else { parse(field, id).map(Some) }
 }
 
-/// The request id of a creation, and the hash that tells a repeat from another creation.
-pub(super) fn repeatable(request: &impl Message, request_id: &str) -> Result<(Option<RequestId>, u64), Invalid> {
+/// The request id of a creation, and the hash that tells a repeat from another creation: the same words of somebody else are no
+/// repeat.
+pub(super) fn repeatable(
+    caller: &Caller,
+    request: &impl Message,
+    request_id: &str,
+) -> Result<(Option<RequestId>, u64), Invalid> {
     let id = optional("request_id", request_id, RequestId::parse)?;
     let content = data_encoding::HEXLOWER.encode(&request.encode_to_vec());
-    Ok((id, Fingerprint::new("create").text(&content).finish()))
+    Ok((id, Fingerprint::new("create").text(caller.actor.as_str()).text(&content).finish()))
 }

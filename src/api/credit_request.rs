@@ -50,13 +50,9 @@ impl CreditRequestApi {
     async fn submit(
         &self,
         caller: &Caller,
-        mut message: proto::SubmitCreditRequestRequest,
+        message: proto::SubmitCreditRequestRequest,
     ) -> Result<proto::SubmitCreditRequestResponse, Error> {
-        // Part of the content: the same words of another member are no repeat.
-        if let Some(member) = caller.member.as_ref().filter(|_| message.member_id.is_empty()) {
-            message.member_id = member.to_string();
-        }
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let proto::SubmitCreditRequestRequest { organization_id, member_id, team_id, amount, reason, request_id: _ } =
             message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;

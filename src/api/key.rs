@@ -61,7 +61,7 @@ impl KeyApi {
         caller: &Caller,
         message: proto::CreateKeyRequest,
     ) -> Result<proto::CreateKeyResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let (organization, new) = new_in(required("key", message.key)?)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let (view, secret) = self.0.create_key(caller, &organization, new, repeatable).await?;

@@ -92,7 +92,7 @@ impl MemberApi {
         caller: &Caller,
         message: proto::CreateMemberRequest,
     ) -> Result<proto::CreateMemberResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let proto::CreateMemberRequest { member, team_ids, request_id: _ } = message;
         let proto::Member {
             organization_id,

@@ -57,7 +57,7 @@ impl OrganizationApi {
         caller: &Caller,
         message: proto::CreateOrganizationRequest,
     ) -> Result<proto::CreateOrganizationResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let new = new_in(required("organization", message.organization)?).map_err(in_organization)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let view = self.0.create_organization(caller, new, repeatable).await?;

@@ -59,7 +59,7 @@ impl RuleApi {
         caller: &Caller,
         message: proto::CreateRuleRequest,
     ) -> Result<proto::CreateRuleResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let proto::CreateRuleRequest { rule, request_id: _ } = message;
         let (organization, new) = new_in(required("rule", rule)?)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };

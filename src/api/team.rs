@@ -65,7 +65,7 @@ impl TeamApi {
         caller: &Caller,
         message: proto::CreateTeamRequest,
     ) -> Result<proto::CreateTeamResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let proto::Team {
             organization_id,
             id,
@@ -158,7 +158,7 @@ impl TeamApi {
         caller: &Caller,
         message: proto::CreateMembershipRequest,
     ) -> Result<proto::CreateMembershipResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let proto::Membership {
             organization_id,
             team_id,

@@ -164,7 +164,7 @@ impl WalletApi {
         caller: &Caller,
         message: proto::CreatePaymentMethodRequest,
     ) -> Result<proto::CreatePaymentMethodResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let proto::PaymentMethod { organization_id, id, label, provider_token, create_time: _ } =
             required("payment_method", message.payment_method)?;
         let organization = OrganizationId::parse("payment_method.organization_id", &organization_id)?;

@@ -79,6 +79,13 @@ pub struct AccessToken {
     pub expire_time: Option<Timestamp>,
 }
 
+impl AccessToken {
+    /// False once no membership is left that it stands for.
+    pub fn is_for_anything(&self) -> bool {
+        !matches!(&self.bearer, Bearer::Member(grants) if grants.is_empty())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bearer {
     /// An inference server: the data plane.

@@ -161,6 +161,12 @@ pub enum Event {
         cause: SmolStr,
         until: Timestamp,
     },
+    /// An access token doesn't stand for one of its memberships any more. It ends with the last.
+    GrantRemoved {
+        organization: OrganizationId,
+        member: MemberId,
+        left: Box<AccessToken>,
+    },
 }
 
 /// Numbers a limit within its organization; never used twice.

@@ -120,8 +120,12 @@ impl Directory {
         if until > now {
             self.secrets.insert(secret, (route, until));
         } else {
-            self.secrets.remove(&secret);
+            self.end_secret(&secret);
         }
+    }
+
+    pub fn end_secret(&self, secret: &SecretHash) {
+        self.secrets.remove(secret);
     }
 
     /// Every organization, deleted ones included, sorted by id.

@@ -65,6 +65,12 @@ impl SystemState {
             Event::TokenDeleted(id) => {
                 self.tokens.remove(id);
             }
+            Event::GrantRemoved { left, .. } if left.is_for_anything() => {
+                self.tokens.insert(left.id.clone(), (**left).clone());
+            }
+            Event::GrantRemoved { left, .. } => {
+                self.tokens.remove(&left.id);
+            }
             Event::KeyRegistered { key, organization, hash, previous } => {
                 let registration =
                     Registration { organization: organization.clone(), hash: *hash, previous: *previous };

@@ -12,6 +12,7 @@ mod handing_out;
 mod idempotency;
 mod model;
 mod naive;
+mod paying;
 mod quotas;
 mod refusals;
 mod revocation;

@@ -1,9 +1,5 @@
-use std::{
-    collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
-};
+use std::{collections::BTreeSet, sync::atomic::Ordering::SeqCst};
 
-use async_trait::async_trait;
 use futures::StreamExt as _;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
@@ -11,23 +7,25 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
+use self::staged::StagedJournal;
 use super::*;
 use crate::{
     api::proto::{self, session_request::Op, session_response::Result as Answer},
     client::Connection,
     clock::ManualClock,
-    domain::lease::{JournalId, StoreId},
     domain::{
         entity::{ExpiryPolicy, WalletMode},
-        event::Record,
         id::{DEFAULT_TEAM, KeyId, LimitId, MemberId, OrganizationId, TeamId},
         money::{Factor, Nanos},
         period::Period,
         policy::{Budget, BudgetUnit, Limit, Models, Policy},
     },
-    journal::{AppendError, Extent, Journal},
     service::{Caller, NewKey, NewMember, NewOrganization, Repeatable},
 };
+
+mod accepting;
+mod staged;
+mod together;
 
 const NOON: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
@@ -49,11 +47,11 @@ impl Home {
     }
 
     /// On a journal that fails once it is told to.
-    async fn start_on_failing_journal(&self) -> (Running, Arc<FailingJournal>) {
+    async fn start_on_failing_journal(&self) -> (Running, Arc<StagedJournal>) {
         let settings = self.settings();
         let data = DataDir::prepare(&settings.data_dir).unwrap();
         let backends = backends::open(data.path(), &settings).await.unwrap();
-        let journal = Arc::new(FailingJournal { inner: backends.journal.clone(), failing: AtomicBool::new(false) });
+        let journal = Arc::new(StagedJournal::over(backends.journal.clone()));
         let backends = Backends { journal: journal.clone(), ..backends };
         (start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap(), journal)
     }
@@ -61,53 +59,6 @@ impl Home {
 
 fn stopped_clock(at_least: Timestamp) -> Arc<dyn Clock> {
     Arc::new(ManualClock::new(at_least.max(NOON)))
-}
-
-struct FailingJournal {
-    inner: Arc<dyn Journal>,
-    failing: AtomicBool,
-}
-
-#[async_trait]
-impl Journal for FailingJournal {
-    async fn append(&self, batch: &[Record]) -> Result<(), AppendError> {
-        if self.failing.load(SeqCst) {
-            return Err(AppendError::Fatal("fsync failed".into()));
-        }
-        self.inner.append(batch).await
-    }
-
-    async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(from, at_least).await
-    }
-
-    async fn trim(&self, position: u64) -> Result<(), JournalError> {
-        self.inner.trim(position).await
-    }
-
-    async fn size(&self) -> Result<u64, JournalError> {
-        self.inner.size().await
-    }
-
-    fn id(&self) -> JournalId {
-        self.inner.id()
-    }
-
-    async fn books(&self) -> Result<Option<StoreId>, JournalError> {
-        self.inner.books().await
-    }
-
-    async fn set_books(&self, books: StoreId) -> Result<(), JournalError> {
-        self.inner.set_books(books).await
-    }
-
-    async fn begin_after(&self, position: u64) -> Result<(), JournalError> {
-        self.inner.begin_after(position).await
-    }
-
-    async fn extent(&self) -> Result<Extent, JournalError> {
-        self.inner.extent().await
-    }
 }
 
 fn operator(running: &Running) -> Caller {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     Caller, Error, Service,
     allocation::{Found, page},
+    system::SystemTurn,
     turn::Done,
 };
 use crate::{
@@ -151,6 +152,21 @@ impl Service {
         let cell = self.organization_cell(id)?;
         self.wait_for_room().await?;
         let Done { answer, position } = self.turn(&cell, &caller.actor, change);
+        let answer = answer?;
+        self.writer.wait_durable(position).await?;
+        Ok(answer)
+    }
+
+    /// A change of one organization and of the system's state beside it, acknowledged when both are on disk.
+    async fn joint_change<T>(
+        &self,
+        caller: &Caller,
+        id: &OrganizationId,
+        change: impl FnOnce(&mut Turn<'_>, &mut SystemTurn<'_>) -> Outcome<T>,
+    ) -> Result<T, Error> {
+        let cell = self.organization_cell(id)?;
+        self.wait_for_room().await?;
+        let Done { answer, position } = self.joint_turn(&cell, &caller.actor, change);
         let answer = answer?;
         self.writer.wait_durable(position).await?;
         Ok(answer)

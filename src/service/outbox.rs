@@ -1,30 +1,29 @@
 //! What leaves the server by itself: alerts to people, orders to the payment provider. Off the hot path, in its own task; what
 //! is to leave stands in the journalled state, so that a restart forgets nothing.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
 use serde_json::json;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use super::{Error, Service, payment::Placed, turn::Done};
+use super::{Error, Service, turn::Done};
 use crate::{
     domain::{
         access::{Bearer, InvitationState},
         alert::{Alert, AlertKind, Delivery, Webhook},
         event::Event,
-        id::{Actor, InvitationId, OrderId, OrganizationId, TokenId},
-        payment::{PaymentOutcome, TopUpOrder},
+        id::{Actor, InvitationId, OrganizationId, TokenId},
+        payment::TopUpOrder,
         time::Timestamp,
     },
     engine::{directory::Cell, state::OrganizationState},
     notify::{DeliveryError, Message, retry_delay},
     service::secret,
 };
+
+mod order;
+
+use order::Attempts;
 
 /// Organizations served at a time, orders and alerts apart: a receiver that hangs holds up its own only.
 const AT_ONCE: usize = 16;
@@ -33,9 +32,6 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// What tokens that went out by mail are called.
 const MAILED: &str = "mailed";
-
-/// How often placing an order has failed since the start, and when it is tried again.
-pub(super) type Attempts = Mutex<HashMap<(OrganizationId, OrderId), (u32, Timestamp)>>;
 
 /// When something of the organization is to leave next.
 pub(super) fn next_due(state: &OrganizationState, now: Timestamp) -> Option<Timestamp> {
@@ -103,27 +99,6 @@ impl Service {
         };
         if let Some(next) = next {
             self.outbox.set(next, cell);
-        }
-    }
-
-    async fn place_due(&self, cell: &Arc<Cell>, attempts: &Attempts) {
-        let now = self.clock.now();
-        let orders: Vec<_> = {
-            let inner = cell.lock();
-            let payments = &inner.state.payments;
-            let attempts = attempts.lock();
-            let waits = |order: &TopUpOrder| {
-                attempts.get(&(cell.id.clone(), order.id.clone())).is_some_and(|(_, next)| *next > now)
-            };
-            let method = |order: &TopUpOrder| {
-                let method = order.method.as_ref().and_then(|id| payments.methods.find_live(id));
-                method.map(|row| row.entity.token.clone()).unwrap_or_default()
-            };
-            let unplaced = payments.pending().filter(|order| !order.placed && !waits(order));
-            unplaced.map(|order| (order.clone(), method(order))).collect()
-        };
-        for (order, method) in orders {
-            self.place(cell, &order, &method, attempts).await;
         }
     }
 
@@ -258,42 +233,5 @@ impl Service {
             Err(DeliveryError::Permanent(problem)) => Delivery::Failed(problem),
             Err(DeliveryError::Retriable(problem)) => self.again(*attempts, problem, Vec::new()),
         })
-    }
-
-    /// Sends an order, which is journalled already, to the provider. That tells repeats by the order's id.
-    async fn place(&self, cell: &Arc<Cell>, order: &TopUpOrder, method: &str, attempts: &Attempts) {
-        let named = (cell.id.clone(), order.id.clone());
-        // The order must be on disk before the provider hears of it.
-        let position = cell.lock().position;
-        if self.writer.wait_durable(position).await.is_err() {
-            return;
-        }
-        let placed = self.payments.place(&cell.id, order, method, self.clock.now()).await;
-        let refused = match placed {
-            Placed::Taken => {
-                attempts.lock().remove(&named);
-                let Done { .. } = self.turn(cell, &Actor::SYSTEM, |turn| turn.note_placed(&order.id));
-                return;
-            }
-            Placed::Refused(why) => Some((PaymentOutcome::HardDeclined, why)),
-            Placed::Failed(why) => {
-                let failed = attempts.lock().get(&named).map_or(0, |(failed, _)| *failed) + 1;
-                match retry_delay(failed) {
-                    Some(delay) => {
-                        attempts.lock().insert(named.clone(), (failed, self.clock.now() + delay));
-                        None
-                    }
-                    None => Some((PaymentOutcome::SoftDeclined, why)),
-                }
-            }
-        };
-        if let Some((outcome, why)) = refused {
-            attempts.lock().remove(&named);
-            let decided =
-                self.turn(cell, &Actor::SYSTEM, |turn| turn.decide_order(&order.id, outcome, String::new(), why));
-            if let Err(conflict) = decided.answer {
-                tracing::warn!(order = %order.id, %conflict, "a refused order was decided otherwise meanwhile");
-            }
-        }
     }
 }

@@ -111,7 +111,8 @@ impl Service {
         self.recall_entry(&cell, &new.request).await?;
         let NewTopUp { request, amount, reason, method } = new;
         let mut print = Fingerprint::new("top_up");
-        print.number(amount.get().unsigned_abs()).text(&reason);
+        // The same words of somebody else are no repeat.
+        print.text(caller.actor.as_str()).number(amount.get().unsigned_abs()).text(&reason);
         print.text(method.as_ref().map_or("", MethodId::as_str));
         let order = NewOrder { request, fingerprint: print.finish(), amount, reason, method };
         let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
@@ -152,7 +153,7 @@ impl Service {
         Ok(page((0..).zip(found), from, limit))
     }
 
-    /// What became of a payment.
+    /// What became of a payment; also of an organization that was deleted meanwhile: money that came or went is booked.
     ///
     /// # Errors
     /// [`Error`] when there is no such order, or it can't be told so any more.
@@ -164,7 +165,14 @@ impl Service {
         outcome: PaymentOutcome,
         (reference, reason): (String, String),
     ) -> Result<TopUpOrder, Error> {
-        self.change(caller, organization, |turn| turn.decide_order(id, outcome, reference, reason)).await
+        let missing = || Error::NotFound { kind: "organization", id: organization.to_string() };
+        let cell = self.directory.find(organization).ok_or_else(missing)?;
+        self.wait_for_room().await?;
+        let Done { answer, position } =
+            self.turn(&cell, &caller.actor, |turn| turn.decide_order(id, outcome, reference, reason));
+        let answer = answer?;
+        self.writer.wait_durable(position).await?;
+        Ok(answer)
     }
 
     /// What the provider says, signed.
@@ -289,7 +297,7 @@ impl Service {
         let missing = || Error::NotFound { kind: "ledger entry", id: entry.to_string() };
         let of = correctable(&found.ok_or_else(missing)?);
         let mut print = Fingerprint::new("correction");
-        print.number(entry).text(kind.name()).text(&amount.to_string()).text(&reason);
+        print.text(caller.actor.as_str()).number(entry).text(kind.name()).text(&amount.to_string()).text(&reason);
         let fingerprint = print.finish();
         self.change(caller, organization, |turn| turn.correct((&request, fingerprint), kind, amount, of, reason)).await
     }

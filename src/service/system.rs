@@ -1,10 +1,12 @@
 //! The system's own stream, and the price book in it.
 
+use std::sync::Arc;
+
 use super::{Caller, Error, Service, token::tokens_of};
 use crate::{
     domain::{
         entity::PriceEntry,
-        event::Event,
+        event::{Event, Record},
         id::{Actor, Model},
         money::Nanos,
         price::Price,
@@ -23,6 +25,39 @@ pub struct PriceChange {
     pub per_request: Option<Nanos>,
 }
 
+/// Changes of the system's state, under its lock. What was emitted is in effect, so all that can fail comes before.
+pub(super) struct SystemTurn<'a> {
+    pub state: &'a mut SystemState,
+    epoch: u32,
+    now: Timestamp,
+    records: Vec<Record>,
+    changed: Changed,
+}
+
+/// What others see a copy of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Changed {
+    prices: bool,
+    tokens: bool,
+}
+
+impl<'a> SystemTurn<'a> {
+    pub(super) fn new(state: &'a mut SystemState, epoch: u32, now: Timestamp) -> Self {
+        Self { state, epoch, now, records: Vec::new(), changed: Changed::default() }
+    }
+
+    pub(super) fn emit(&mut self, actor: &Actor, event: Event) {
+        self.changed.prices |= matches!(event, Event::PriceSet(_) | Event::PriceDeleted(_));
+        self.changed.tokens |=
+            matches!(event, Event::TokenSet(_) | Event::TokenDeleted(_) | Event::GrantRemoved { .. });
+        self.records.push(self.state.emit(event, self.epoch, self.now, actor));
+    }
+
+    pub(super) fn finish(self) -> (Vec<Record>, Changed) {
+        (self.records, self.changed)
+    }
+}
+
 impl Service {
     /// One change of the system's state. Answers the position that must be on disk before it is a promise.
     pub(super) fn system_turn(
@@ -39,21 +74,37 @@ impl Service {
         actor: &Actor,
         decide: impl FnOnce(&SystemState, Timestamp) -> Result<Vec<Event>, Error>,
     ) -> Result<u64, Error> {
+        self.system_changes(|system| {
+            for event in decide(system.state, system.now)? {
+                system.emit(actor, event);
+            }
+            Ok(())
+        })
+    }
+
+    /// The same, each by somebody of its own.
+    pub(super) fn system_changes(
+        &self,
+        change: impl FnOnce(&mut SystemTurn<'_>) -> Result<(), Error>,
+    ) -> Result<u64, Error> {
         let mut system = self.system.lock();
-        let now = self.clock.now();
-        let events = decide(&system, now)?;
-        let changes = |of: fn(&Event) -> bool| events.iter().any(of);
-        let prices = changes(|event| matches!(event, Event::PriceSet(_) | Event::PriceDeleted(_)));
-        let tokens = changes(|event| matches!(event, Event::TokenSet(_) | Event::TokenDeleted(_)));
-        let records: Vec<_> = events.into_iter().map(|event| system.emit(event, self.epoch, now, actor)).collect();
+        let mut turn = SystemTurn::new(&mut system, self.epoch, self.clock.now());
+        change(&mut turn)?;
+        let (records, changed) = turn.finish();
         let position = self.writer.push(records);
+        self.show_system(&system, changed);
+        Ok(position)
+    }
+
+    /// Renews what calls read without the lock. Under the lock, so that the last change is the one seen.
+    pub(super) fn show_system(&self, system: &SystemState, changed: Changed) {
+        let Changed { prices, tokens } = changed;
         if prices {
-            self.prices.store(std::sync::Arc::clone(&system.prices));
+            self.prices.store(Arc::clone(&system.prices));
         }
         if tokens {
-            self.tokens.store(std::sync::Arc::new(tokens_of(&system)));
+            self.tokens.store(Arc::new(tokens_of(system)));
         }
-        Ok(position)
     }
 
     /// # Errors

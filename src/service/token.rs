@@ -8,7 +8,7 @@ use crate::{
         access::{AccessToken, Bearer, Role},
         error::Invalid,
         event::Event,
-        id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
+        id::{Actor, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         time::Timestamp,
     },
     engine::system::SystemState,
@@ -200,29 +200,24 @@ impl Service {
         id: &TokenId,
     ) -> Result<(), Error> {
         self.wait_for_room().await?;
-        let position = self.system_turn(&caller.actor, |system, _| {
+        let position = self.system_changes(|system| {
             let of = |token: &&AccessToken| stands_for(token, organization, caller.only.as_ref());
-            let mut token = system.tokens.get(id).filter(of).cloned().ok_or_else(|| missing(id))?;
-            let is_own = caller.member.as_ref().is_some_and(|member| stands_for(&token, organization, Some(member)));
-            if let Bearer::Member(grants) = &mut token.bearer {
-                grants.retain(|(of, _)| of != organization && !is_own);
-                if !grants.is_empty() {
-                    return Ok(Event::TokenSet(Box::new(token)));
+            let mut left = system.state.tokens.get(id).filter(of).cloned().ok_or_else(|| missing(id))?;
+            let is_own = caller.member.as_ref().is_some_and(|member| stands_for(&left, organization, Some(member)));
+            let Bearer::Member(grants) = left.bearer.clone() else { return Err(missing(id)) };
+            for grant in grants.into_iter().filter(|(of, _)| is_own || of == organization) {
+                if let Bearer::Member(others) = &mut left.bearer {
+                    others.retain(|other| *other != grant);
                 }
+                let (organization, member) = grant;
+                // Who ends its own does so as the member that it is in each organization.
+                let actor = if is_own { Actor::member(&member) } else { caller.actor.clone() };
+                let left = Box::new(left.clone());
+                system.emit(&actor, Event::GrantRemoved { organization, member, left });
             }
-            Ok(Event::TokenDeleted(id.clone()))
+            Ok(())
         })?;
         Ok(self.writer.wait_durable(position).await?)
-    }
-
-    /// Ends every token of an invitation.
-    pub(super) fn invitation_tokens_ended(
-        system: &SystemState,
-        organization: &OrganizationId,
-        invitation: &InvitationId,
-    ) -> Vec<Event> {
-        let of = |token: &&AccessToken| matches!(&token.bearer, Bearer::Invitee(o, i) if o == organization && i == invitation);
-        system.tokens.values().filter(of).map(|token| Event::TokenDeleted(token.id.clone())).collect()
     }
 
     pub fn who_am_i(&self, caller: &Caller) -> WhoAmI {

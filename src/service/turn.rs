@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use super::{Service, outbox};
+use super::{Service, outbox, system::SystemTurn};
 use crate::{
     domain::{
         alert::AlertState,
+        decision::Revocation,
         event::{EntryKind, Event, Record},
         id::Actor,
         payment::{OrderState, TopUpOrder},
+        price::PriceBook,
+        time::Timestamp,
     },
     engine::{
-        directory::Cell,
+        directory::{Cell, Inner},
         turn::{Context, Effects, Turn},
     },
 };
@@ -20,6 +23,16 @@ use crate::{
 pub(super) struct Done<T> {
     pub answer: T,
     pub position: u64,
+}
+
+/// What is left to do once the lock is released.
+struct Aftermath {
+    position: u64,
+    /// When the timer must look here.
+    due: Option<Timestamp>,
+    /// When something is to be sent.
+    outgoing: Option<Timestamp>,
+    revocations: Vec<Revocation>,
 }
 
 impl Service {
@@ -32,20 +45,65 @@ impl Service {
     ) -> Done<T> {
         let prices = self.prices.load();
         let mut inner = cell.lock();
-        let bounds = self.tuning.bounds;
-        let context = Context { now: self.clock.now(), epoch: self.epoch, actor, prices: &prices, bounds };
+        let context = self.context(actor, &prices);
         let mut turn = Turn::new(&mut inner.state, context);
         let answer = operation(&mut turn);
-        let Effects { records, revocations } = turn.finish();
+        let effects = turn.finish();
+        let aftermath = self.enqueue(&mut inner, context.now, effects, Vec::new());
+        drop(inner);
+        Done { answer, position: self.follow_up(cell, aftermath) }
+    }
+
+    /// One turn on one organization and on the system's own stream: both are on disk, or neither.
+    pub(super) fn joint_turn<T>(
+        &self,
+        cell: &Arc<Cell>,
+        actor: &Actor,
+        operation: impl FnOnce(&mut Turn<'_>, &mut SystemTurn<'_>) -> T,
+    ) -> Done<T> {
+        let prices = self.prices.load();
+        let mut inner = cell.lock();
+        // Always the second lock: whoever holds it alone must not ask for an organization's.
+        let mut system = self.system.lock();
+        let context = self.context(actor, &prices);
+        let mut turn = Turn::new(&mut inner.state, context);
+        let mut beside = SystemTurn::new(&mut system, self.epoch, context.now);
+        let answer = operation(&mut turn, &mut beside);
+        let effects = turn.finish();
+        let (records, changed) = beside.finish();
+        let aftermath = self.enqueue(&mut inner, context.now, effects, records);
+        self.show_system(&system, changed);
+        drop(system);
+        drop(inner);
+        Done { answer, position: self.follow_up(cell, aftermath) }
+    }
+
+    fn context<'a>(&self, actor: &'a Actor, prices: &'a PriceBook) -> Context<'a> {
+        Context { now: self.clock.now(), epoch: self.epoch, actor, prices, bounds: self.tuning.bounds }
+    }
+
+    /// Under the lock, so that the journal's order is the state's. `system` are records of the system's stream, whose lock is
+    /// held too.
+    fn enqueue(&self, inner: &mut Inner, now: Timestamp, effects: Effects, system: Vec<Record>) -> Aftermath {
+        let Effects { records, revocations } = effects;
         self.count(&records);
         let outgoing = records.iter().any(|record| matches!(record.event, Event::AlertSet(_) | Event::OrderSet(_)));
-        if !records.is_empty() {
-            inner.position = self.writer.push(records);
+        let mut position = inner.position;
+        if !records.is_empty() || !system.is_empty() {
+            let is_ours = !records.is_empty();
+            // The organization's own come last, so that the position is theirs.
+            position = self.writer.push(system.into_iter().chain(records));
+            if is_ours {
+                inner.position = position;
+            }
         }
-        let position = inner.position;
         let due = inner.timer_to_set();
-        let outgoing = outgoing.then(|| outbox::next_due(&inner.state, context.now)).flatten();
-        drop(inner);
+        let outgoing = outgoing.then(|| outbox::next_due(&inner.state, now)).flatten();
+        Aftermath { position, due, outgoing, revocations }
+    }
+
+    fn follow_up(&self, cell: &Arc<Cell>, aftermath: Aftermath) -> u64 {
+        let Aftermath { position, due, outgoing, revocations } = aftermath;
         if let Some(outgoing) = outgoing {
             self.outbox.set(outgoing, cell);
         }
@@ -55,7 +113,7 @@ impl Service {
         if !revocations.is_empty() {
             self.publish(cell, revocations);
         }
-        Done { answer, position }
+        position
     }
 
     fn count(&self, records: &[Record]) {

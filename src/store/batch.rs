@@ -10,7 +10,7 @@ use std::{
 
 use super::change::ChangeRow;
 use crate::domain::{
-    access::{AccessToken, Bearer},
+    access::AccessToken,
     alert::Alert,
     allocation::{Allocation, CreditRequest},
     entity::{Key, Member, Membership, Organization, PriceEntry, Team},
@@ -57,8 +57,6 @@ pub(super) struct Batch<'a> {
     pub changes: Vec<ChangeRow<'a>>,
     pub prices: BTreeMap<&'a Model, Option<&'a PriceEntry>>,
     pub tokens: BTreeMap<&'a TokenId, Option<&'a AccessToken>>,
-    /// Of members' tokens that were set.
-    pub token_owners: HashMap<&'a TokenId, &'a OrganizationId>,
 }
 
 #[derive(Debug)]
@@ -165,14 +163,12 @@ impl<'a> Batch<'a> {
             }
             Event::TokenSet(token) => {
                 self.tokens.insert(&token.id, Some(token));
-                if let Bearer::Member(grants) = &token.bearer
-                    && let Some((organization, _)) = grants.first()
-                {
-                    self.token_owners.insert(&token.id, organization);
-                }
             }
             Event::TokenDeleted(id) => {
                 self.tokens.insert(id, None);
+            }
+            Event::GrantRemoved { left, .. } => {
+                self.tokens.insert(&left.id, left.is_for_anything().then_some(left));
             }
             Event::KeyRegistered { key, organization, hash, previous: _ } => {
                 self.directory.insert(key, (organization, hash));

@@ -24,10 +24,21 @@ async fn begin(database: &impl Database, lease: Lease) -> Result<(Box<dyn Connec
     Ok((connection, status.position))
 }
 
+/// What one look at the books says.
+macro_rules! view {
+    ($database:ident, $connection:ident => $read:expr) => {{
+        let mut session = $database.view().await?;
+        let $connection = &mut *session;
+        let read = $read.await?;
+        session.commit().await?;
+        Ok(read)
+    }};
+}
+
 #[async_trait]
 impl<D: Database> Store for D {
     async fn status(&self) -> Result<StoreStatus, StoreError> {
-        lease::status(&mut *self.view().await?).await
+        view!(self, connection => lease::status(connection))
     }
 
     async fn take_lease(&self, lease: Lease, holder: &str, former: Option<Lease>) -> Result<(), StoreError> {
@@ -62,15 +73,15 @@ impl<D: Database> Store for D {
     }
 
     async fn list_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, StoreError> {
-        states::list(&mut *self.view().await?, after, limit).await
+        view!(self, connection => states::list(connection, after, limit))
     }
 
     async fn load_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
-        states::load(&mut *self.view().await?, after, limit).await
+        view!(self, connection => states::load(connection, after, limit))
     }
 
     async fn read_events(&self, from: u64, at_least: usize) -> Result<Vec<Record>, StoreError> {
-        states::read_events(&mut *self.view().await?, from, at_least).await
+        view!(self, connection => states::read_events(connection, from, at_least))
     }
 
     async fn trim_events(&self, lease: Lease, position: u64) -> Result<(), StoreError> {
@@ -84,7 +95,7 @@ impl<D: Database> Store for D {
         organization: &OrganizationId,
         by: ReservationKey<'_>,
     ) -> Result<Option<StoredReservation>, StoreError> {
-        find::reservation(&mut *self.view().await?, organization, by).await
+        view!(self, connection => find::reservation(connection, organization, by))
     }
 
     async fn find_entry(
@@ -92,11 +103,11 @@ impl<D: Database> Store for D {
         organization: &OrganizationId,
         request: &RequestId,
     ) -> Result<Option<Entry>, StoreError> {
-        find::entry(&mut *self.view().await?, organization, request).await
+        view!(self, connection => find::entry(connection, organization, request))
     }
 
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {
-        find::numbered(&mut *self.view().await?, organization, entry).await
+        view!(self, connection => find::numbered(connection, organization, entry))
     }
 
     async fn list_entries(
@@ -105,15 +116,15 @@ impl<D: Database> Store for D {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Entry>, StoreError> {
-        list::entries(&mut *self.view().await?, query, before, limit).await
+        view!(self, connection => list::entries(connection, query, before, limit))
     }
 
     async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError> {
-        list::total(&mut *self.view().await?, query).await
+        view!(self, connection => list::total(connection, query))
     }
 
     async fn usage(&self, query: &EntryQuery, by: Grouping, limit: u32) -> Result<Vec<(String, Totals)>, StoreError> {
-        list::usage(&mut *self.view().await?, query, by, limit).await
+        view!(self, connection => list::usage(connection, query, by, limit))
     }
 
     async fn list_changes(
@@ -122,11 +133,11 @@ impl<D: Database> Store for D {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
-        change::list(&mut *self.view().await?, query, before, limit).await
+        view!(self, connection => change::list(connection, query, before, limit))
     }
 
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError> {
-        audit::audit(&mut *self.view().await?, organization).await
+        view!(self, connection => audit::audit(connection, organization))
     }
 
     async fn close(&self) {

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::domain::{
-    access::Bearer,
+    access::{AccessToken, Bearer},
     alert::AlertSettings,
     event::{Event, Record, Stream},
-    id::{OrganizationId, TokenId},
+    id::{MemberId, OrganizationId},
     payment::PaymentMethod,
     policy::{AllocationPlace, Place},
 };
@@ -15,18 +15,11 @@ use crate::domain::{
 #[derive(Debug)]
 pub(super) struct ChangeRow<'a> {
     pub record: &'a Record,
-    pub whose: Whose<'a>,
+    /// In whose log it stands.
+    pub organization: &'a OrganizationId,
     pub kind: &'static str,
     pub id: String,
     pub after: Value,
-}
-
-/// Which organization's log it belongs to.
-#[derive(Debug)]
-pub(super) enum Whose<'a> {
-    Organization(&'a OrganizationId),
-    /// That of a token of its member, as the books know it.
-    Token(&'a TokenId),
 }
 
 fn shown(entity: &impl serde::Serialize) -> Value {
@@ -48,29 +41,34 @@ fn place_id(place: &Place) -> String {
 impl<'a> ChangeRow<'a> {
     /// `None` for what the data plane does, and for what only carries out a change: counters, deliveries, directory entries.
     pub(super) fn of(record: &'a Record) -> Option<Self> {
-        let (whose, (kind, id, after)) = match &record.stream {
-            Stream::Organization(organization) => (Whose::Organization(organization), change(&record.event)?),
+        let (organization, (kind, id, after)) = match &record.stream {
+            Stream::Organization(organization) => (organization, change(&record.event)?),
             Stream::System => system_change(&record.event)?,
         };
-        Some(Self { record, whose, kind, id, after })
+        Some(Self { record, organization, kind, id, after })
     }
 }
 
 type Changed = (&'static str, String, Value);
 
-fn system_change(event: &Event) -> Option<(Whose<'_>, Changed)> {
+/// Of the access tokens of members: each organization sees the membership in it, and nothing of the person's others.
+fn system_change(event: &Event) -> Option<(&OrganizationId, Changed)> {
     match event {
         Event::TokenSet(token) => {
             let Bearer::Member(grants) = &token.bearer else { return None };
+            // The last is the one that came.
             let (organization, member) = grants.last()?;
-            let after = json!({ "name": token.name, "member": member.as_str(), "expire_time": token.expire_time });
-            Some((Whose::Organization(organization), ("access_token", token.id.to_string(), after)))
+            Some((organization, access(token, member, false)))
         }
-        Event::TokenDeleted(id) => {
-            Some((Whose::Token(id), ("access_token", id.to_string(), json!({ "deleted": true }))))
-        }
+        Event::GrantRemoved { organization, member, left } => Some((organization, access(left, member, true))),
         _ => None,
     }
+}
+
+fn access(token: &AccessToken, member: &MemberId, deleted: bool) -> Changed {
+    let AccessToken { id, name, expire_time, .. } = token;
+    let after = json!({ "name": name, "member": member.as_str(), "expire_time": expire_time, "deleted": deleted });
+    ("access_token", id.to_string(), after)
 }
 
 fn change(event: &Event) -> Option<Changed> {

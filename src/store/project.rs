@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::{
     LIST, StoreError,
     batch::Batch,
-    change::Whose,
     connection::Connection,
     rows::{self, Heads},
     states,
@@ -14,7 +13,6 @@ use super::{
 };
 use crate::domain::{
     event::Record,
-    id::TokenId,
     time::{Span, Timestamp},
 };
 
@@ -49,11 +47,10 @@ pub(super) async fn project(
 
 async fn write(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
     let heads = moved_heads(connection, batch).await?;
-    let owners = token_owners(connection, batch).await?;
     retire_limits(connection, batch).await?;
     let times: Vec<_> = batch.entries.iter().map(|entry| entry.record.time).collect();
     connection.make_room(&times).await?;
-    for rows in rows::of(batch, &owners)? {
+    for rows in rows::of(batch)? {
         connection.write(&rows).await?;
     }
     if !heads.is_empty() {
@@ -77,28 +74,6 @@ async fn moved_heads<'b>(connection: &mut dyn Connection, batch: &'b Batch<'_>) 
         }
     }
     rows::heads(batch, &mut heads)
-}
-
-/// Whose the tokens are that the batch deletes, but that an earlier one set.
-async fn token_owners(
-    connection: &mut dyn Connection,
-    batch: &Batch<'_>,
-) -> Result<Vec<(TokenId, String)>, StoreError> {
-    let unknown = batch.changes.iter().filter_map(|change| match change.whose {
-        Whose::Token(token) if !batch.token_owners.contains_key(token) => Some(token),
-        _ => None,
-    });
-    let unknown: Vec<&TokenId> = unknown.collect();
-    let mut owners = Vec::new();
-    for chunk in unknown.chunks(LIST) {
-        let mut sql = Sql::new("SELECT token_id, organization_id FROM access_tokens WHERE token_id IN ");
-        sql.bind_list(chunk.iter().map(|id| Value::text(id.as_str())));
-        for mut row in connection.fetch(sql, &[Kind::Text, Kind::Text]).await? {
-            let token = TokenId::trusted(row.text(0)?);
-            owners.extend(row.opt_text(1)?.map(|organization| (token, organization)));
-        }
-    }
-    Ok(owners)
 }
 
 /// A new policy replaces the limits of its place: none of those that are there is active, unless it is set again.

@@ -6,14 +6,14 @@ mod ledger;
 use super::{
     StoreError,
     batch::{Batch, LimitRow},
-    change::{ChangeRow, Whose},
+    change::ChangeRow,
     tables,
     value::{How, Rows, Value},
 };
 use crate::domain::{
     access::Bearer,
     entity::{AccountKind, ExpiryPolicy, WalletMode},
-    id::{Model, OrganizationId, RuleId, TokenId},
+    id::{Model, OrganizationId, RuleId},
     money::Nanos,
     period::Period,
     policy::{AllocationPlace, Limit, Models, Place, Scope},
@@ -25,9 +25,9 @@ pub(super) use ledger::{Heads, heads};
 ///
 /// # Errors
 /// [`StoreError::Damaged`] when an event can't be encoded.
-pub(super) fn of<'b>(batch: &'b Batch<'_>, owners: &'b [(TokenId, String)]) -> Result<Vec<Rows<'b>>, StoreError> {
+pub(super) fn of<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
     let mut all = vec![organizations(batch), teams(batch), members(batch), memberships(batch), keys(batch)];
-    all.push(audit_log(batch, owners));
+    all.push(audit_log(batch));
     all.extend(system(batch));
     all.extend(finance::of(batch));
     all.extend(ledger::of(batch)?);
@@ -141,20 +141,12 @@ fn keys<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
     rows
 }
 
-/// `owners`: the organizations of tokens that were set before this batch.
-fn audit_log<'b>(batch: &'b Batch<'_>, owners: &'b [(TokenId, String)]) -> Rows<'b> {
+fn audit_log<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
     let mut rows = Rows::new(&tables::AUDIT_LOG, How::Insert);
-    for ChangeRow { record, whose, kind, id, after } in &batch.changes {
-        let organization = match whose {
-            Whose::Organization(organization) => Some(organization.as_str()),
-            Whose::Token(token) => {
-                let set = batch.token_owners.get(token).map(|organization| organization.as_str());
-                set.or_else(|| owners.iter().find(|(id, _)| id == *token).map(|(_, owner)| owner.as_str()))
-            }
-        };
+    for ChangeRow { record, organization, kind, id, after } in &batch.changes {
         rows.push([
             Value::count(record.position),
-            Value::opt_text(organization),
+            Value::text(organization.as_str()),
             Value::count(record.sequence),
             Value::Time(record.time),
             Value::text(record.actor.as_str()),

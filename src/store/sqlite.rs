@@ -49,16 +49,20 @@ impl SqliteStore {
     }
 }
 
+async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Box<dyn Connection>, StoreError> {
+    let mut connection = Unfinished::new(pool.acquire().await?);
+    sqlx::query(statement).execute(&mut *connection).await?;
+    Ok(Box::new(SqliteSession(connection)))
+}
+
 #[async_trait]
 impl Database for SqliteStore {
     async fn view(&self) -> Result<Box<dyn Connection>, StoreError> {
-        Ok(Box::new(SqliteSession(self.readers.begin().await?)))
+        begin(&self.readers, "BEGIN").await
     }
 
     async fn begin(&self) -> Result<Box<dyn Connection>, StoreError> {
-        let mut connection = Unfinished::new(self.writer.acquire().await?);
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-        Ok(Box::new(SqliteSession(connection)))
+        begin(&self.writer, "BEGIN IMMEDIATE").await
     }
 
     async fn close(&self) {

@@ -186,7 +186,7 @@ pub(super) static AUDIT_LOG: Table = Table {
     name: "audit_log",
     columns: &[
         key("position", Int),
-        keep_null("organization_id", Text),
+        keep("organization_id", Text),
         keep("sequence", Int),
         keep("time", Time),
         keep("actor", Text),

@@ -23,13 +23,13 @@ use crate::{
 };
 
 /// An empty wallet, and orders that go to the receiver.
-async fn world(provider: &Receiver) -> World {
+pub(crate) async fn world(provider: &Receiver) -> World {
     let (url, secret) = (provider.url.clone(), WebhookSecret::parse("secret", SECRET).unwrap());
     World::start(WalletMode::Enforced, |settings| settings.payments = Some(PaymentSettings { url, secret })).await
 }
 
 /// What the provider says of an order, signed at that time.
-fn said(order: &str, outcome: &str, timestamp: i64) -> ConfirmPaymentRequest {
+pub(crate) fn said(order: &str, outcome: &str, timestamp: i64) -> ConfirmPaymentRequest {
     let body = json!({
         "organization_id": ACME, "order_id": order, "outcome": outcome, "reference": "pay_1", "reason": "no funds",
     });
@@ -45,7 +45,7 @@ fn signed(payload: &[u8], timestamp: i64) -> ConfirmPaymentRequest {
     }
 }
 
-async fn confirm(by: &Connection, confirmation: ConfirmPaymentRequest) -> Result<TopUpOrder, Failure> {
+pub(crate) async fn confirm(by: &Connection, confirmation: ConfirmPaymentRequest) -> Result<TopUpOrder, Failure> {
     let answer = by.wallets().confirm_payment(confirmation).await;
     answer.map(|answer| answer.into_inner().order.unwrap()).map_err(|status| failure(&status))
 }
@@ -195,6 +195,32 @@ async fn a_provider_that_fails_is_asked_again_for_the_same_payment() {
     world.charge(charge("k1", "c1", usd("9"))).await.unwrap().unwrap();
     assert_ne!(provider.post().await.id, first.id);
     assert_eq!(automatic(&world).await.len(), 2);
+}
+
+// E7
+#[tokio::test]
+async fn an_order_that_the_provider_never_answers_stays_the_only_one_of_its_shortfall() {
+    let mut provider = Receiver::start(Some("503 Service Unavailable")).await;
+    let world = world(&provider).await;
+    let id = switch_on(&world, "5", "10", "10").await.pending_order_id;
+    provider.post().await.verified(SECRET);
+    for attempt in 0..33 {
+        let again = until("another attempt", async || {
+            world.advance(3600);
+            // Has what is due looked for at once.
+            alerts::send_test(&world, &["ops@example.com"]).await;
+            provider.posts().pop()
+        });
+        assert_eq!(again.await.id, format!("acme.{id}"), "after {attempt} more");
+        world.charge(charge("k1", &format!("c{attempt}"), usd("1"))).await.unwrap().unwrap_err();
+    }
+    assert_eq!((automatic(&world).await.len(), find(&world, &id).await.state()), (1, TopUpState::Pending));
+    let told = alerts::list(&world, &[AlertKind::TopUpFailed]).await;
+    assert!(told.len() >= 2 && told.iter().all(|alert| alert.subject.contains("doesn't take")), "daily: {told:?}");
+    // It had taken the first, and only its answer was lost.
+    decide(&world, &id, PaymentOutcome::Settled).await.unwrap();
+    assert_eq!((automatic(&world).await.len(), balance(&world.operator, ACME).await.unwrap().as_str()), (1, "10"));
+    assert!(auto(&world).await.enabled);
 }
 
 // E7

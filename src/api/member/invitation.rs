@@ -60,7 +60,7 @@ impl MemberApi {
         caller: &Caller,
         message: proto::CreateInvitationRequest,
     ) -> Result<proto::CreateInvitationResponse, Error> {
-        let (request, fingerprint) = repeatable(&message, &message.request_id)?;
+        let (request, fingerprint) = repeatable(caller, &message, &message.request_id)?;
         let proto::CreateInvitationRequest { invitation, ttl, request_id: _ } = message;
         let proto::Invitation {
             organization_id,

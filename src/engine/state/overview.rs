@@ -2,7 +2,7 @@
 
 use super::{Allocations, OrganizationState, TeamAllocation};
 use crate::{
-    domain::{event::LimitNo, money::Nanos, period::Window},
+    domain::{allocation::Allocation, event::LimitNo, money::Nanos, period::Window},
     engine::limit::Counter,
 };
 
@@ -27,7 +27,7 @@ pub struct AccountCredits {
     pub used: Nanos,
     /// Given out to teams, and to members of teams that have nothing themselves.
     pub given: Nanos,
-    /// Used by teams that have nothing themselves.
+    /// Used by teams that have nothing themselves: of their pools, and by members beyond their own.
     pub uncapped: Nanos,
     /// Not given out: per cycle − given − uncapped.
     pub available: Option<Nanos>,
@@ -68,14 +68,20 @@ impl Credits<'_> {
         TeamCredits { allocated, members, used, shared_used, available }
     }
 
+    /// What a team takes of the organization's credits with this allocation. Where it has nothing itself that is what its members
+    /// have and what it used besides: that can't be given out again, whoever has less now or is gone.
+    pub fn taken(&self, team: &TeamAllocation, allocation: Allocation) -> Nanos {
+        let used = || team.distributed + team.carried + self.counted(team.pool).0;
+        allocation.total().unwrap_or_else(used)
+    }
+
     pub fn account(&self) -> AccountCredits {
         let (mut given, mut uncapped) = (Nanos::ZERO, Nanos::ZERO);
         for (place, _) in self.state.teams.all() {
             let allocated = self.allocations.team(place);
-            given += allocated.allocation.total().unwrap_or(allocated.distributed);
-            if allocated.allocation.total().is_none() {
-                uncapped += self.counted(allocated.pool).0;
-            }
+            let own = allocated.allocation.total().unwrap_or(allocated.distributed);
+            given += own;
+            uncapped += self.taken(&allocated, allocated.allocation) - own;
         }
         let used = self.counted(self.allocations.total_counter()).0;
         let credits_per_cycle = self.allocations.settings.credits_per_cycle;

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        id::OrderId,
+        id::{MethodId, OrderId},
         money::Nanos,
         payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentMethod, TopUpOrder},
     },
-    engine::table::Table,
+    engine::{state::OrganizationState, table::Table},
 };
 
 /// All of it stays: money is remembered for ever, and there is little of it.
@@ -52,5 +52,25 @@ impl Payments {
 
     pub(super) fn correct(&mut self, correction: &Correction) {
         *self.corrected.entry(correction.corrects).or_default() += correction.amount;
+    }
+}
+
+impl OrganizationState {
+    /// The provider's own name for how something is paid, empty where that is left to the provider.
+    ///
+    /// # Errors
+    /// Why nobody is to be charged by it any more.
+    pub fn paid_by(&self, method: Option<&MethodId>) -> Result<&str, &'static str> {
+        if self.organization.deleted {
+            return Err("the organization was deleted");
+        }
+        let Some(id) = method else { return Ok("") };
+        let gone = "the payment method was deleted";
+        let method = self.payments.methods.find(id).map(|row| &row.entity).ok_or(gone)?;
+        let owner = self.members.find_live(&method.member).map(|row| &row.entity);
+        if owner.is_none_or(|owner| owner.disabled) {
+            return Err("the payment method's owner is no active member any more");
+        }
+        if method.deleted { Err(gone) } else { Ok(&method.token) }
     }
 }

@@ -79,8 +79,10 @@ impl RuleBook {
     /// Puts a rule in its place, which it answers.
     pub(super) fn set(&mut self, rule: Rule) -> u32 {
         let place = self.rules.set(rule);
-        if self.uses.len() <= place as usize {
-            self.uses.push(Use::default());
+        match self.uses.get_mut(place as usize) {
+            // What was remembered of the minute was of the hours before.
+            Some(used) => used.memo = OpenMemo::default(),
+            None => self.uses.push(Use::default()),
         }
         place
     }

@@ -347,6 +347,45 @@ fn who_leaves_gives_its_credits_back() {
 }
 
 #[test]
+fn what_was_used_is_not_given_out_again_where_the_team_has_nothing_itself() {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(Some(100));
+    world.allot("ann", monthly(50)).unwrap();
+    world.allot("bob", monthly(20)).unwrap();
+    assert!(world.spend_as(KEY, "a", 50) && world.spend_as("bobs", "b", 20));
+    world.allot("ann", monthly(0)).unwrap();
+    assert_eq!(world.account().available, Some(Nanos::new(30)), "her 50 are used all the same");
+    world.turn(|turn| turn.delete_member(&MemberId::trusted("bob"))).unwrap();
+    assert_eq!(world.account().available, Some(Nanos::new(30)), "and so are his 20, when he is gone");
+    assert!(refused(&world.allot("ann", monthly(81))).contains("0.00000003 available"));
+    world.allot("ann", monthly(80)).unwrap();
+    assert_eq!(world.account().available, Some(Nanos::ZERO), "what she had used is hers again, and 30 more");
+    world.allot("ann", monthly(0)).unwrap();
+    refused(&world.allot_team(monthly(101)));
+    world.allot_team(monthly(75)).unwrap();
+    assert_eq!(world.account().available, Some(Nanos::new(25)), "what the team used is part of what it has");
+}
+
+#[test]
+fn a_team_that_is_deleted_leaves_what_it_used() {
+    let mut world = World::new();
+    let research = TeamId::trusted("research");
+    world.add_team("research");
+    world.add_member("bob", &["research"]);
+    world.add_member("cat", &["research"]);
+    world.add_key("bobs", "bob", "research");
+    world.add_key("cats", "cat", "research");
+    world.cycle(Some(100));
+    world.turn(|turn| turn.set_team_allocation(&research, monthly(90), None)).unwrap();
+    world.turn(|turn| turn.set_member_allocation(&research, &MemberId::trusted("bob"), monthly(40))).unwrap();
+    assert!(world.spend_as("bobs", "a", 40) && world.spend_as("cats", "b", 30));
+    assert_eq!(world.account().available, Some(Nanos::new(10)));
+    world.turn(|turn| turn.delete_team(&research)).unwrap();
+    assert_eq!(world.account().available, Some(Nanos::new(30)));
+}
+
+#[test]
 fn a_personal_account_hands_out_nothing() {
     let mut world = World::new();
     let mut personal = world.state.organization.clone();

@@ -164,12 +164,14 @@ impl Reference {
         self.teams[team].total().map(|total| total - self.distributed(team) - shared)
     }
 
+    /// Given out to a team, or to its members and used by them besides.
+    fn taken(&self, team: usize, part: Part) -> i64 {
+        let used = || self.distributed(team) + self.pool_spent(team) + self.beyond(team);
+        part.total().unwrap_or_else(used)
+    }
+
     fn account_available(&self) -> Option<i64> {
-        let team = |team: usize| match self.teams[team].total() {
-            Some(total) => total,
-            None => self.distributed(team) + self.pool_spent(team),
-        };
-        self.total.map(|total| total - team(0) - team(1))
+        self.total.map(|total| total - self.taken(0, self.teams[0]) - self.taken(1, self.teams[1]))
     }
 
     /// What can be given out within a team.
@@ -195,8 +197,7 @@ impl Reference {
         {
             return false;
         }
-        let given = |part: Part| part.total().unwrap_or(distributed);
-        if !Self::fits(self.account_available(), given(next) - given(before)) {
+        if !Self::fits(self.account_available(), self.taken(team, next) - self.taken(team, before)) {
             return false;
         }
         self.teams[team] = next;
@@ -208,16 +209,31 @@ impl Reference {
         if (next.monthly, next.extra) == (before.monthly, before.extra) {
             return true;
         }
-        if !Self::fits(self.free(MEMBERS[member].1), next.given() - before.given()) {
-            return false;
+        let fits = self.member_fits(member, next);
+        if fits {
+            self.put(member, next);
         }
-        self.put(member, next);
-        true
+        fits
+    }
+
+    fn beyond_with(&self, member: usize, next: Part) -> i64 {
+        (self.own_spent(member) - next.given()).max(0)
+    }
+
+    /// What the pool bears for the member comes back to it first.
+    fn member_fits(&self, member: usize, next: Part) -> bool {
+        let back = (self.beyond[member] - self.beyond_with(member, next)).max(0);
+        Self::fits(self.free(MEMBERS[member].1), next.given() - self.members[member].given() - back)
+    }
+
+    fn with_extra(&self, member: usize, credits: i64) -> Part {
+        let own = self.members[member];
+        Part { extra: Some(own.extra.unwrap_or(0) + credits), ..own }
     }
 
     fn put(&mut self, member: usize, next: Part) {
         self.members[member] = next;
-        self.beyond[member] = (self.own_spent(member) - next.given()).max(0);
+        self.beyond[member] = self.beyond_with(member, next);
     }
 
     fn reserve(&mut self, member: usize, credits: i64) -> bool {
@@ -257,17 +273,13 @@ impl Reference {
     fn submit(&mut self, member: usize, credits: i64) -> bool {
         let team = MEMBERS[member].1;
         let within = self.approved[team] + credits <= self.reserves[team];
-        let granted = within && Self::fits(self.free(team), credits);
+        let next = self.with_extra(member, credits);
+        let granted = within && self.member_fits(member, next);
         if granted {
             self.approved[team] += credits;
-            self.add_extra(member, credits);
+            self.put(member, next);
         }
         granted
-    }
-
-    fn add_extra(&mut self, member: usize, credits: i64) {
-        let own = self.members[member];
-        self.put(member, Part { extra: Some(own.extra.unwrap_or(0) + credits), ..own });
     }
 }
 
@@ -406,11 +418,11 @@ impl Both {
         let granted = asked * parts / 10;
         let done =
             self.world.turn(|turn| turn.approve_credit_request(&request, Some(Nanos::new(granted)), String::new()));
-        let free = self.reference.free(MEMBERS[member].1);
-        let expected = granted <= asked && Reference::fits(free, granted);
+        let next = self.reference.with_extra(member, granted);
+        let expected = granted <= asked && self.reference.member_fits(member, next);
         assert_eq!(done.is_ok(), expected, "{done:?}");
         if expected {
-            self.reference.add_extra(member, granted);
+            self.reference.put(member, next);
         }
     }
 

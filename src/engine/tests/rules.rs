@@ -183,6 +183,21 @@ fn outside_its_hours_a_rule_refuses_and_says_when_it_opens() {
 }
 
 #[test]
+fn changed_hours_and_zones_hold_for_the_next_request_within_the_same_minute() {
+    let mut world = World::new();
+    // It is Monday, noon.
+    world.create_rule(rule("r", None, Some(hours(&[0], "08:00-13:00"))));
+    world.bind(KEY, Some("r"));
+    assert!(world.grants_as(KEY, "a", 1));
+    let closed = RuleChange { hours: Some(Some(hours(&[0], "08:00-12:00"))), ..Default::default() };
+    world.change_rule("r", closed);
+    assert_eq!(world.refused(cost(1)).code, DenialCode::OutsideTimeWindow);
+    let zone = Some(Zone::parse("zone", "UTC-01:00").unwrap());
+    world.change_rule("r", RuleChange { zone, ..Default::default() });
+    assert!(world.grants_as(KEY, "b", 1), "it is 11:00 there");
+}
+
+#[test]
 fn while_credits_are_not_tracked_a_cap_does_not_bind_and_cannot_be_set() {
     let mut world = World::new();
     world.create_rule(rule("r", Some(cap(10)), None));

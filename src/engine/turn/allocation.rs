@@ -115,9 +115,8 @@ impl Turn<'_> {
                 );
                 return Err(Conflict::Precondition(problem));
             }
-            // What its members have of their own counts for the account only while the team has nothing itself.
-            let given = |allocation: Allocation| allocation.total().unwrap_or(before.distributed);
-            self.check_account(given(next) - given(before.allocation))?;
+            let taken = |allocation| self.state.credits().taken(&before, allocation);
+            self.check_account(taken(next) - taken(before.allocation))?;
             self.set_allocation(AllocationPlace::Pool(team.clone()), next);
         }
         if let Some(reserve) = reserve.filter(|reserve| *reserve != before.reserve) {
@@ -148,14 +147,31 @@ impl Turn<'_> {
             return Ok(());
         }
         self.check_credits_tracked()?;
-        self.check_team(team, next.given() - before.given())?;
+        self.check_own(team, member, next)?;
         self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next);
         self.revoke_allocations();
         Ok(())
     }
 
+    /// What a member has of its own with more extra credits.
+    pub(super) fn with_extra(&self, team: &TeamId, member: &MemberId, credits: Nanos) -> Allocation {
+        let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
+        let before = self.state.allocations.member(at).allocation;
+        Allocation { extra: Some(before.extra.unwrap_or_default() + credits), ..before }
+    }
+
+    /// Whether a member can have this of its own. What its team's pool bears for it comes back out of that first: so what was
+    /// lowered can be raised again.
+    pub(super) fn check_own(&self, team: &TeamId, member: &MemberId, next: Allocation) -> Outcome<()> {
+        let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
+        let before = self.state.allocations.member(at);
+        let carried = (self.state.own_used(at) - next.given()).at_least_zero();
+        let back = (before.carried - carried).at_least_zero();
+        self.check_team(team, next.given() - before.allocation.given() - back)
+    }
+
     /// Whether the team, or where it has nothing itself the organization, can give out `more`.
-    pub(super) fn check_team(&self, team: &TeamId, more: Nanos) -> Outcome<()> {
+    fn check_team(&self, team: &TeamId, more: Nanos) -> Outcome<()> {
         let place = self.state.teams.place(team).unwrap_or(u32::MAX);
         if self.state.allocations.team(place).allocation.total().is_none() {
             return self.check_account(more);
@@ -206,14 +222,9 @@ impl Turn<'_> {
             return;
         }
         self.tick();
-        match self.check_team(team, credits) {
-            Ok(()) => {
-                let membership = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
-                let before = self.state.allocations.member(membership).allocation;
-                let extra = Some(before.extra.unwrap_or_default() + credits);
-                let place = AllocationPlace::Member(team.clone(), member.clone());
-                self.set_allocation(place, Allocation { extra, ..before });
-            }
+        let next = self.with_extra(team, member, credits);
+        match self.check_own(team, member, next) {
+            Ok(()) => self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next),
             Err(refused) => self.notice(Notice {
                 kind: AlertKind::SignupCreditsMissing,
                 cause: None,

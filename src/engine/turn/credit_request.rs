@@ -4,7 +4,7 @@ use super::{Outcome, Turn, control::live};
 use crate::{
     domain::{
         alert::AlertKind,
-        allocation::{Allocation, CreditRequest, CreditRequestState},
+        allocation::{CreditRequest, CreditRequestState},
         event::Event,
         id::{CreditRequestId, MemberId, TeamId},
         money::Nanos,
@@ -36,7 +36,8 @@ impl Turn<'_> {
         self.tick();
         let place = self.state.teams.place(team).unwrap_or(u32::MAX);
         let allocated = self.state.allocations.team(place);
-        let fits = allocated.approved + amount <= allocated.reserve && self.check_team(team, amount).is_ok();
+        let next = self.with_extra(team, member, amount);
+        let fits = allocated.approved + amount <= allocated.reserve && self.check_own(team, member, next).is_ok();
         let is_approved = fits && self.state.organization.credit_factor.is_on();
         let request = CreditRequest {
             id,
@@ -53,7 +54,7 @@ impl Turn<'_> {
         };
         self.emit(Event::CreditRequestSet(Box::new(request.clone())));
         if is_approved {
-            self.add_extra(team, member, amount);
+            self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next);
             self.tell_decided(&request);
         } else {
             self.tell_submitted(&request);
@@ -79,9 +80,10 @@ impl Turn<'_> {
         }
         let (team, member) = (request.team.clone(), request.member.clone());
         live(&self.state.memberships, &(team.clone(), member.clone()), &format!("{team}/{member}"))?;
-        self.check_team(&team, approved)?;
+        let next = self.with_extra(&team, &member, approved);
+        self.check_own(&team, &member, next)?;
         self.decide_request(request, CreditRequestState::Approved, approved, note);
-        self.add_extra(&team, &member, approved);
+        self.set_allocation(AllocationPlace::Member(team, member), next);
         Ok(())
     }
 
@@ -109,13 +111,6 @@ impl Turn<'_> {
         let request = CreditRequest { state, approved, note, decided_by, decide_time, ..request };
         self.emit(Event::CreditRequestSet(Box::new(request.clone())));
         self.tell_decided(&request);
-    }
-
-    fn add_extra(&mut self, team: &TeamId, member: &MemberId, credits: Nanos) {
-        let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
-        let before = self.state.allocations.member(at).allocation;
-        let extra = Some(before.extra.unwrap_or_default() + credits);
-        self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), Allocation { extra, ..before });
     }
 
     fn facts(&self, request: &CreditRequest) -> Vec<(&'static str, String)> {

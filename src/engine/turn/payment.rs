@@ -9,15 +9,19 @@ use crate::{
         event::{EntryKind, Event, TopUp},
         id::{Actor, MemberId, MethodId, OrderId, RequestId},
         money::Nanos,
-        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentMethod, PaymentOutcome, TopUpOrder},
+        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentOutcome, TopUpOrder},
         period::{Period, Zone},
         time::Span,
     },
     engine::{conflict::Conflict, state::Taken, turn::alert::Notice},
 };
 
+mod method;
+
 /// How long automatic top-up waits after a soft decline.
 const DECLINE_PAUSE: Span = Span::seconds(3600);
+/// For how long a provider may fail to answer before people hear of it.
+const UNANSWERED: Span = Span::HOUR;
 /// Soft declines in a row that switch automatic top-up off.
 const MAX_DECLINES: u8 = 2;
 
@@ -111,6 +115,33 @@ impl Turn<'_> {
         if order.state == OrderState::Pending && !order.placed {
             self.emit(Event::OrderSet(Box::new(TopUpOrder { placed: true, update_time: self.now, ..order })));
         }
+        Ok(())
+    }
+
+    /// The provider doesn't say whether it took the order, which stays pending: told of when it has lasted, and then daily.
+    ///
+    /// # Errors
+    /// [`Conflict`] when there is no such order.
+    pub fn note_unanswered(&mut self, id: &OrderId, problem: String) -> Outcome<()> {
+        let order = self.order(id)?;
+        if order.state != OrderState::Pending || order.placed || self.now - order.create_time < UNANSWERED {
+            return Ok(());
+        }
+        self.notice(Notice {
+            kind: AlertKind::TopUpFailed,
+            cause: Some((format_smolstr!("order-unanswered:{id}"), self.now + Span::DAY)),
+            subject: String::from("The payment provider doesn't take a top-up"),
+            facts: vec![
+                ("order", id.to_string()),
+                ("amount", format!("{} USD", order.amount.shown())),
+                ("problem", problem),
+                (
+                    "state",
+                    String::from("pending, and sent again until the provider answers or the operator decides it"),
+                ),
+            ],
+            recipients: Vec::new(),
+        });
         Ok(())
     }
 
@@ -290,43 +321,11 @@ impl Turn<'_> {
         }
     }
 
-    fn method_of(&self, member: &MemberId, id: &MethodId) -> Outcome<&PaymentMethod> {
-        let missing = || Conflict::NotFound { kind: "payment method", id: id.to_string() };
-        // Another member's is no different from none.
-        live(&self.state.payments.methods, id, id.as_str())
-            .ok()
-            .filter(|method| method.member == *member)
-            .ok_or_else(missing)
-    }
-
-    /// # Errors
-    /// [`Conflict`] when the id is or was in use.
-    pub fn create_payment_method(&mut self, method: PaymentMethod) -> Outcome<()> {
-        self.check_organization()?;
-        super::control::free(&self.state.payments.methods, &method.id, method.id.as_str())?;
-        self.emit(Event::PaymentMethodSet(Box::new(method)));
-        Ok(())
-    }
-
-    /// # Errors
-    /// [`Conflict`] when it isn't the member's, or automatic top-up pays by it.
-    pub fn delete_payment_method(&mut self, member: &MemberId, id: &MethodId) -> Outcome<()> {
-        let method = self.method_of(member, id)?.clone();
-        let auto = self.state.payments.auto.as_deref().filter(|auto| auto.enabled);
-        if auto.is_some_and(|auto| auto.method.as_ref() == Some(id)) {
-            let problem =
-                format!("automatic top-up pays by {id}; switch it off or choose another payment method first");
-            return Err(Conflict::Precondition(problem));
-        }
-        self.emit(Event::PaymentMethodSet(Box::new(PaymentMethod { deleted: true, token: String::new(), ..method })));
-        Ok(())
-    }
-
     /// Sets automatic top-up, which forgets declines, and orders at once where the wallet is low already. A payment method must
-    /// be of `by`, unless it was set before.
+    /// be of `by`, unless it was set before, and where this switches it on one can be paid by.
     ///
     /// # Errors
-    /// [`Conflict`] when the payment method isn't theirs.
+    /// [`Conflict`] when the payment method isn't theirs, or nobody is to be charged by it any more.
     pub fn set_auto_top_up(&mut self, auto: AutoTopUp, by: Option<&MemberId>) -> Outcome<()> {
         self.check_organization()?;
         let known = self.state.payments.auto.as_deref().and_then(|auto| auto.method.clone());
@@ -339,6 +338,12 @@ impl Turn<'_> {
                     live(&self.state.payments.methods, method, method.as_str())?;
                 }
             }
+        }
+        if auto.enabled
+            && let Err(why) = self.state.paid_by(auto.method.as_ref())
+        {
+            let problem = format!("automatic top-up can't be switched on: {why}; choose another payment method");
+            return Err(Conflict::Precondition(problem));
         }
         self.emit(Event::AutoTopUpSet(Box::new(AutoTopUp { update_time: self.now, ..auto })));
         self.check_auto_top_up();
@@ -361,6 +366,9 @@ impl Turn<'_> {
             return;
         }
         let auto = auto.clone();
+        if self.stop_unpayable_auto_top_up() {
+            return;
+        }
         let month = Period::Monthly { zone: Zone::UTC }.window_at(self.now);
         if auto.monthly_cap.is_some_and(|cap| self.ordered_since(month.start) + auto.amount > cap) {
             let cap = auto.monthly_cap.unwrap_or_default();

@@ -6,15 +6,17 @@ use crate::{
         access::{AccessToken, Bearer, Invitation, InvitationState, Role},
         entity::Member,
         event::Event,
-        id::{InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
+        id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         policy::Policy,
         time::{Span, Timestamp},
     },
-    engine::{conflict::Conflict, turn::Turn},
+    engine::{conflict::Conflict, system::SystemState},
     service::{
         Caller, Error, Service,
         allocation::{Found, matches, page},
         secret,
+        system::SystemTurn,
+        token::NewToken,
         turn::Done,
     },
 };
@@ -85,53 +87,36 @@ impl Service {
             Some(id) => id,
             None => InvitationId::trusted(secret::new_id("invitation")?),
         };
-        let minted = id.clone();
-        let id = self
-            .create(
-                caller,
-                organization,
-                repeatable,
-                id,
-                |made| InvitationId::trusted(made),
-                |turn, id| {
-                    let now = turn.now();
-                    turn.invite(Invitation {
-                        id: id.clone(),
-                        email,
-                        name,
-                        role,
-                        teams,
-                        policy,
-                        invited_by: caller.actor.clone(),
-                        state: InvitationState::Pending,
-                        expire_time: now + ttl,
-                        create_time: now,
-                        update_time: now,
-                    })?;
-                    turn.announce(id);
-                    Ok(())
-                },
-            )
-            .await?;
-        let view = self.invitation(organization, &id)?;
-        // A repeat finds the first one's.
-        let token =
-            if id == minted { Some(self.mint_invitation(caller, organization, &view.invitation).await?) } else { None };
-        Ok((view, token))
-    }
-
-    async fn mint_invitation(
-        &self,
-        caller: &Caller,
-        organization: &OrganizationId,
-        invitation: &Invitation,
-    ) -> Result<String, Error> {
-        let bearer = Bearer::Invitee(organization.clone(), invitation.id.clone());
-        let id = TokenId::trusted(secret::new_id("token")?);
-        let new = self.mint(id, String::new(), bearer, Some(invitation.expire_time))?;
-        let position = self.system_turn(&caller.actor, |_, _| Ok(Event::TokenSet(Box::new(new.token))))?;
-        self.writer.wait_durable(position).await?;
-        Ok(new.secret)
+        let NewToken { token, secret } = self.invitation_token(organization, &id)?;
+        let Repeatable { request, fingerprint } = repeatable;
+        let made = self.joint_change(caller, organization, |turn, system| {
+            // A repeat finds the first one's.
+            if let Some(before) = turn.created_before(request, fingerprint)? {
+                return Ok((InvitationId::trusted(before), None));
+            }
+            let now = turn.now();
+            let expire_time = now + ttl;
+            turn.invite(Invitation {
+                id: id.clone(),
+                email,
+                name,
+                role,
+                teams,
+                policy,
+                invited_by: caller.actor.clone(),
+                state: InvitationState::Pending,
+                expire_time,
+                create_time: now,
+                update_time: now,
+            })?;
+            turn.take_request(request, fingerprint, id.as_str());
+            turn.announce(&id);
+            let token = AccessToken { expire_time: Some(expire_time), ..token };
+            system.emit(&caller.actor, Event::TokenSet(Box::new(token)));
+            Ok((id, Some(secret)))
+        });
+        let (id, secret) = made.await?;
+        Ok((self.invitation(organization, &id)?, secret))
     }
 
     /// # Errors
@@ -191,16 +176,24 @@ impl Service {
         id: &InvitationId,
         ttl: Span,
     ) -> Result<(InvitationView, String), Error> {
-        self.change(caller, organization, |turn| {
-            turn.renew_invitation(id, turn.now() + ttl)?;
-            self.end_tokens(caller, organization, id)?;
+        let NewToken { token, secret } = self.invitation_token(organization, id)?;
+        self.joint_change(caller, organization, |turn, system| {
+            let expire_time = turn.now() + ttl;
+            turn.renew_invitation(id, expire_time)?;
+            end_tokens(system, &caller.actor, organization, id);
+            let token = AccessToken { expire_time: Some(expire_time), ..token };
+            system.emit(&caller.actor, Event::TokenSet(Box::new(token)));
             turn.announce(id);
             Ok(())
         })
         .await?;
-        let view = self.invitation(organization, id)?;
-        let token = self.mint_invitation(caller, organization, &view.invitation).await?;
-        Ok((view, token))
+        Ok((self.invitation(organization, id)?, secret))
+    }
+
+    /// One that ends with the invitation, once it is told when.
+    fn invitation_token(&self, organization: &OrganizationId, id: &InvitationId) -> Result<NewToken, Error> {
+        let bearer = Bearer::Invitee(organization.clone(), id.clone());
+        self.mint(TokenId::trusted(secret::new_id("token")?), String::new(), bearer, None)
     }
 
     /// # Errors
@@ -211,18 +204,13 @@ impl Service {
         organization: &OrganizationId,
         id: &InvitationId,
     ) -> Result<InvitationView, Error> {
-        self.change(caller, organization, |turn| {
+        self.joint_change(caller, organization, |turn, system| {
             turn.revoke_invitation(id)?;
-            self.end_tokens(caller, organization, id)
+            end_tokens(system, &caller.actor, organization, id);
+            Ok(())
         })
         .await?;
         self.invitation(organization, id)
-    }
-
-    fn end_tokens(&self, caller: &Caller, organization: &OrganizationId, id: &InvitationId) -> Result<(), Conflict> {
-        let ended =
-            self.system_events(&caller.actor, |system, _| Ok(Self::invitation_tokens_ended(system, organization, id)));
-        ended.map(drop).map_err(|error| Conflict::Precondition(error.to_string()))
     }
 
     /// Makes the caller a member: by the invitation's token, shown or given besides an access token of its own.
@@ -246,43 +234,30 @@ impl Service {
         };
         let cell = self.organization_cell(&organization)?;
         let email = self.invitation(&organization, &id)?.invitation.email;
-        let known = self.identities_of(caller, &email)?;
+        let own = self.own_token(caller, &email)?;
         let member = match member {
             Some(member) => member,
             None => MemberId::trusted(secret::new_id("member")?),
         };
-        let (token, secret) = self.standing_for(known, (organization.clone(), member.clone()))?;
+        let granted = (organization.clone(), member.clone());
+        let bearer = Bearer::Member(vec![granted.clone()]);
+        let new = self.mint(TokenId::trusted(secret::new_id("token")?), String::from("first"), bearer, None)?;
         self.wait_for_room().await?;
-        let actor = crate::domain::id::Actor::member(&member);
-        let Done { answer, position } = self.turn(&cell, &actor, |turn: &mut Turn<'_>| {
+        let actor = Actor::member(&member);
+        let Done { answer, position } = self.joint_turn(&cell, &actor, |turn, system| {
+            let (token, secret) = match &own {
+                Some(own) => (own.also_for(granted, system.state)?, None),
+                None => (new.token, Some(new.secret)),
+            };
             turn.accept_invitation(&id, member.clone(), name)?;
-            self.system_events(&actor, |system, _| {
-                let mut events = Self::invitation_tokens_ended(system, &organization, &id);
-                events.push(Event::TokenSet(Box::new(token)));
-                Ok(events)
-            })
+            end_tokens(system, &actor, &organization, &id);
+            system.emit(&actor, Event::TokenSet(Box::new(token)));
+            Ok::<_, Error>(secret)
         });
-        answer?;
+        let secret = answer?;
         self.writer.wait_durable(position).await?;
         let member = self.member(&organization, &member)?;
         Ok(Accepted { organization, member, secret })
-    }
-
-    /// The token that stands for the membership from now on: the caller's own, or a new one with its secret.
-    fn standing_for(
-        &self,
-        own: Option<AccessToken>,
-        granted: (OrganizationId, MemberId),
-    ) -> Result<(AccessToken, Option<String>), Error> {
-        if let Some(mut token) = own
-            && let Bearer::Member(grants) = &mut token.bearer
-        {
-            grants.push(granted);
-            return Ok((token, None));
-        }
-        let id = TokenId::trusted(secret::new_id("token")?);
-        let new = self.mint(id, String::from("first"), Bearer::Member(vec![granted]), None)?;
-        Ok((new.token, Some(new.secret)))
     }
 
     fn invitation_of(&self, token: &str) -> Result<(OrganizationId, InvitationId), Error> {
@@ -296,17 +271,49 @@ impl Service {
     }
 
     /// The access token that was shown, if the person behind it is who was invited.
-    fn identities_of(&self, caller: &Caller, email: &str) -> Result<Option<AccessToken>, Error> {
+    fn own_token(&self, caller: &Caller, email: &str) -> Result<Option<OwnToken>, Error> {
         let Some((id, grants)) = caller.access() else { return Ok(None) };
-        let is_invited = grants.iter().any(|(organization, member)| {
+        let is_invited = |(organization, member): &&Grant| {
             let view = self.member(organization, member);
             view.is_ok_and(|view| view.entity.email.eq_ignore_ascii_case(email) && !view.entity.disabled)
-        });
-        if !is_invited {
+        };
+        let proofs: Vec<_> = grants.iter().filter(is_invited).cloned().collect();
+        if proofs.is_empty() {
             let problem = format!("the invitation is for {email}, which is the address of none of your memberships");
             return Err(Conflict::Precondition(problem).into());
         }
-        Ok(self.system.lock().tokens.get(id).cloned())
+        Ok(Some(OwnToken { id: id.clone(), proofs }))
+    }
+}
+
+type Grant = (OrganizationId, MemberId);
+
+/// An access token of somebody who accepts an invitation.
+struct OwnToken {
+    id: TokenId,
+    /// The memberships whose address was invited.
+    proofs: Vec<Grant>,
+}
+
+impl OwnToken {
+    /// What it stands for now, and another membership: since it was shown it may have been ended, for one organization or all,
+    /// or have accepted another invitation.
+    fn also_for(&self, granted: Grant, system: &SystemState) -> Result<AccessToken, Error> {
+        let mut token = system.tokens.get(&self.id).cloned().ok_or(Error::TokenUnknown)?;
+        match &mut token.bearer {
+            Bearer::Member(grants) if self.proofs.iter().any(|proof| grants.contains(proof)) => grants.push(granted),
+            _ => return Err(Error::TokenUnknown),
+        }
+        Ok(token)
+    }
+}
+
+/// Every token of an invitation.
+fn end_tokens(system: &mut SystemTurn<'_>, actor: &Actor, organization: &OrganizationId, id: &InvitationId) {
+    let of = |token: &&AccessToken| matches!(&token.bearer, Bearer::Invitee(o, invitation) if o == organization && invitation == id);
+    let ended: Vec<_> = system.state.tokens.values().filter(of).map(|token| token.id.clone()).collect();
+    for token in ended {
+        system.emit(actor, Event::TokenDeleted(token));
     }
 }
 

@@ -80,42 +80,28 @@ impl Service {
             update_time: now,
         };
         let hash = SecretHash::of(&secret);
-        // Registered under the organization's lock, so that two creations of one id can't mix up their secrets.
-        let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
+        let Done { answer, position } = self.joint_turn(&cell, &caller.actor, |turn, system| {
             if let Some(before) = turn.created_before(request, fingerprint)? {
                 return Ok((KeyId::trusted(before), None));
             }
             turn.check_key(&key, &policy)?;
-            self.register(caller, &id, organization, hash)?;
+            // Ids of keys are unique over all organizations.
+            if system.state.keys.contains_key(&id) {
+                return Err(Error::Exists { kind: "key", id: id.to_string() });
+            }
             turn.create_key(key, &policy)?;
             turn.take_request(request, fingerprint, id.as_str());
-            let place = turn.state.keys.place(&id);
-            Ok::<_, Error>((id, place))
-        });
-        let (id, place) = answer?;
-        if let Some(key) = place {
-            self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
-        }
-        self.writer.wait_durable(position).await?;
-        Ok((self.key(organization, &id)?, place.map(|_| secret)))
-    }
-
-    /// Takes the id for this organization: ids of keys are unique over all. One that a crash left without its key may be
-    /// taken again.
-    fn register(
-        &self,
-        caller: &Caller,
-        key: &KeyId,
-        organization: &OrganizationId,
-        hash: SecretHash,
-    ) -> Result<u64, Error> {
-        self.system_turn(&caller.actor, |system, _| {
-            if system.keys.get(key).is_some_and(|taken| taken.organization != *organization) {
-                return Err(Error::Exists { kind: "key", id: key.to_string() });
+            let (key, organization) = (id.clone(), organization.clone());
+            system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous: None });
+            // Under the lock, so that a rotation right behind finds the secret that it replaces.
+            if let Some(key) = turn.state.keys.place(&id) {
+                self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
             }
-            let (key, organization) = (key.clone(), organization.clone());
-            Ok(Event::KeyRegistered { key, organization, hash, previous: None })
-        })
+            Ok((id, Some(secret)))
+        });
+        let (id, secret) = answer?;
+        self.writer.wait_durable(position).await?;
+        Ok((self.key(organization, &id)?, secret))
     }
 
     /// # Errors
@@ -185,7 +171,8 @@ impl Service {
         Ok(keys.iter().map(effective).collect())
     }
 
-    /// Gives a key another secret, which it answers this once; the one before is taken for `grace` too.
+    /// Gives a key another secret, which it answers this once; the one before is taken for `grace` too. One before that ends at
+    /// once, whatever grace it was given.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such key.
@@ -200,26 +187,27 @@ impl Service {
         self.wait_for_room().await?;
         let secret = secret::new_secret("qk")?;
         let hash = SecretHash::of(&secret);
-        let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
+        let Done { answer, position } = self.joint_turn(&cell, &caller.actor, |turn, system| {
             let until = turn.now() + grace;
             turn.rotate_key(id, secret[..PREFIX].to_owned(), until)?;
-            let mut before = None;
-            self.system_turn(&caller.actor, |system, _| {
-                before = system.keys.get(id).map(|registration| registration.hash);
-                let (key, organization) = (id.clone(), organization.clone());
-                Ok(Event::KeyRegistered { key, organization, hash, previous: before.map(|hash| (hash, until)) })
-            })?;
-            let place = turn.state.keys.place(id);
-            Ok::<_, Error>((place, before, until))
-        });
-        let (place, before, until) = answer?;
-        if let Some(key) = place {
-            let route = Route { cell: Arc::clone(&cell), key };
-            self.directory.add_key(id.clone(), hash, route.clone());
-            if let Some(before) = before {
-                self.directory.retire_secret(before, route, until, self.clock.now());
+            let before = system.state.keys.get(id).map(|registered| (registered.hash, registered.previous));
+            let (key, organization) = (id.clone(), organization.clone());
+            let previous = before.map(|(hash, _)| (hash, until));
+            system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous });
+            // Under the lock, so that of two rotations the later one's secret is what stays.
+            if let Some(key) = turn.state.keys.place(id) {
+                let route = Route { cell: Arc::clone(&cell), key };
+                self.directory.add_key(id.clone(), hash, route.clone());
+                if let Some((replaced, older)) = before {
+                    if let Some((older, _)) = older {
+                        self.directory.end_secret(&older);
+                    }
+                    self.directory.retire_secret(replaced, route, until, self.clock.now());
+                }
             }
-        }
+            Ok::<_, Error>(())
+        });
+        answer?;
         self.writer.wait_durable(position).await?;
         Ok((self.key(organization, id)?, secret))
     }

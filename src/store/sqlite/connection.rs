@@ -1,10 +1,8 @@
 //! Statements, values and rows as SQLite takes them.
 
-use std::ops::DerefMut;
-
 use async_trait::async_trait;
 use sqlx::{
-    Arguments as _, AssertSqlSafe, Row as _, Sqlite, SqliteConnection, Transaction,
+    Arguments as _, AssertSqlSafe, Row as _, Sqlite,
     sqlite::{SqliteArguments, SqliteRow},
 };
 
@@ -37,29 +35,10 @@ static DIALECT: Dialect = Dialect {
 /// Cells a statement: below SQLite's 32,766 variables.
 const CELLS: usize = 14_000;
 
-/// What stands in front of a connection: its transaction.
-pub(super) struct SqliteSession<C>(pub(super) C);
-
-pub(super) trait Session: DerefMut<Target = SqliteConnection> + Send {
-    fn end(self) -> impl Future<Output = Result<(), StoreError>> + Send;
-}
-
-impl Session for Transaction<'static, Sqlite> {
-    async fn end(self) -> Result<(), StoreError> {
-        Ok(self.rollback().await?)
-    }
-}
-
-impl Session for Unfinished<Sqlite> {
-    async fn end(mut self) -> Result<(), StoreError> {
-        sqlx::query("COMMIT").execute(&mut *self).await?;
-        self.finish();
-        Ok(())
-    }
-}
+pub(super) struct SqliteSession(pub(super) Unfinished<Sqlite>);
 
 #[async_trait]
-impl<C: Session> Connection for SqliteSession<C> {
+impl Connection for SqliteSession {
     fn dialect(&self) -> &'static Dialect {
         &DIALECT
     }
@@ -87,8 +66,10 @@ impl<C: Session> Connection for SqliteSession<C> {
         Ok(())
     }
 
-    async fn commit(self: Box<Self>) -> Result<(), StoreError> {
-        self.0.end().await
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        sqlx::query("COMMIT").execute(&mut *self.0).await?;
+        self.0.finish();
+        Ok(())
     }
 }
 

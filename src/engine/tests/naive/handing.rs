@@ -39,6 +39,8 @@ pub(in crate::engine::tests) struct Handed {
     pub total: Option<i64>,
     /// By key, whose membership is its own.
     pub own: [Option<i64>; 3],
+    /// By key, what it used beyond its own when that was last set, and in which cycle.
+    beyond: [(i64, i64); 3],
     parts: BTreeMap<(usize, usize), usize>,
 }
 
@@ -159,13 +161,19 @@ impl Naive {
         }
         let given: i64 = self.handed.own.iter().flatten().sum();
         let pools: i64 = (0..2).map(|team| self.standing(self.handed.parts[&(POOL, team)], self.now).0).sum();
-        let more = own.unwrap_or(0) - self.handed.own[key].unwrap_or(0);
-        let too_much = self.handed.total.is_some_and(|total| more > 0 && more > total - given - pools);
+        let def = self.handed.parts[&(OWN, key)];
+        let cycle = self.defs[def].limit.period().map_or(0, |period| Self::window(period, self.now).0);
+        let of_cycle = |(amount, of): &(i64, i64)| if *of == cycle { *amount } else { 0 };
+        let beyond: i64 = self.handed.beyond.iter().map(of_cycle).sum();
+        let next = (self.standing(def, self.now).0 - own.unwrap_or(0)).max(0);
+        let back = (of_cycle(&self.handed.beyond[key]) - next).max(0);
+        let more = own.unwrap_or(0) - self.handed.own[key].unwrap_or(0) - back;
+        let too_much = self.handed.total.is_some_and(|total| more > 0 && more > total - given - pools - beyond);
         if self.factor == 0 || too_much {
             return Answer::Conflict("precondition");
         }
         self.handed.own[key] = own;
-        let def = self.handed.parts[&(OWN, key)];
+        self.handed.beyond[key] = (next, cycle);
         self.set_max(def, own);
         Answer::Done
     }

@@ -102,10 +102,13 @@ impl Turn<'_> {
         self.check_email(id, &next.email)?;
         self.emit(Event::MemberSet(Box::new(next)));
         self.finish_change(place, policy, stops.then_some(DenialCode::MemberInactive));
+        if stops {
+            self.stop_unpayable_auto_top_up();
+        }
         Ok(())
     }
 
-    /// Removes a member with its memberships and keys.
+    /// Removes a member with its memberships, keys and payment methods.
     ///
     /// # Errors
     /// [`Conflict`] when there is no such member, or it is the last owner.
@@ -115,6 +118,7 @@ impl Turn<'_> {
         self.emit(Event::MemberSet(Box::new(Member { deleted: true, update_time: self.now, ..member })));
         self.end_place(Place::Member(id.clone()), DenialCode::MemberInactive);
         self.end_below(|membership| membership.member == *id, |key| key.member == *id);
+        self.end_methods(id);
         Ok(())
     }
 

@@ -90,17 +90,20 @@ fn handed_out() -> Vec<Event> {
     ]
 }
 
-fn invited() -> Vec<Event> {
-    let token = AccessToken {
+fn token() -> AccessToken {
+    AccessToken {
         id: TokenId::trusted("t"),
         name: String::from("laptop"),
         hash: SecretHash::from_bytes([6; 32]),
         bearer: Bearer::Member(vec![(OrganizationId::trusted("acme"), MemberId::trusted("ann"))]),
         create_time: AT,
         expire_time: None,
-    };
+    }
+}
+
+fn invited() -> Vec<Event> {
     vec![
-        Event::TokenSet(Box::new(token)),
+        Event::TokenSet(Box::new(token())),
         Event::InvitationSet(Box::new(Invitation {
             id: InvitationId::trusted("invitation-1"),
             email: String::from("bob@example.org"),
@@ -200,5 +203,10 @@ fn told() -> Vec<Event> {
 }
 
 pub(super) fn events() -> Vec<Event> {
-    [handed_out(), invited(), paid(), told()].concat()
+    let removed = Event::GrantRemoved {
+        organization: OrganizationId::trusted("lab"),
+        member: MemberId::trusted("ann2"),
+        left: Box::new(token()),
+    };
+    [handed_out(), invited(), paid(), told(), vec![removed]].concat()
 }

@@ -1,0 +1,83 @@
+//! Payment methods: each member's own, and paid by only while their owner is an active member.
+
+use crate::{
+    domain::{
+        alert::AlertKind,
+        event::Event,
+        id::{MemberId, MethodId},
+        payment::{AutoTopUp, PaymentMethod},
+    },
+    engine::{
+        conflict::Conflict,
+        turn::{
+            Outcome, Turn,
+            alert::Notice,
+            control::{free, live},
+        },
+    },
+};
+
+impl Turn<'_> {
+    pub(super) fn method_of(&self, member: &MemberId, id: &MethodId) -> Outcome<&PaymentMethod> {
+        let missing = || Conflict::NotFound { kind: "payment method", id: id.to_string() };
+        // Another member's is no different from none.
+        live(&self.state.payments.methods, id, id.as_str())
+            .ok()
+            .filter(|method| method.member == *member)
+            .ok_or_else(missing)
+    }
+
+    /// # Errors
+    /// [`Conflict`] when the id is or was in use.
+    pub fn create_payment_method(&mut self, method: PaymentMethod) -> Outcome<()> {
+        self.check_organization()?;
+        free(&self.state.payments.methods, &method.id, method.id.as_str())?;
+        self.emit(Event::PaymentMethodSet(Box::new(method)));
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when it isn't the member's, or automatic top-up pays by it.
+    pub fn delete_payment_method(&mut self, member: &MemberId, id: &MethodId) -> Outcome<()> {
+        let method = self.method_of(member, id)?.clone();
+        let auto = self.state.payments.auto.as_deref().filter(|auto| auto.enabled);
+        if auto.is_some_and(|auto| auto.method.as_ref() == Some(id)) {
+            let problem =
+                format!("automatic top-up pays by {id}; switch it off or choose another payment method first");
+            return Err(Conflict::Precondition(problem));
+        }
+        self.emit(Event::PaymentMethodSet(Box::new(PaymentMethod { deleted: true, token: String::new(), ..method })));
+        Ok(())
+    }
+
+    /// With a member its payment methods go: nobody else could delete them.
+    pub(in crate::engine::turn) fn end_methods(&mut self, member: &MemberId) {
+        let methods = self.state.payments.methods.live().map(|row| &row.entity);
+        let own: Vec<_> = methods.filter(|method| method.member == *member).cloned().collect();
+        for method in own {
+            let ended = PaymentMethod { deleted: true, token: String::new(), ..method };
+            self.emit(Event::PaymentMethodSet(Box::new(ended)));
+        }
+        self.stop_unpayable_auto_top_up();
+    }
+
+    /// Switches automatic top-up off, and tells of it, where nobody is to be charged by its payment method any more. Answers
+    /// whether it did.
+    pub(in crate::engine::turn) fn stop_unpayable_auto_top_up(&mut self) -> bool {
+        let Some(auto) = self.state.payments.auto.as_deref().filter(|auto| auto.enabled) else { return false };
+        let Err(why) = self.state.paid_by(auto.method.as_ref()) else { return false };
+        let off = AutoTopUp { enabled: false, disabled_reason: why.to_owned(), update_time: self.now, ..auto.clone() };
+        self.emit(Event::AutoTopUpSet(Box::new(off)));
+        self.notice(Notice {
+            kind: AlertKind::AutoTopUpDisabled,
+            cause: None,
+            subject: String::from("Automatic top-up was switched off"),
+            facts: vec![
+                ("problem", why.to_owned()),
+                ("automatic top-up", String::from("choose another payment method and switch it on again")),
+            ],
+            recipients: Vec::new(),
+        });
+        true
+    }
+}
