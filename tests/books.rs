@@ -1,5 +1,12 @@
 //! What books must do, wherever they are: one suite for each database, and what moves books from one to another.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 #[path = "support/cluster.rs"]
 mod cluster;
 #[path = "books/months.rs"]

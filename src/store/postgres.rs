@@ -30,7 +30,7 @@ const NAME: &str = "quotad";
 /// For a connection, whether new or one that is in use.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After it the database gives a statement up: those of a large ledger's audit take longest.
-const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// `server_version_num` of the oldest that can keep rows of partitions from being changed.
 const OLDEST: i32 = 130_000;

@@ -52,16 +52,15 @@ impl Cluster {
         let data = self.data();
         let arguments =
             ["-A", "trust", "-U", USER, "-E", "UTF8", "--locale=C", "--no-sync", "-D", data.to_str().unwrap()];
-        check(self.run("initdb", &arguments));
-        let mut configuration = fs::read_to_string(data.join("postgresql.conf")).unwrap();
-        configuration += &format!(
-            "\nlisten_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nshared_buffers = '128MB'\n",
-            self.port,
-            self.directory.display(),
-        );
-        for setting in settings {
-            configuration += &format!("{setting}\n");
-        }
+        check(&self.run("initdb", &arguments));
+        let own = [
+            String::from("listen_addresses = '127.0.0.1'"),
+            format!("port = {}", self.port),
+            format!("unix_socket_directories = '{}'", self.directory.display()),
+        ];
+        let default = fs::read_to_string(data.join("postgresql.conf")).unwrap();
+        let settings = settings.iter().map(|setting| (*setting).to_owned());
+        let configuration = [default].into_iter().chain(own).chain(settings).collect::<Vec<_>>().join("\n") + "\n";
         fs::write(data.join("postgresql.conf"), configuration).unwrap();
     }
 
@@ -91,7 +90,7 @@ impl Cluster {
     fn control(&self, arguments: &[&str]) {
         let (data, log) = (self.data(), self.directory.join("log"));
         let common = ["-D", data.to_str().unwrap(), "-l", log.to_str().unwrap(), "-w", "-t", "60", "-s"];
-        check(self.run("pg_ctl", &[&common, arguments].concat()));
+        check(&self.run("pg_ctl", &[&common, arguments].concat()));
     }
 
     /// Starts it again. Waits until it answers.
@@ -108,7 +107,7 @@ impl Cluster {
     pub(crate) fn database(&self) -> String {
         let name = format!("books_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let (socket, port) = (self.directory.to_str().unwrap(), self.port.to_string());
-        check(self.run("createdb", &["-h", socket, "-p", &port, "-U", USER, &name]));
+        check(&self.run("createdb", &["-h", socket, "-p", &port, "-U", USER, &name]));
         self.url(&name)
     }
 
@@ -133,7 +132,7 @@ impl Drop for Cluster {
     }
 }
 
-fn check(output: Output) {
+fn check(output: &Output) {
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stdout));
 }
 
