@@ -10,6 +10,7 @@ mod connection;
 mod detail;
 mod error;
 mod lease;
+pub mod migrate;
 pub mod postgres;
 mod project;
 mod query;

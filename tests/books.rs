@@ -11,6 +11,8 @@
 mod cluster;
 #[path = "books/months.rs"]
 mod months;
+#[path = "books/moving.rs"]
+mod moving;
 #[path = "books/place.rs"]
 mod place;
 #[path = "books/queries.rs"]

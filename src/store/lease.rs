@@ -36,7 +36,7 @@ pub(super) async fn status(connection: &mut dyn Connection) -> Result<StoreStatu
 
 /// Every transaction that writes the books, or changes who may, first has this row for itself. What it then reads is read in
 /// a statement of its own, which sees what the one before it wrote.
-async fn lock(connection: &mut dyn Connection) -> Result<(), StoreError> {
+pub(super) async fn lock(connection: &mut dyn Connection) -> Result<(), StoreError> {
     let sql = Sql::new(format!("SELECT position FROM projector{}", connection.dialect().lock));
     connection.fetch(sql, &[Int]).await.map(drop)
 }

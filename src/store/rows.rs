@@ -279,7 +279,8 @@ fn limits<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
 fn period_json(limit: &Limit) -> Value<'static> {
     let json = limit.period().map(|period| match period {
         Period::Cycle(_) => String::from("\"Cycle\""),
-        period => serde_json::to_string(&period).unwrap_or_default(),
+        // As a database would write it.
+        period => serde_json::to_value(period).unwrap_or_default().to_string(),
     });
     Value::opt(json, Value::json)
 }

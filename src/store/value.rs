@@ -78,12 +78,22 @@ impl<'a> Rows<'a> {
 
     pub(super) fn push<const N: usize>(&mut self, row: [Value<'a>; N]) {
         debug_assert_eq!(N, self.width(), "{} by {:?}", self.table.name, self.how);
+        debug_assert!(
+            matches!(self.how, How::Patch | How::Delete)
+                || self.table.columns.iter().zip(&row).all(|(column, cell)| column.null || *cell != Value::Null),
+            "null in {}",
+            self.table.name
+        );
         self.cells.extend(row);
     }
 
     /// Cells a row.
     pub(super) fn width(&self) -> usize {
         if self.how == How::Delete { self.table.keys().count() } else { self.table.columns.len() }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.cells.len() / self.width()
     }
 
     pub(super) fn is_empty(&self) -> bool {

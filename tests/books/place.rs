@@ -18,33 +18,33 @@ pub(crate) static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&
 
 pub(crate) struct Books {
     pub(crate) store: Arc<dyn Store>,
-    place: Place,
+    pub(crate) place: Place,
 }
 
-enum Place {
+pub(crate) enum Place {
     File(TempDir),
     Database(String),
 }
 
 impl Books {
     pub(crate) async fn in_a_file() -> Self {
-        Self::at(Place::File(tempfile::tempdir().unwrap())).await
+        Self::at(Place::file()).await
     }
 
     pub(crate) async fn in_a_database() -> Self {
-        Self::at(Place::Database(CLUSTER.database())).await
+        Self::at(Place::database()).await
     }
 
     /// [`LEASE`] may write them.
     async fn at(place: Place) -> Self {
-        let store = open(&place).await;
+        let store = place.open().await;
         store.take_lease(LEASE, "here", None).await.unwrap();
         Self { store, place }
     }
 
     /// The same ones, opened once more.
     pub(crate) async fn again(&self) -> Arc<dyn Store> {
-        open(&self.place).await
+        self.place.open().await
     }
 
     /// Fails where they can't be read.
@@ -73,19 +73,31 @@ impl Books {
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.place, Place::File(_))
     }
-
-    /// Where they are, as `quotactl store migrate` wants it.
-    pub(crate) fn name(&self) -> String {
-        match &self.place {
-            Place::File(directory) => directory.path().to_str().unwrap().to_owned(),
-            Place::Database(url) => url.clone(),
-        }
-    }
 }
 
-async fn open(place: &Place) -> Arc<dyn Store> {
-    match place {
-        Place::File(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
-        Place::Database(url) => Arc::new(PostgresStore::new(url).unwrap()),
+impl Place {
+    /// Without books.
+    pub(crate) fn file() -> Self {
+        Self::File(tempfile::tempdir().unwrap())
+    }
+
+    /// Without books.
+    pub(crate) fn database() -> Self {
+        Self::Database(CLUSTER.database())
+    }
+
+    pub(crate) async fn open(&self) -> Arc<dyn Store> {
+        match self {
+            Self::File(directory) => Arc::new(SqliteStore::open(directory.path()).await.unwrap()),
+            Self::Database(url) => Arc::new(PostgresStore::new(url).unwrap()),
+        }
+    }
+
+    /// As `quotactl store migrate` wants it.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::File(directory) => directory.path().to_str().unwrap().to_owned(),
+            Self::Database(url) => url.clone(),
+        }
     }
 }

@@ -8,8 +8,8 @@ use crate::{
     alert::AlertCommand, allocation::AllocationCommand, audit::Audit, bench::Bench, budget::BudgetCommand,
     check::Check, completion::Completion, context::Context, failure::Failure, invite::InviteCommand, key::KeyCommand,
     ledger::LedgerCommand, member::MemberCommand, org::OrgCommand, overview::Overview, policy::PolicyCommand,
-    price::PriceCommand, replay::Replay, request::RequestCommand, rule::RuleCommand, team::TeamCommand,
-    token::TokenCommand, usage::Usage, wallet::WalletCommand, watch::Watch, whoami::WhoAmI,
+    price::PriceCommand, replay::Replay, request::RequestCommand, rule::RuleCommand, store::StoreCommand,
+    team::TeamCommand, token::TokenCommand, usage::Usage, wallet::WalletCommand, watch::Watch, whoami::WhoAmI,
 };
 
 const EXAMPLES: &str = "\
@@ -123,6 +123,9 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Loads the server and measures throughput and latency
     Bench(Box<Bench>),
+    /// The books themselves, while no server runs
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Prints a script that completes commands in a shell
     Completion(Completion),
 }
@@ -154,6 +157,7 @@ impl Command {
             Self::Watch(watch) => watch.run(context).await.map(done),
             Self::Replay(replay) => replay.run(context).await,
             Self::Bench(bench) => bench.run(context).await,
+            Self::Store(command) => command.run(context.out).await.map(done),
             Self::Completion(completion) => completion.run(context.out).map(done),
         }
     }
@@ -221,6 +225,7 @@ mod tests {
             "quotactl bench --key k --model m --mix commit=1",
             "quotactl bench --key k --model m --rate 0",
             "quotactl bench --key k --model m --plot run.gif",
+            "quotactl store migrate --from a",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
         }

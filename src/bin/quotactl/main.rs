@@ -1,5 +1,5 @@
 //! `quotactl`: quotad from the command line. Thin: parses, resolves the settings, runs one command, maps its end to an exit
-//! code. Everything it shows comes from the API; it decides nothing.
+//! code. Everything it shows comes from the API, or for books that no server has from the library; it decides nothing.
 
 use std::process::ExitCode;
 
@@ -47,6 +47,7 @@ mod request;
 mod rule;
 mod service_access;
 mod settings;
+mod store;
 mod team;
 mod token;
 mod usage;
@@ -73,6 +74,10 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
     if let Command::Completion(completion) = cli.command {
         completion.run(Output::new(false))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Command::Store(command) = cli.command {
+        command.run(Output::new(cli.global.json)).await?;
         return Ok(ExitCode::SUCCESS);
     }
     let context = Context::open(&cli.global).await?;
