@@ -4,8 +4,21 @@
 //! position that it has reached.
 
 mod batch;
+mod books;
 mod change;
+mod connection;
+mod detail;
+mod error;
+mod lease;
+pub mod migrate;
+pub mod postgres;
+mod project;
+mod query;
+mod rows;
 pub mod sqlite;
+mod states;
+mod tables;
+mod value;
 
 use std::sync::Arc;
 
@@ -109,6 +122,9 @@ pub const LEASE_SECONDS: u32 = 15;
 
 /// Bytes of a kept state that go into one row.
 const STATE_PART: usize = 4 << 20;
+
+/// Values of one list in a statement: far below what any database takes.
+const LIST: usize = 1000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreStatus {

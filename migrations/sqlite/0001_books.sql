@@ -137,22 +137,26 @@ CREATE TABLE limits (
     key_id TEXT,
     team_id TEXT,
     member_id TEXT,
+    -- Of a counter under an access rule.
+    rule_id TEXT,
     limit_id TEXT NOT NULL,
     unit TEXT NOT NULL CHECK (unit IN ('usd', 'credits', 'requests_per_minute', 'tokens_per_minute', 'in_flight')),
     -- JSON; null for quotas.
     period TEXT,
-    -- In the unit's own smallest step: nano-units, requests or tokens. Null: no such cap.
+    -- Of a budget, in nano-units. Null: no such cap.
     max INTEGER,
     soft INTEGER,
+    -- Of a quota: requests or tokens.
+    max_count INTEGER,
     -- JSON array of the models that it is narrowed to; empty means all.
     models TEXT NOT NULL,
-    -- Of a counter under an access rule.
-    rule_id TEXT,
     active INTEGER NOT NULL,
     PRIMARY KEY (organization_id, limit_no)
 ) STRICT;
 
 CREATE INDEX limits_by_rule ON limits (organization_id, rule_id) WHERE rule_id IS NOT NULL;
+CREATE INDEX limits_by_place ON limits (organization_id, scope, coalesce(key_id, ''), coalesce(team_id, ''),
+    coalesce(member_id, '')) WHERE active;
 
 -- What was charged to a budget in one of its windows.
 CREATE TABLE budget_windows (
@@ -235,11 +239,10 @@ CREATE TABLE ledger_entries (
     PRIMARY KEY (organization_id, entry)
 ) STRICT;
 
-CREATE UNIQUE INDEX ledger_money_once ON ledger_entries (organization_id, request_id) 
-    WHERE kind IN ('charge', 'top_up', 'refund', 'adjustment', 'reversal');
 CREATE UNIQUE INDEX ledger_commit_once ON ledger_entries (organization_id, reservation_epoch, reservation_sequence)
     WHERE kind IN ('commit', 'late_commit');
-CREATE INDEX ledger_by_reservation ON ledger_entries (organization_id, reservation_epoch, reservation_sequence);
+CREATE INDEX ledger_by_expiry ON ledger_entries (organization_id, reservation_epoch, reservation_sequence)
+    WHERE kind = 'expiry';
 CREATE INDEX ledger_by_request ON ledger_entries (organization_id, request_id);
 CREATE INDEX ledger_by_time ON ledger_entries (organization_id, time);
 
@@ -252,6 +255,58 @@ CREATE TRIGGER ledger_entries_are_never_deleted BEFORE DELETE ON ledger_entries
 BEGIN
     SELECT RAISE(ABORT, 'ledger entries are never deleted');
 END;
+
+-- The last entry of each ledger. Every transaction that adds entries checks and moves it, so that none is missing or there
+-- twice.
+CREATE TABLE ledger_heads (
+    organization_id TEXT PRIMARY KEY REFERENCES organizations,
+    entry INTEGER NOT NULL,
+    -- After that entry.
+    balance INTEGER NOT NULL
+) STRICT;
+
+-- The request ids of what moves money, each unique for ever, also when its entry isn't kept any more.
+CREATE TABLE money_request_ids (
+    organization_id TEXT NOT NULL REFERENCES organizations,
+    request_id TEXT NOT NULL,
+    entry INTEGER NOT NULL,
+    -- The entry itself, where its month was dropped from the ledger.
+    time INTEGER,
+    actor TEXT,
+    kind TEXT,
+    detail BLOB,
+    PRIMARY KEY (organization_id, request_id)
+) STRICT, WITHOUT ROWID;
+
+-- What the months come to whose entries were dropped. Here months are dropped from books in Postgres only; their sums stay
+-- when those are moved into a file.
+CREATE TABLE ledger_dropped_months (
+    organization_id TEXT NOT NULL REFERENCES organizations,
+    -- Its first instant.
+    month INTEGER NOT NULL,
+    first_entry INTEGER NOT NULL,
+    last_entry INTEGER NOT NULL,
+    entries INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    requests INTEGER NOT NULL,
+    cost INTEGER NOT NULL,
+    credits INTEGER NOT NULL,
+    wallet INTEGER NOT NULL,
+    -- After its last entry.
+    balance INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, month)
+) STRICT, WITHOUT ROWID;
+
+-- What dropped entries charged to budgets.
+CREATE TABLE ledger_dropped_charges (
+    organization_id TEXT NOT NULL,
+    limit_no INTEGER NOT NULL,
+    window_start INTEGER NOT NULL,
+    amount INTEGER NOT NULL,
+    PRIMARY KEY (organization_id, limit_no, window_start),
+    FOREIGN KEY (organization_id, limit_no) REFERENCES limits
+) STRICT, WITHOUT ROWID;
 
 -- What a model costs now, nano-USD. The price that was applied to an entry stands in the entry.
 CREATE TABLE prices (

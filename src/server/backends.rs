@@ -6,7 +6,7 @@ use super::ServeError;
 use crate::{
     config::Settings,
     journal::{Journal, Snapshots, snapshots::SqliteSnapshots, sqlite::SqliteJournal},
-    store::{Store, sqlite::SqliteStore},
+    store::{Store, postgres::PostgresStore, sqlite::SqliteStore},
 };
 
 #[derive(Clone)]
@@ -28,6 +28,9 @@ pub(super) async fn open_files(directory: &Path) -> Result<(Arc<dyn Journal>, Ar
     Ok((journal, Arc::new(SqliteSnapshots::open(directory).await?)))
 }
 
-async fn open_store(directory: &Path, _settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
-    Ok(Arc::new(SqliteStore::open(directory).await?))
+async fn open_store(directory: &Path, settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
+    Ok(match &settings.database_url {
+        Some(url) => Arc::new(PostgresStore::new(url)?),
+        None => Arc::new(SqliteStore::open(directory).await?),
+    })
 }

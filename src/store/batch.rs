@@ -20,7 +20,7 @@ use crate::domain::{
     },
     money::Nanos,
     payment::{Correction, TopUpOrder},
-    policy::{AllocationPlace, Place, Unit},
+    policy::{AllocationPlace, Limit, Place, Unit},
     reservation_id::ReservationNo,
     rule::Rule,
     time::Timestamp,
@@ -47,16 +47,23 @@ pub(super) struct Batch<'a> {
     pub credit_requests: BTreeMap<Of<CreditRequestId>, &'a CreditRequest>,
     pub orders: BTreeMap<Of<OrderId>, &'a TopUpOrder>,
     pub alerts: BTreeMap<Of<AlertId>, &'a Alert>,
-    /// Counters that were opened, each for ever.
-    pub counters: Vec<(&'a OrganizationId, &'a Place, &'a NumberedLimit)>,
-    /// In their order: what a later policy of the same place leaves out isn't active any more.
-    pub policies: Vec<(&'a OrganizationId, &'a Place, &'a [NumberedLimit])>,
+    /// Of policies, and counters that were opened: each for ever.
+    pub limits: BTreeMap<Of<LimitNo>, LimitRow<'a>>,
+    /// The last policy of each place: limits of earlier batches that it leaves out aren't active any more.
+    pub policies: HashMap<(&'a OrganizationId, &'a Place), &'a [NumberedLimit]>,
     pub windows: BTreeMap<Of<(LimitNo, Timestamp)>, Nanos>,
     pub reservations: HashMap<Of<ReservationNo>, ReservationChange>,
     pub entries: Vec<EntryRow<'a>>,
     pub changes: Vec<ChangeRow<'a>>,
     pub prices: BTreeMap<&'a Model, Option<&'a PriceEntry>>,
     pub tokens: BTreeMap<&'a TokenId, Option<&'a AccessToken>>,
+}
+
+#[derive(Debug)]
+pub(super) struct LimitRow<'a> {
+    pub place: &'a Place,
+    pub limit: &'a Limit,
+    pub active: bool,
 }
 
 /// What becomes of a reservation's row.
@@ -103,6 +110,21 @@ pub(super) enum EntryEvent<'a> {
     Settled(&'a Settled),
     ToppedUp(&'a TopUp),
     Corrected(&'a Correction),
+}
+
+impl EntryRow<'_> {
+    pub(super) fn number(&self) -> u64 {
+        self.moves().0
+    }
+
+    /// Its number, what it does to the balance, and the balance after it.
+    pub(super) fn moves(&self) -> (u64, Nanos, Nanos) {
+        match self.detail {
+            EntryEvent::Settled(settled) => (settled.entry.unwrap_or(0), settled.wallet, settled.balance),
+            EntryEvent::ToppedUp(top_up) => (top_up.entry, top_up.amount, top_up.balance),
+            EntryEvent::Corrected(correction) => (correction.entry, correction.amount, correction.balance),
+        }
+    }
 }
 
 /// What a settlement charges to each budget that it touches.
@@ -173,7 +195,7 @@ impl<'a> Batch<'a> {
             Event::KeySet(key) => {
                 self.keys.insert((id.clone(), key.id.clone()), key);
             }
-            Event::PolicySet { place, limits } => self.policies.push((id, place, limits)),
+            Event::PolicySet { place, limits } => self.set_policy(id, place, limits),
             Event::Reserved(reserved) => {
                 let no = ReservationNo { epoch: record.epoch, sequence: record.sequence };
                 self.open(id, no, record.time, reserved);
@@ -199,7 +221,7 @@ impl<'a> Batch<'a> {
             Event::RuleSet(rule) => {
                 self.rules.insert((id.clone(), rule.id.clone()), rule);
             }
-            Event::CounterOpened { place, limit } => self.counters.push((id, place, limit)),
+            Event::CounterOpened { place, limit } => self.set_limit(id, place, limit),
             Event::AllocationSet { place, allocation, .. } => {
                 let of = match place {
                     AllocationPlace::Organization => return,
@@ -222,6 +244,21 @@ impl<'a> Batch<'a> {
             }
             _ => {}
         }
+    }
+
+    fn set_policy(&mut self, id: &'a OrganizationId, place: &'a Place, limits: &'a [NumberedLimit]) {
+        for NumberedLimit { no, .. } in self.policies.insert((id, place), limits).unwrap_or_default() {
+            if let Some(row) = self.limits.get_mut(&(id.clone(), *no)) {
+                row.active = false;
+            }
+        }
+        for limit in limits {
+            self.set_limit(id, place, limit);
+        }
+    }
+
+    fn set_limit(&mut self, id: &OrganizationId, place: &'a Place, NumberedLimit { no, limit }: &'a NumberedLimit) {
+        self.limits.insert((id.clone(), *no), LimitRow { place, limit, active: true });
     }
 
     fn open(&mut self, id: &OrganizationId, no: ReservationNo, admit_time: Timestamp, reserved: &Arc<Reserved>) {

@@ -27,6 +27,7 @@ use crate::{
     replay::Replay,
     request::RequestCommand,
     rule::RuleCommand,
+    store::StoreCommand,
     team::TeamCommand,
     token::TokenCommand,
     usage::Usage,
@@ -150,6 +151,9 @@ pub(crate) enum Command {
     Restore(Restore),
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// The books themselves, while no server runs
+    #[command(subcommand)]
+    Store(StoreCommand),
     /// Prints a script that completes commands in a shell
     Completion(Completion),
 }
@@ -184,6 +188,7 @@ impl Command {
             Self::Backup(backup) => backup.run(context.out).await.map(done),
             Self::Restore(restore) => restore.run(context.out).await.map(done),
             Self::Journal(command) => command.run(context).await,
+            Self::Store(command) => command.run(context.out).await.map(done),
             Self::Completion(completion) => completion.run(context.out).map(done),
         }
     }
@@ -251,6 +256,7 @@ mod tests {
             "quotactl bench --key k --model m --mix commit=1",
             "quotactl bench --key k --model m --rate 0",
             "quotactl bench --key k --model m --plot run.gif",
+            "quotactl store migrate --from a",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");
         }

@@ -1,5 +1,5 @@
 //! `quotactl`: quotad from the command line. Thin: parses, resolves the settings, runs one command, maps its end to an exit
-//! code. Everything it shows comes from the API; it decides nothing.
+//! code. Everything it shows comes from the API, or for books that no server has from the library; it decides nothing.
 
 use std::process::ExitCode;
 
@@ -49,6 +49,7 @@ mod request;
 mod rule;
 mod service_access;
 mod settings;
+mod store;
 mod team;
 mod token;
 mod usage;
@@ -79,6 +80,7 @@ async fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Completion(completion) => completion.run(Output::new(false))?,
         Command::Backup(backup) => backup.run(out).await?,
         Command::Restore(restore) => restore.run(out).await?,
+        Command::Store(command) => command.run(out).await?,
         command => return command.run(&Context::open(&cli.global).await?).await,
     }
     Ok(ExitCode::SUCCESS)

@@ -3,14 +3,15 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     domain::{
-        event::{EntryKind, Event},
-        id::{KeyId, Model},
-        lease::JournalId,
+        event::{EntryKind, Event, Stream},
+        id::{KeyId, Model, RequestId},
+        lease::{JournalId, Lease},
         money::Nanos,
         reservation_id::ReservationNo,
+        snapshot::Snapshot,
     },
     store::{
-        EntryDetail, StoredEnd,
+        ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, Store, StoredEnd, Totals,
         batch::tests::{Script, acme, reserved, settled},
     },
 };

@@ -1,0 +1,202 @@
+//! Statements, values and rows as Postgres takes them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{
+    Arguments as _, AssertSqlSafe, Postgres, Row as _,
+    postgres::{PgArguments, PgRow},
+};
+use tokio::time::timeout;
+
+use super::{
+    STATEMENT_TIMEOUT,
+    cell::{self, Column, Parameter},
+};
+use crate::{
+    domain::{money::Nanos, time::Timestamp},
+    store::{
+        StoreError,
+        connection::{Connection, Dialect, Unfinished},
+        tables::{self, Kind, Merge, Table},
+        value::{How, Row, Rows, Sql, Value},
+    },
+};
+
+static DIALECT: Dialect = Dialect {
+    lock: " FOR UPDATE",
+    now: "clock_timestamp()",
+    lease_is_free: "released OR renewed_at < clock_timestamp() - interval '15 seconds'",
+    day: "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    money_sum: "trunc(coalesce(sum(#), 0))::bigint, (coalesce(sum(#), 0) % 1 * 1000000000)::bigint",
+    wrong_charge: "SELECT min(entry) FROM ledger_entries, jsonb_array_elements(limits) AS charge
+         WHERE organization_id = $1 AND (charge ->> 'amount')::numeric <>
+            1000000000 * CASE charge ->> 'unit' WHEN 'usd' THEN cost WHEN 'credits' THEN credits END",
+    charge_sums: "SELECT (charge ->> 'limit_no')::bigint, (charge ->> 'window_start')::bigint,
+                trunc(sum((charge ->> 'amount')::numeric) / 1000000000)::bigint,
+                (sum((charge ->> 'amount')::numeric) % 1000000000)::bigint
+         FROM ledger_entries, jsonb_array_elements(limits) AS charge WHERE organization_id = $1 GROUP BY 1, 2",
+};
+
+/// When a network swallows what is sent, nobody else says so: longer than the database lets any statement run.
+const NO_ANSWER: Duration = Duration::from_secs(STATEMENT_TIMEOUT.as_secs() + 10);
+/// Bytes of a COPY that are sent at a time.
+const CHUNK: usize = 256 << 10;
+/// What a binary COPY begins with: its signature, no flags, no extension; and what it ends with.
+const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const COPY_TRAILER: [u8; 2] = [0xff, 0xff];
+const DAY: i64 = 86_400_000_000;
+
+pub(super) struct PgSession(pub(super) Unfinished<Postgres>);
+
+async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>> + Send) -> Result<T, StoreError> {
+    match timeout(NO_ANSWER, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(StoreError::Unavailable(format!("no answer for {} seconds", NO_ANSWER.as_secs()))),
+    }
+}
+
+impl PgSession {
+    /// A statement that has neither values nor rows.
+    pub(super) async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        answered(sqlx::raw_sql(statement).execute(&mut *self.0)).await.map(drop)
+    }
+
+    async fn copy(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
+        let Table { name, columns } = rows.table;
+        let names = names(columns.iter().map(|column| column.name));
+        let statement = format!("COPY {name} ({names}) FROM STDIN (FORMAT binary)");
+        let width = columns.len();
+        let mut copy = answered(self.0.copy_in_raw(&statement)).await?;
+        let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 4);
+        buffer.extend(COPY_HEADER);
+        for row in rows.cells.chunks(width) {
+            buffer.extend(u16::try_from(width).unwrap_or_default().to_be_bytes());
+            for value in row {
+                cell::put(value, &mut buffer);
+            }
+            if buffer.len() >= CHUNK {
+                answered(copy.send(&buffer[..])).await?;
+                buffer.clear();
+            }
+        }
+        buffer.extend(COPY_TRAILER);
+        answered(copy.send(&buffer[..])).await?;
+        answered(copy.finish()).await.map(drop)
+    }
+
+    /// Any number of rows by one and the same statement: each column is an array.
+    async fn unnest(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
+        let mut arguments = PgArguments::default();
+        let width = rows.width();
+        for (at, column) in written(rows.table, rows.how).enumerate() {
+            add(&mut arguments, Column { kind: column.kind, cells: &rows.cells, at, width })?;
+        }
+        let query = sqlx::query_with(AssertSqlSafe(statement(rows.table, rows.how)), arguments);
+        answered(query.execute(&mut *self.0)).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl Connection for PgSession {
+    fn dialect(&self) -> &'static Dialect {
+        &DIALECT
+    }
+
+    async fn execute(&mut self, sql: Sql<'_>) -> Result<u64, StoreError> {
+        let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments(&sql.values)?);
+        Ok(answered(query.execute(&mut *self.0)).await?.rows_affected())
+    }
+
+    async fn fetch(&mut self, sql: Sql<'_>, kinds: &[Kind]) -> Result<Vec<Row>, StoreError> {
+        let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments(&sql.values)?);
+        let rows = answered(query.fetch_all(&mut *self.0)).await?;
+        rows.iter().map(|row| read(row, kinds)).collect()
+    }
+
+    async fn write(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
+        match rows.how {
+            How::Insert => self.copy(rows).await,
+            How::Merge | How::Patch | How::Delete => self.unnest(rows).await,
+        }
+    }
+
+    async fn make_room(&mut self, times: &[Timestamp]) -> Result<(), StoreError> {
+        let days: BTreeSet<i64> = times.iter().map(|time| time.micros().div_euclid(DAY)).collect();
+        let days: Vec<_> = days.into_iter().map(|day| Value::Time(Timestamp::from_micros(day * DAY))).collect();
+        if days.is_empty() {
+            return Ok(());
+        }
+        let mut arguments = PgArguments::default();
+        add(&mut arguments, Column { kind: Kind::Time, cells: &days, at: 0, width: 1 })?;
+        let query = sqlx::query_with("SELECT make_ledger_months($1)", arguments);
+        answered(query.execute(&mut *self.0)).await.map(drop)
+    }
+
+    async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
+        self.run("COMMIT").await?;
+        self.0.finish();
+        Ok(())
+    }
+}
+
+fn add<'a, T>(arguments: &mut PgArguments, value: T) -> Result<(), StoreError>
+where
+    T: sqlx::Encode<'a, Postgres> + sqlx::Type<Postgres>,
+{
+    arguments.add(value).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn arguments(values: &[Value<'_>]) -> Result<PgArguments, StoreError> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        add(&mut arguments, Parameter(value))?;
+    }
+    Ok(arguments)
+}
+
+fn read(row: &PgRow, kinds: &[Kind]) -> Result<Row, StoreError> {
+    let cell = |(at, kind): (usize, &Kind)| cell::get(at, *kind, &row.try_get_raw(at)?);
+    kinds.iter().enumerate().map(cell).collect::<Result<_, _>>().map(Row)
+}
+
+fn names(columns: impl Iterator<Item = &'static str>) -> String {
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+/// The columns whose cells come with the rows.
+fn written(table: &Table, how: How) -> impl Iterator<Item = &'static tables::Column> {
+    table.columns.iter().filter(move |column| how != How::Delete || column.merge == Merge::Key)
+}
+
+/// Its parameters are the columns, each an array.
+fn statement(table: &Table, how: How) -> String {
+    let name = table.name;
+    let (all, keys) = (names(written(table, how).map(|column| column.name)), names(table.keys().map(|key| key.name)));
+    let arrays = (1..=written(table, how).count()).map(|no| format!("${no}")).collect::<Vec<_>>().join(", ");
+    let new = format!("SELECT * FROM unnest({arrays}) AS new ({all})");
+    match how {
+        How::Insert => format!("INSERT INTO {name} ({all}) {new}"),
+        How::Merge => format!("INSERT INTO {name} ({all}) {new} ON CONFLICT ({keys}) DO UPDATE SET {}", merged(table)),
+        How::Patch => {
+            let set = table.columns.iter().filter(|column| column.merge == Merge::Replace);
+            let set = set.map(|column| format!("{0} = coalesce(new.{0}, {name}.{0})", column.name));
+            let at = table.keys().map(|key| format!("{name}.{0} = new.{0}", key.name));
+            let (set, at) = (set.collect::<Vec<_>>().join(", "), at.collect::<Vec<_>>().join(" AND "));
+            format!("UPDATE {name} SET {set} FROM ({new}) AS new WHERE {at}")
+        }
+        How::Delete => format!("DELETE FROM {name} WHERE ({keys}) IN ({new})"),
+    }
+}
+
+fn merged(table: &Table) -> String {
+    let most = Nanos::MAX.shown();
+    let set = table.columns.iter().filter_map(|tables::Column { name, merge, .. }| match merge {
+        Merge::Key | Merge::Keep => None,
+        Merge::Replace => Some(format!("{name} = excluded.{name}")),
+        Merge::Add => {
+            Some(format!("{name} = greatest(-{most}, least({most}, {0}.{name} + excluded.{name}))", table.name))
+        }
+    });
+    set.collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,123 @@
+//! Writes a batch of records: the same statements in every database.
+
+use std::collections::BTreeSet;
+
+use super::{
+    LIST, StoreError,
+    batch::Batch,
+    connection::Connection,
+    rows::{self, Heads},
+    states,
+    tables::Kind,
+    value::{Rows, Sql, Value},
+};
+use crate::domain::{
+    event::Record,
+    time::{Span, Timestamp},
+};
+
+/// How long ended holds are kept: twice as long as they can be asked for.
+const KEEP_ENDED: Span = Span::seconds(2 * 86_400);
+
+/// Within a transaction that is committed if and only if this succeeds, of books that have `reached` a position: writes what is
+/// new of the records, and the position that they end at, which it answers. What was written by an earlier attempt, though
+/// its answer was lost, is left out.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when the records don't follow what is there.
+pub(super) async fn project(
+    connection: &mut dyn Connection,
+    reached: u64,
+    records: &[Record],
+) -> Result<u64, StoreError> {
+    let new = &records[records.partition_point(|record| record.position <= reached)..];
+    let (Some(first), Some(last)) = (new.first(), new.last()) else { return Ok(reached) };
+    if first.position != reached + 1 {
+        let problem = format!("position {} can't follow position {reached} of the books", first.position);
+        return Err(StoreError::Damaged(problem));
+    }
+    write(connection, &Batch::of(new)).await?;
+    prune(connection, last.time).await?;
+    states::keep_events(connection, new).await?;
+    let mut sql = Sql::new("UPDATE projector SET position = ");
+    sql.bind(Value::count(last.position));
+    connection.execute(sql).await?;
+    Ok(last.position)
+}
+
+async fn write(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
+    let heads = moved_heads(connection, batch).await?;
+    retire_limits(connection, batch).await?;
+    let times: Vec<_> = batch.entries.iter().map(|entry| entry.record.time).collect();
+    connection.make_room(&times).await?;
+    for rows in rows::of(batch)? {
+        connection.write(&rows).await?;
+    }
+    if !heads.is_empty() {
+        connection.write(&heads).await?;
+    }
+    follow_rules(connection, batch).await
+}
+
+/// Checks the entries against the ledgers' heads, so that no entry is ever missing or there twice.
+async fn moved_heads<'b>(connection: &mut dyn Connection, batch: &'b Batch<'_>) -> Result<Rows<'b>, StoreError> {
+    let organizations: BTreeSet<&'b str> = batch.entries.iter().map(|entry| entry.organization.as_str()).collect();
+    let mut heads = Heads::with_capacity(organizations.len());
+    let list: Vec<_> = organizations.iter().copied().collect();
+    for chunk in list.chunks(LIST) {
+        let mut sql = Sql::new("SELECT organization_id, entry, balance FROM ledger_heads WHERE organization_id IN ");
+        sql.bind_list(chunk.iter().copied().map(Value::text));
+        for mut row in connection.fetch(sql, &[Kind::Text, Kind::Int, Kind::Nanos]).await? {
+            if let Some(organization) = organizations.get(row.text(0)?.as_str()) {
+                heads.insert(organization, (row.count(1)?, row.nanos(2)?));
+            }
+        }
+    }
+    rows::heads(batch, &mut heads)
+}
+
+/// A new policy replaces the limits of its place: none of those that are there is active, unless it is set again.
+async fn retire_limits(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
+    let places: Vec<_> = batch.policies.keys().collect();
+    for chunk in places.chunks(LIST) {
+        let mut sql = Sql::new(
+            "UPDATE limits SET active = FALSE WHERE active AND (organization_id, scope, coalesce(key_id, ''),
+             coalesce(team_id, ''), coalesce(member_id, '')) IN (VALUES ",
+        );
+        for (i, (organization, place)) in chunk.iter().enumerate() {
+            sql.push(if i == 0 { "" } else { ", " }).bind_list(rows::place_key(organization, place));
+        }
+        sql.push(")");
+        connection.execute(sql).await?;
+    }
+    Ok(())
+}
+
+/// What is counted under a rule has the rule's cap, and ends with the rule's period.
+async fn follow_rules(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
+    let rules: Vec<_> = batch.rules.keys().collect();
+    for chunk in rules.chunks(LIST) {
+        let mut sql = Sql::new(
+            "UPDATE limits SET max = CASE WHEN rules.cap_enabled AND rules.enabled THEN rules.cap_max END,
+                active = (limits.period IS NOT DISTINCT FROM rules.cap_period)
+             FROM rules WHERE limits.active AND limits.organization_id = rules.organization_id
+                AND limits.rule_id = rules.rule_id AND (rules.organization_id, rules.rule_id) IN (VALUES ",
+        );
+        for (i, (organization, rule)) in chunk.iter().enumerate() {
+            let key = [Value::text(organization.as_str()), Value::text(rule.as_str())];
+            sql.push(if i == 0 { "" } else { ", " }).bind_list(key);
+        }
+        sql.push(")");
+        connection.execute(sql).await?;
+    }
+    Ok(())
+}
+
+/// Drops ended holds that nobody can ask for any more.
+async fn prune(connection: &mut dyn Connection, now: Timestamp) -> Result<(), StoreError> {
+    let mut sql =
+        Sql::new("DELETE FROM reservations WHERE state IN ('released', 'expired', 'committed') AND admit_time < ");
+    sql.bind(Value::Time(now - KEEP_ENDED));
+    connection.execute(sql).await?;
+    Ok(())
+}

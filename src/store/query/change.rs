@@ -1,0 +1,63 @@
+//! The audit log, read with what was before.
+
+use crate::{
+    domain::time::Timestamp,
+    store::{
+        Change, ChangeQuery, StoreError,
+        connection::Connection,
+        tables::Kind::{Int, Json, Text, Time},
+        value::{Row, Sql, Value},
+    },
+};
+
+pub(in crate::store) async fn list(
+    connection: &mut dyn Connection,
+    query: &ChangeQuery,
+    before: Option<u64>,
+    limit: u32,
+) -> Result<Vec<Change>, StoreError> {
+    let ChangeQuery { organization, kind, id, actor, start, end } = query;
+    let mut sql = Sql::new(
+        "SELECT position, sequence, time, actor, kind, entity_id, after,
+            (SELECT earlier.after FROM audit_log AS earlier
+             WHERE earlier.organization_id = audit_log.organization_id AND earlier.kind = audit_log.kind
+               AND earlier.entity_id = audit_log.entity_id AND earlier.position < audit_log.position
+             ORDER BY earlier.position DESC LIMIT 1)
+         FROM audit_log WHERE organization_id = ",
+    );
+    sql.bind(Value::text(organization.as_str()));
+    for (condition, value) in [(" AND kind = ", kind), (" AND entity_id = ", id), (" AND actor = ", actor)] {
+        if let Some(value) = value {
+            sql.push(condition).bind(Value::text(value));
+        }
+    }
+    push_span(&mut sql, *start, *end);
+    if let Some(before) = before {
+        sql.push(" AND position < ").bind(Value::count(before));
+    }
+    sql.push(" ORDER BY position DESC LIMIT ").bind(Value::Int(i64::from(limit)));
+    let rows = connection.fetch(sql, &[Int, Int, Time, Text, Text, Text, Json, Json]).await?;
+    rows.into_iter().map(change).collect()
+}
+
+fn change(mut row: Row) -> Result<Change, StoreError> {
+    Ok(Change {
+        position: row.count(0)?,
+        sequence: row.count(1)?,
+        time: row.time(2)?,
+        actor: row.text(3)?,
+        kind: row.text(4)?,
+        id: row.text(5)?,
+        after: row.json(6)?,
+        before: row.opt_json(7)?,
+    })
+}
+
+/// From `start` on, before `end`.
+pub(super) fn push_span(sql: &mut Sql<'_>, start: Option<Timestamp>, end: Option<Timestamp>) {
+    for (condition, instant) in [(" AND time >= ", start), (" AND time < ", end)] {
+        if let Some(instant) = instant {
+            sql.push(condition).bind(Value::Time(instant));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! A batch as rows of the tables, without SQL.
+
+mod finance;
+mod ledger;
+
+use super::{
+    StoreError,
+    batch::{Batch, LimitRow},
+    change::ChangeRow,
+    tables,
+    value::{How, Rows, Value},
+};
+use crate::domain::{
+    access::Bearer,
+    entity::{AccountKind, ExpiryPolicy, WalletMode},
+    id::{Model, OrganizationId, RuleId},
+    money::Nanos,
+    period::Period,
+    policy::{AllocationPlace, Limit, Models, Place, Scope},
+};
+
+pub(super) use ledger::{Heads, heads};
+
+/// Everything of a batch but the heads of its ledgers, in the order that foreign keys want.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when an event can't be encoded.
+pub(super) fn of<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
+    let mut all = vec![organizations(batch), teams(batch), members(batch), memberships(batch), keys(batch)];
+    all.push(audit_log(batch));
+    all.extend(system(batch));
+    all.extend(finance::of(batch));
+    all.extend(ledger::of(batch)?);
+    all.retain(|rows| !rows.is_empty());
+    Ok(all)
+}
+
+/// JSON array of the models' names.
+fn models_json(models: &Models) -> Value<'static> {
+    let names: Vec<&str> = models.names().iter().map(Model::as_str).collect();
+    Value::json(serde_json::json!(names).to_string())
+}
+
+fn organizations<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::ORGANIZATIONS, How::Merge);
+    for (id, organization) in &batch.organizations {
+        rows.push([
+            Value::text(id.as_str()),
+            Value::text(&organization.name),
+            Value::text(match organization.kind {
+                AccountKind::Team => "team",
+                AccountKind::Personal => "personal",
+            }),
+            Value::opt_text(organization.default_rule.as_ref().map(RuleId::as_str)),
+            Value::Nanos(organization.credit_factor.value()),
+            Value::text(match organization.wallet_mode {
+                WalletMode::Enforced => "enforced",
+                WalletMode::Off => "off",
+            }),
+            Value::text(match organization.expiry_policy {
+                ExpiryPolicy::Release => "release",
+                ExpiryPolicy::ChargeHeld => "charge_held",
+            }),
+            Value::Bool(organization.disabled),
+            Value::Bool(organization.deleted),
+            Value::Time(organization.create_time),
+            Value::Time(organization.update_time),
+        ]);
+    }
+    rows
+}
+
+fn teams<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::TEAMS, How::Merge);
+    for ((organization, id), team) in &batch.teams {
+        rows.push([
+            Value::text(organization.as_str()),
+            Value::text(id.as_str()),
+            Value::text(&team.name),
+            Value::Bool(team.disabled),
+            Value::Bool(team.deleted),
+            Value::Time(team.create_time),
+            Value::Time(team.update_time),
+        ]);
+    }
+    rows
+}
+
+fn members<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::MEMBERS, How::Merge);
+    for ((organization, id), member) in &batch.members {
+        rows.push([
+            Value::text(organization.as_str()),
+            Value::text(id.as_str()),
+            Value::text(&member.name),
+            Value::text(&member.email),
+            Value::text(member.role.name()),
+            Value::Bool(member.disabled),
+            Value::Bool(member.deleted),
+            Value::Time(member.create_time),
+            Value::Time(member.update_time),
+        ]);
+    }
+    rows
+}
+
+fn memberships<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::MEMBERSHIPS, How::Merge);
+    for ((organization, (team, member)), membership) in &batch.memberships {
+        rows.push([
+            Value::text(organization.as_str()),
+            Value::text(team.as_str()),
+            Value::text(member.as_str()),
+            Value::Bool(membership.deleted),
+            Value::Time(membership.create_time),
+            Value::Time(membership.update_time),
+        ]);
+    }
+    rows
+}
+
+fn keys<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::KEYS, How::Merge);
+    for ((organization, id), key) in &batch.keys {
+        rows.push([
+            Value::text(organization.as_str()),
+            Value::text(id.as_str()),
+            Value::text(key.member.as_str()),
+            Value::text(key.team.as_str()),
+            Value::text(&key.name),
+            Value::text(&key.secret_prefix),
+            Value::Bool(key.disabled),
+            Value::Bool(key.deleted),
+            Value::opt(key.expire_time, Value::Time),
+            models_json(&key.models),
+            Value::opt_text(key.rule.as_ref().map(RuleId::as_str)),
+            Value::Time(key.create_time),
+            Value::Time(key.update_time),
+        ]);
+    }
+    rows
+}
+
+fn audit_log<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::AUDIT_LOG, How::Insert);
+    for ChangeRow { record, organization, kind, id, after } in &batch.changes {
+        rows.push([
+            Value::count(record.position),
+            Value::text(organization.as_str()),
+            Value::count(record.sequence),
+            Value::Time(record.time),
+            Value::text(record.actor.as_str()),
+            Value::text(kind),
+            Value::text(id),
+            Value::json(after.to_string()),
+        ]);
+    }
+    rows
+}
+
+fn system<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 5] {
+    let mut directory = Rows::new(&tables::KEY_DIRECTORY, How::Merge);
+    for (key, (organization, hash)) in &batch.directory {
+        let hash = Value::Bytes(hash.as_bytes().as_slice().into());
+        directory.push([Value::text(key.as_str()), Value::text(organization.as_str()), hash]);
+    }
+    let mut prices = Rows::new(&tables::PRICES, How::Merge);
+    let mut unpriced = Rows::new(&tables::PRICES, How::Delete);
+    for (model, entry) in &batch.prices {
+        match entry {
+            None => unpriced.push([Value::text(model.as_str())]),
+            Some(entry) => prices.push([
+                Value::text(model.as_str()),
+                Value::Nanos(entry.price.input),
+                Value::Nanos(entry.price.cached_input),
+                Value::Nanos(entry.price.cache_write),
+                Value::Nanos(entry.price.output),
+                Value::Nanos(entry.price.per_request),
+                Value::Time(entry.update_time),
+            ]),
+        }
+    }
+    let [tokens, revoked] = access_tokens(batch);
+    [directory, prices, unpriced, tokens, revoked]
+}
+
+fn access_tokens<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 2] {
+    let mut tokens = Rows::new(&tables::ACCESS_TOKENS, How::Merge);
+    let mut revoked = Rows::new(&tables::ACCESS_TOKENS, How::Delete);
+    for (id, token) in &batch.tokens {
+        let Some(token) = token else {
+            revoked.push([Value::text(id.as_str())]);
+            continue;
+        };
+        let (kind, organization, member) = match &token.bearer {
+            Bearer::Service => ("service", None, None),
+            Bearer::Member(grants) => {
+                let (organization, member) = grants.first().map(|(o, m)| (o.as_str(), m.as_str())).unzip();
+                ("member", organization, member)
+            }
+            Bearer::Invitee(organization, _) => ("invitation", Some(organization.as_str()), None),
+        };
+        tokens.push([
+            Value::text(id.as_str()),
+            Value::text(&token.name),
+            Value::text(kind),
+            Value::opt_text(organization),
+            Value::opt_text(member),
+            Value::Bytes(token.hash.as_bytes().as_slice().into()),
+            Value::Time(token.create_time),
+            Value::opt(token.expire_time, Value::Time),
+        ]);
+    }
+    [tokens, revoked]
+}
+
+/// Where a limit stands: its scope and the ids of key, team and member.
+fn place_columns(place: &Place) -> (Scope, Option<&str>, Option<&str>, Option<&str>) {
+    match place {
+        Place::Key(key) => (Scope::Key, Some(key.as_str()), None, None),
+        Place::Membership(team, member) => (Scope::Membership, None, Some(team.as_str()), Some(member.as_str())),
+        Place::Member(member) => (Scope::Member, None, None, Some(member.as_str())),
+        Place::Team(team) => (Scope::Team, None, Some(team.as_str()), None),
+        Place::Organization => (Scope::Organization, None, None, None),
+        Place::Rule(_, key) => (Scope::Rule, Some(key.as_str()), None, None),
+        Place::Allocation(AllocationPlace::Organization) => (Scope::Allocation, None, None, None),
+        Place::Allocation(AllocationPlace::Pool(team)) => (Scope::Allocation, None, Some(team.as_str()), None),
+        Place::Allocation(AllocationPlace::Member(team, member)) => {
+            (Scope::Allocation, None, Some(team.as_str()), Some(member.as_str()))
+        }
+    }
+}
+
+/// Organization, scope, key, team and member of a place with a new policy; empty where it has none.
+pub(super) fn place_key<'b>(organization: &'b OrganizationId, place: &'b Place) -> [Value<'b>; 5] {
+    let (scope, key, team, member) = place_columns(place);
+    let ids = [key, team, member].map(|id| Value::text(id.unwrap_or_default()));
+    let [key, team, member] = ids;
+    [Value::text(organization.as_str()), Value::text(scope.name()), key, team, member]
+}
+
+fn limits<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::LIMITS, How::Merge);
+    for ((organization, no), LimitRow { place, limit, active }) in &batch.limits {
+        let (scope, key, team, member) = place_columns(place);
+        let rule = match place {
+            Place::Rule(rule, _) => Some(rule.as_str()),
+            _ => None,
+        };
+        // An allocation's cap stands with the allocation: it follows from others.
+        let max = limit.max().filter(|_| scope != Scope::Allocation);
+        let nanos = |amount| Value::Nanos(Nanos::new(amount));
+        let (max, count) = match limit {
+            Limit::Budget(_) => (Value::opt(max, nanos), Value::Null),
+            Limit::Quota(_) => (Value::Null, Value::opt(max, Value::Int)),
+        };
+        rows.push([
+            Value::text(organization.as_str()),
+            Value::Int(i64::from(no.0)),
+            Value::text(scope.name()),
+            Value::opt_text(key),
+            Value::opt_text(team),
+            Value::opt_text(member),
+            Value::opt_text(rule),
+            Value::text(limit.id().as_str()),
+            Value::text(limit.unit().name()),
+            period_json(limit),
+            max,
+            Value::opt(limit.soft(), nanos),
+            count,
+            models_json(limit.models()),
+            Value::Bool(*active),
+        ]);
+    }
+    rows
+}
+
+/// JSON; every cycle is the same here.
+fn period_json(limit: &Limit) -> Value<'static> {
+    let json = limit.period().map(|period| match period {
+        Period::Cycle(_) => String::from("\"Cycle\""),
+        // As a database would write it.
+        period => serde_json::to_value(period).unwrap_or_default().to_string(),
+    });
+    Value::opt(json, Value::json)
+}

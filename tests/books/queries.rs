@@ -1,0 +1,158 @@
+//! What the books answer.
+
+use std::sync::Arc;
+
+use quotad::{
+    domain::{
+        event::{EntryKind, Event},
+        id::{KeyId, Model, RequestId},
+        money::Nanos,
+        reservation_id::ReservationNo,
+        time::Span,
+    },
+    store::{ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, StoredEnd, Totals},
+};
+
+use crate::{
+    place::{Books, LEASE},
+    script::{START, Script, acme, reserved, settled, team},
+};
+
+pub(crate) fn everything() -> EntryQuery {
+    EntryQuery {
+        organization: acme(),
+        key: None,
+        member: None,
+        team: None,
+        model: None,
+        kinds: Vec::new(),
+        start: None,
+        end: None,
+        as_of: u64::MAX,
+    }
+}
+
+pub(crate) async fn entries_are_listed_newest_first_filtered_and_paged(books: &Books) {
+    let store = &books.store;
+    store.project(LEASE, &Script::busy().records).await.unwrap();
+    let numbers = |entries: Vec<Entry>| entries.iter().map(Entry::number).collect::<Vec<_>>();
+    assert_eq!(numbers(store.list_entries(&everything(), None, 3).await.unwrap()), [7, 6, 5]);
+    assert_eq!(numbers(store.list_entries(&everything(), Some(5), 10).await.unwrap()), [4, 3, 2, 1]);
+    let charges = EntryQuery { kinds: vec![EntryKind::Charge, EntryKind::TopUp], ..everything() };
+    assert_eq!(numbers(store.list_entries(&charges, None, 10).await.unwrap()), [7, 1]);
+    let key = EntryQuery { key: Some(KeyId::trusted("key-1")), as_of: 3, ..everything() };
+    assert_eq!(numbers(store.list_entries(&key, None, 10).await.unwrap()), [3, 2]);
+    let span = EntryQuery { start: Some(START), end: Some(START + Span::SECOND), ..everything() };
+    assert_eq!(store.total(&span).await.unwrap().entries, 7);
+    let later = EntryQuery { start: Some(START + Span::SECOND), ..everything() };
+    assert_eq!(store.total(&later).await.unwrap(), Totals::default());
+    let other = EntryQuery { model: Some(Model::trusted("other")), ..everything() };
+    assert_eq!(store.total(&other).await.unwrap(), Totals::default());
+    let found = store.find_entry(&acme(), &RequestId::trusted("t1")).await.unwrap().unwrap();
+    assert!(matches!(found.detail, EntryDetail::ToppedUp(top_up) if top_up.reason.ends_with("größer")));
+    assert_eq!(store.find_entry(&acme(), &RequestId::trusted("r1")).await.unwrap(), None, "no money moved by hand");
+}
+
+pub(crate) async fn every_end_of_a_reservation_is_found_as_it_was_journalled(books: &Books) {
+    let (mut script, acme) = (Script::new(), acme());
+    let [open, released, freed, paid, late] =
+        ["open", "released", "freed", "paid", "late"].map(|request| script.reserve(&acme, request));
+    books.store.project(LEASE, &script.records).await.unwrap();
+    script.of(&acme, Event::Released { reservation: released, reason: "unused".into() });
+    script.of(&acme, Event::Expired { reservation: freed });
+    script.settle(&acme, EntryKind::Expiry, Some(paid), "paid", 5);
+    script.settle(&acme, EntryKind::Expiry, Some(late), "late", 5);
+    // A late commit of just what expiry charged books nothing.
+    let nothing = settled(EntryKind::LateCommit, Some(late), "late", 0, START);
+    script.of(&acme, Event::Settled(Arc::new(nothing.clone())));
+    let committed = script.reserve(&acme, "done");
+    script.settle(&acme, EntryKind::Commit, Some(committed), "done", 8);
+    books.store.project(LEASE, &script.records).await.unwrap();
+    let find = async |by: ReservationKey<'_>| books.store.find_reservation(&acme, by).await.unwrap();
+    let end = async |no: ReservationNo| find(ReservationKey::No(no)).await.map(|found| found.end);
+    assert_eq!(end(open).await, Some(StoredEnd::Open));
+    let reserved = |request| Arc::new(reserved(request, START));
+    let reason = String::from("unused");
+    assert_eq!(end(released).await, Some(StoredEnd::Released { reserved: reserved("released"), reason }));
+    assert_eq!(end(freed).await, Some(StoredEnd::Expired { reserved: reserved("freed"), charged: None }));
+    assert!(matches!(end(paid).await, Some(StoredEnd::Expired { charged: Some(_), .. })));
+    assert_eq!(end(late).await, Some(StoredEnd::Committed(Arc::new(nothing))));
+    assert!(matches!(end(committed).await, Some(StoredEnd::Committed(_))));
+    assert_eq!(end(ReservationNo { epoch: 9, sequence: 1 }).await, None);
+    let (key, request) = (KeyId::trusted("key-1"), RequestId::trusted("done"));
+    let by_request = find(ReservationKey::Request(&key, &request)).await;
+    assert_eq!(by_request.map(|found| found.no), Some(committed));
+    assert_eq!(find(ReservationKey::Request(&KeyId::trusted("key-2"), &request)).await, None);
+}
+
+pub(crate) async fn usage_is_summed_by_group_and_money_in_is_none(books: &Books) {
+    let mut script = Script::busy();
+    script.wait(Span::DAY);
+    script.settle(&acme(), EntryKind::Charge, None, "c2", 3);
+    books.store.project(LEASE, &script.records).await.unwrap();
+    for by in [Grouping::Member, Grouping::Key, Grouping::Team, Grouping::Model] {
+        let groups = books.store.usage(&everything(), by, 10).await.unwrap();
+        assert_eq!(groups.len(), 1, "{by:?}");
+        assert_eq!((groups[0].1.entries, groups[0].1.cost, groups[0].1.requests), (7, Nanos::new(70), 7), "{by:?}");
+    }
+    let days = books.store.usage(&everything(), Grouping::Day, 10).await.unwrap();
+    let days: Vec<_> = days.iter().map(|(day, totals)| (day.as_str(), totals.cost)).collect();
+    assert_eq!(days, [("2023-11-15", Nanos::new(3)), ("2023-11-14", Nanos::new(67))]);
+    assert_eq!(books.store.get_entry(&acme(), 1).await.unwrap().unwrap().number(), 1);
+    assert_eq!(books.store.get_entry(&acme(), 99).await.unwrap(), None);
+}
+
+pub(crate) async fn sums_beyond_the_integers_saturate_and_stop_nothing(books: &Books) {
+    let mut script = Script::new();
+    for request in ["a", "b", "c"] {
+        script.settle(&acme(), EntryKind::Charge, None, request, i64::MAX / 2);
+    }
+    let first = script.records.len() - 2;
+    for cut in first..=script.records.len() {
+        books.store.project(LEASE, &script.records[..cut]).await.unwrap();
+    }
+    assert_eq!(books.store.total(&everything()).await.unwrap().cost, Nanos::MAX);
+    let audit = books.store.audit(&acme()).await.unwrap();
+    assert_eq!((audit.windows[0].from_entries, audit.windows[0].from_row), (Nanos::MAX, Nanos::MAX));
+}
+
+pub(crate) fn changes(kind: &str) -> ChangeQuery {
+    let (kind, id, actor) = (Some(kind.to_owned()), None, None);
+    ChangeQuery { organization: acme(), kind, id, actor, start: None, end: None }
+}
+
+pub(crate) async fn a_change_is_listed_with_what_was_before(books: &Books) {
+    let (mut script, store) = (Script::new(), &books.store);
+    script.of(&acme(), team("default", "Second", START));
+    script.of(&acme(), team("default", "Third", START));
+    store.project(LEASE, &script.records).await.unwrap();
+    let listed = store.list_changes(&changes("team"), None, 10).await.unwrap();
+    let name =
+        |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap()["name"].as_str().unwrap().to_owned();
+    let names: Vec<_> = listed.iter().map(|change| (change.before.as_deref().map(name), name(&change.after))).collect();
+    let text = |name: &str| Some(name.to_owned());
+    assert_eq!(names, [(text("Second"), "Third".into()), (text(""), "Second".into()), (None, String::new())]);
+    let page = store.list_changes(&changes("team"), Some(listed[0].position), 1).await.unwrap();
+    assert_eq!(page, listed[1..2]);
+    assert_eq!(store.list_changes(&changes("rule"), None, 10).await.unwrap(), []);
+    let late = ChangeQuery { end: Some(listed[0].time), ..changes("team") };
+    assert_eq!(store.list_changes(&late, None, 10).await.unwrap(), [], "all at the same instant");
+}
+
+pub(crate) async fn an_audit_finds_what_was_tampered_with(books: &Books) {
+    books.store.project(LEASE, &Script::busy().records).await.unwrap();
+    let (off, one) = if books.is_file() {
+        ("DROP TRIGGER ledger_entries_are_never_changed; DROP TRIGGER ledger_entries_are_never_deleted;", 1)
+    } else {
+        ("DROP TRIGGER ledger_entries_are_never_changed ON ledger_entries;", 1)
+    };
+    books.run(off).await.unwrap();
+    books.run(&format!("UPDATE ledger_entries SET wallet = wallet + {one} WHERE entry = 3")).await.unwrap();
+    books.run(&format!("UPDATE ledger_entries SET cost = cost + {one} WHERE entry = 4")).await.unwrap();
+    books.run("DELETE FROM ledger_entries WHERE entry = 6").await.unwrap();
+    books.run(&format!("UPDATE budget_windows SET spent = spent + {one}")).await.unwrap();
+    let audit = books.store.audit(&acme()).await.unwrap();
+    assert_eq!((audit.entries, audit.gap, audit.wrong_charge), (6, Some(6), Some(4)));
+    assert_eq!(audit.wrong_balance.map(|(entry, ..)| entry), Some(3));
+    assert_ne!(audit.windows[0].from_entries, audit.windows[0].from_row);
+}
