@@ -138,6 +138,7 @@ pub struct StoredReservation {
     pub end: StoredEnd,
 }
 
+/// What was reserved comes with what was held in the end, which an Extend may have raised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoredEnd {
     Open,

@@ -7,10 +7,12 @@ use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
 use super::{StoreError, decode, list::entry_of};
 use crate::{
     domain::{
-        event::{EntryKind, Settled},
+        event::{EntryKind, Reserved, Settled},
         id::{OrganizationId, RequestId},
+        money::Nanos,
         reservation_id::ReservationNo,
         time::Timestamp,
+        usage::Amounts,
     },
     store::{Entry, EntryDetail, ReservationKey, StoredEnd, StoredReservation},
 };
@@ -21,28 +23,26 @@ pub(super) async fn reservation(
     by: ReservationKey<'_>,
 ) -> Result<Option<StoredReservation>, StoreError> {
     let held = match by {
-        ReservationKey::No(no) => {
-            sqlx::query(
-                "SELECT epoch, sequence, admit_time, state, reason, reserved, settled FROM reservations
+        ReservationKey::No(no) => sqlx::query(
+            "SELECT epoch, sequence, admit_time, state, reason, reserved, settled, held_usd, held_credits, held_tokens,
+                 held_requests FROM reservations
                  WHERE organization_id = ? AND epoch = ? AND sequence = ?",
-            )
-            .bind(organization.as_str())
-            .bind(i64::from(no.epoch))
-            .bind(no.sequence.cast_signed())
-            .fetch_optional(pool)
-            .await?
-        }
-        ReservationKey::Request(key, request) => {
-            sqlx::query(
-                "SELECT epoch, sequence, admit_time, state, reason, reserved, settled FROM reservations
+        )
+        .bind(organization.as_str())
+        .bind(i64::from(no.epoch))
+        .bind(no.sequence.cast_signed())
+        .fetch_optional(pool)
+        .await?,
+        ReservationKey::Request(key, request) => sqlx::query(
+            "SELECT epoch, sequence, admit_time, state, reason, reserved, settled, held_usd, held_credits, held_tokens,
+                 held_requests FROM reservations
                  WHERE organization_id = ? AND request_id = ? AND key_id = ? ORDER BY admit_time DESC LIMIT 1",
-            )
-            .bind(organization.as_str())
-            .bind(request.as_str())
-            .bind(key.as_str())
-            .fetch_optional(pool)
-            .await?
-        }
+        )
+        .bind(organization.as_str())
+        .bind(request.as_str())
+        .bind(key.as_str())
+        .fetch_optional(pool)
+        .await?,
     };
     let held = match held {
         Some(row) => Some(ended(pool, organization, &row).await?),
@@ -61,7 +61,14 @@ async fn ended(
     let (epoch, sequence): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
     let no = number(epoch, sequence)?;
     let (state, reason): (&str, Option<String>) = (row.try_get(3)?, row.try_get(4)?);
-    let reserved = Arc::new(decode("a reservation", row.try_get(5)?)?);
+    let mut reserved: Reserved = decode("a reservation", row.try_get(5)?)?;
+    reserved.held = Amounts {
+        usd: Nanos::new(row.try_get(7)?),
+        credits: Nanos::new(row.try_get(8)?),
+        tokens: row.try_get(9)?,
+        requests: row.try_get(10)?,
+    };
+    let reserved = Arc::new(reserved);
     let end = match state {
         "open" | "revoked" => StoredEnd::Open,
         "released" => StoredEnd::Released { reserved, reason: reason.unwrap_or_default() },
