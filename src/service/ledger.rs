@@ -165,7 +165,11 @@ impl Service {
         before: Option<u64>,
         limit: usize,
     ) -> Result<Vec<Change>, Error> {
-        self.books_reach(&query.organization).await?;
+        if self.directory.find(&query.organization).is_none() {
+            return Err(Error::NotFound { kind: "organization", id: query.organization.to_string() });
+        }
+        // Those of access tokens are in the system's stream, beyond the organization's last position perhaps.
+        self.wait_stored(self.writer.durable_position()).await?;
         Ok(self.store.list_changes(query, before, u32::try_from(limit).unwrap_or(u32::MAX)).await?)
     }
 

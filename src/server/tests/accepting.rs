@@ -41,7 +41,7 @@ async fn pia(stage: &Stage) -> String {
         };
         service.create_organization(&caller, new, Repeatable::default()).await.unwrap();
     }
-    let pia = MemberId::trusted("pia");
+    let pia = member("pia");
     let member = NewMember {
         role: Role::Owner,
         id: Some(pia.clone()),
@@ -65,8 +65,8 @@ fn organizations_of(stage: &Stage, secret: &str) -> Vec<String> {
     who.identities.iter().map(|identity| identity.organization.to_string()).collect()
 }
 
-fn member(id: &str) -> Option<MemberId> {
-    Some(MemberId::trusted(id))
+fn member(id: &str) -> MemberId {
+    MemberId::trusted(id)
 }
 
 fn is_open(stage: &Stage, of: &str, id: &InvitationId) -> bool {
@@ -82,8 +82,8 @@ async fn two_invitations_accepted_at_once_with_one_token_both_count() {
     let (service, caller) = (&stage.running.service, accepting(&stage, &secret));
     let gate = stage.journal.gate.lock().await;
     stage.fill(ROOM);
-    let mut first = pin!(service.accept_invitation(&caller, Some(&acme), member("a"), None));
-    let mut second = pin!(service.accept_invitation(&caller, Some(&lab), member("b"), None));
+    let mut first = pin!(service.accept_invitation(&caller, Some(&acme), Some(member("a")), None));
+    let mut second = pin!(service.accept_invitation(&caller, Some(&lab), Some(member("b")), None));
     assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
     drop(gate);
     first.await.unwrap();
@@ -99,7 +99,7 @@ async fn a_token_that_was_deleted_meanwhile_accepts_nothing_and_stays_deleted() 
     let (service, caller) = (&stage.running.service, accepting(&stage, &secret));
     let gate = stage.journal.gate.lock().await;
     stage.fill(ROOM);
-    let mut accept = pin!(service.accept_invitation(&caller, Some(&acme), member("a"), None));
+    let mut accept = pin!(service.accept_invitation(&caller, Some(&acme), Some(member("a")), None));
     assert!(poll!(&mut accept).is_pending());
     let (home, operator) = (organization("home"), operator(&stage.running));
     let token = token_id();
@@ -110,7 +110,7 @@ async fn a_token_that_was_deleted_meanwhile_accepts_nothing_and_stays_deleted() 
     assert!(matches!(accept.await, Err(service::Error::TokenUnknown)));
     let unknown = service.authorize(Some(&secret), "/quotad.v1.MemberService/AcceptInvitation");
     assert!(matches!(unknown, Err(service::Error::TokenUnknown)));
-    assert!(is_open(&stage, "acme", &id) && service.member(&organization("acme"), &MemberId::trusted("a")).is_err());
+    assert!(is_open(&stage, "acme", &id) && service.member(&organization("acme"), &member("a")).is_err());
 }
 
 #[tokio::test]
@@ -120,11 +120,11 @@ async fn a_membership_that_was_taken_from_the_token_meanwhile_stays_taken() {
     let (_, acme) = stage.invite(&organization("acme"), EMAIL).await;
     let (_, lab) = stage.invite(&organization("lab"), EMAIL).await;
     let service = &stage.running.service;
-    service.accept_invitation(&accepting(&stage, &secret), Some(&acme), member("a"), None).await.unwrap();
+    service.accept_invitation(&accepting(&stage, &secret), Some(&acme), Some(member("a")), None).await.unwrap();
     let caller = accepting(&stage, &secret);
     let gate = stage.journal.gate.lock().await;
     stage.fill(ROOM);
-    let mut accept = pin!(service.accept_invitation(&caller, Some(&lab), member("b"), None));
+    let mut accept = pin!(service.accept_invitation(&caller, Some(&lab), Some(member("b")), None));
     assert!(poll!(&mut accept).is_pending());
     let (home, operator) = (organization("home"), operator(&stage.running));
     let token = token_id();
