@@ -7,9 +7,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use books::Books;
+use stored::Stored;
 
 use crate::{
     clock::Clock,
@@ -47,6 +47,7 @@ mod recover;
 mod revocations;
 pub mod secret;
 mod snapshots;
+mod stored;
 mod system;
 mod token;
 mod turn;
@@ -148,7 +149,7 @@ pub struct Service {
     payments: Box<dyn PaymentProvider>,
     revocations: revocations::Hub,
     /// Journal position up to which the books are written.
-    stored: watch::Sender<u64>,
+    stored: Stored,
     metrics: Arc<Metrics>,
     tuning: Tuning,
 }

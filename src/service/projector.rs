@@ -49,7 +49,7 @@ impl Service {
                 Ok(()) => retry = FIRST_RETRY,
                 Err(error) => {
                     self.metrics.store_up.set(0);
-                    let position = *self.stored.borrow();
+                    let position = self.stored.get();
                     tracing::warn!(%error, position, "the books can't be written; trying again");
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(LAST_RETRY);
@@ -60,7 +60,7 @@ impl Service {
 
     async fn project_next(&self) -> Result<(), Error> {
         let lease = self.join_books().await?;
-        let reached = *self.stored.borrow();
+        let reached = self.stored.get();
         self.writer.wait_beyond(reached).await;
         let records = self.journal.read(reached + 1, BATCH).await?;
         if records.is_empty() {
@@ -76,7 +76,7 @@ impl Service {
         }
         let position = self.guard_books(projected)?;
         self.note_stored(&records);
-        self.stored.send_replace(position);
+        self.stored.set(position);
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
         self.metrics.store_stopped.set(0);
@@ -153,20 +153,13 @@ impl Service {
 
     /// Waits until the books have reached a journal position.
     pub(super) async fn wait_stored(&self, position: u64) -> Result<(), Error> {
-        let mut stored = self.stored.subscribe();
-        let reached = stored.wait_for(|reached| *reached >= position);
-        match tokio::time::timeout(LONGEST_WAIT, reached).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Error::StoreUnavailable(String::from("the server is stopping"))),
-            Err(_) => {
-                Err(Error::StoreUnavailable(format!("they lag behind, at {} of {position}", *self.stored.borrow())))
-            }
-        }
+        let lags = |_| Error::StoreUnavailable(format!("they lag behind, at {} of {position}", self.stored.get()));
+        tokio::time::timeout(LONGEST_WAIT, self.stored.reach(position)).await.map_err(lags)
     }
 
     /// Whether the books follow the journal closely enough to be read.
     pub fn books_follow(&self) -> bool {
-        let lag = self.writer.durable_position().saturating_sub(*self.stored.borrow());
+        let lag = self.writer.durable_position().saturating_sub(self.stored.get());
         lag <= MAX_LAG && self.metrics.store_stopped.get() == 0
     }
 }

@@ -4,9 +4,10 @@ use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
-use super::{Error, Parts, Service, books::Books, expiry, outbox, revocations, secret, snapshots, token};
+use super::{
+    Error, Parts, Service, books::Books, expiry, outbox, revocations, secret, snapshots, stored::Stored, token,
+};
 use crate::{
     domain::{
         event::{Event, Record, Stream},
@@ -19,7 +20,7 @@ use crate::{
         state::OrganizationState,
         system::SystemState,
     },
-    journal::{Journal, Snapshots},
+    journal::{Extent, Journal, Snapshots},
 };
 
 const SNAPSHOTS_AT_ONCE: usize = 256;
@@ -59,13 +60,14 @@ pub async fn recover(journal: &dyn Journal, snapshots: &dyn Snapshots, stored: u
     let mut recovered = Recovered::default();
     recovered.load(snapshots, stored).await?;
     let in_snapshots = recovered.position;
-    let mut end = 0;
+    // Where nothing is left of it, or nothing came yet, it ends where it begins.
+    let Extent { trimmed, .. } = journal.extent().await?;
+    recovered.check_beginning(trimmed + 1, stored)?;
+    recovered.position = recovered.position.max(trimmed);
+    let mut end = trimmed;
     loop {
         let records = journal.read(end + 1, RECORDS_AT_ONCE).await?;
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
-        if end == 0 {
-            recovered.check_beginning(first.position, stored)?;
-        }
+        let Some(last) = records.last() else { break };
         end = last.position;
         for record in &records {
             recovered.replay(record, stored)?;
@@ -256,7 +258,7 @@ impl Recovered {
             webhooks,
             payments,
             revocations: revocations::Hub::default(),
-            stored: watch::Sender::new(stored),
+            stored: Stored::new(stored),
             metrics,
             tuning,
         });

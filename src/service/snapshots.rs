@@ -71,7 +71,7 @@ impl Service {
             }
         }
         self.save(batch).await?;
-        let stored = *self.stored.borrow();
+        let stored = self.stored.get();
         self.journal.trim(from.min(stored)).await?;
         self.measure_journal().await?;
         self.mirror(from).await

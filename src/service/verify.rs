@@ -3,7 +3,7 @@
 //! Changes nothing, and holds no organization longer than to copy it.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     fmt::Display,
     sync::Arc,
 };
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     domain::{
         event::{LimitNo, Stream},
-        id::OrganizationId,
+        id::{MemberId, OrganizationId, TeamId},
         money::Nanos,
         time::Timestamp,
     },
@@ -78,13 +78,22 @@ struct Copied {
 struct Memory {
     entry: u64,
     position: u64,
+    sequence: u64,
     balance: Nanos,
     windows: Vec<(LimitNo, Timestamp, Nanos, String)>,
+    allocations: BTreeMap<(TeamId, Option<MemberId>), Nanos>,
 }
 
 impl Memory {
     fn of(state: &OrganizationState, position: u64) -> Self {
-        Self { entry: state.entry, position, balance: state.wallet.balance, windows: windows_of(state) }
+        Self {
+            entry: state.entry,
+            position,
+            sequence: state.sequence,
+            balance: state.wallet.balance,
+            windows: windows_of(state),
+            allocations: state.monthly_allocations(),
+        }
     }
 }
 
@@ -218,6 +227,8 @@ impl Service {
             let memory = memory_of(cell);
             self.wait_stored(memory.position).await?;
             let audit = self.store.audit(&cell.id).await?;
+            // The books may know of changes that memory's copy doesn't.
+            let unchanged = cell.lock().state.sequence == memory.sequence;
             let settled = audit.entries == memory.entry;
             if !settled && attempt < ATTEMPTS {
                 continue;
@@ -225,6 +236,9 @@ impl Service {
             let mut found = in_books(&audit);
             if settled {
                 found.extend(against_memory(&audit, &memory));
+            }
+            if unchanged {
+                found.extend(given_out(&audit, &memory));
             }
             verification.count(&audit);
             verification.differences.extend(found.into_iter().map(|found| Difference::of(&cell.id, found)));
@@ -247,7 +261,9 @@ pub async fn verify_recovered(recovered: &Recovered, store: &dyn Store) -> Resul
         if audit.entries != state.entry {
             found.push(mismatch("last entry", &audit.entries, &state.entry));
         }
-        found.extend(against_memory(&audit, &Memory::of(state, 0)));
+        let memory = Memory::of(state, 0);
+        found.extend(against_memory(&audit, &memory));
+        found.extend(given_out(&audit, &memory));
         verification.count(&audit);
         verification.differences.extend(found.into_iter().map(|found| Difference::of(id, found)));
     }
@@ -310,6 +326,24 @@ fn against_memory(audit: &Audit, memory: &Memory) -> Vec<Mismatch> {
         let booked = booked.map_or(Nanos::ZERO, |row| row.from_entries);
         if booked != *spent {
             found.push(mismatch(name, &booked, spent));
+        }
+    }
+    found
+}
+
+/// Allocations in the books against those in memory.
+fn given_out(audit: &Audit, memory: &Memory) -> Vec<Mismatch> {
+    let mut found = Vec::new();
+    let booked: BTreeMap<_, _> =
+        audit.allocations.iter().map(|(team, member, monthly)| ((team.clone(), member.clone()), *monthly)).collect();
+    let places: BTreeSet<_> = booked.keys().chain(memory.allocations.keys()).collect();
+    for place in places {
+        let of = |all: &BTreeMap<_, Nanos>| all.get(place).copied().unwrap_or_default();
+        if of(&booked) != of(&memory.allocations) {
+            let (team, member) = place;
+            let whose = member.as_ref().map_or_else(String::new, |member| format!("/{member}"));
+            let what = format!("credits allocated to {team}{whose}");
+            found.push(mismatch(what, &of(&booked), &of(&memory.allocations)));
         }
     }
     found

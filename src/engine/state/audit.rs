@@ -1,10 +1,18 @@
 //! Whether a state agrees with itself, and with another one that the same events led to.
 
-use std::{collections::HashMap, fmt::Display};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+};
 
 use super::OrganizationState;
 use crate::{
-    domain::{event::LimitNo, money::Nanos, time::Timestamp},
+    domain::{
+        event::LimitNo,
+        id::{MemberId, TeamId},
+        money::Nanos,
+        time::Timestamp,
+    },
     engine::{
         limit::{Counter, LimitEntry, amount_in, scope_of},
         table::{Entity, Table},
@@ -97,6 +105,19 @@ impl OrganizationState {
             }
             found.same(|| format!("limit {}", no.0), expected, entry);
         }
+    }
+
+    /// What teams, and members in them, have in every cycle.
+    pub fn monthly_allocations(&self) -> BTreeMap<(TeamId, Option<MemberId>), Nanos> {
+        let teams = self.teams.all().filter_map(|(place, row)| {
+            let monthly = self.allocations.team(place).allocation.monthly?;
+            Some(((row.entity.id.clone(), None), monthly))
+        });
+        let members = self.memberships.all().filter_map(|(place, row)| {
+            let monthly = self.allocations.member(place).allocation.monthly?;
+            Some(((row.entity.team.clone(), Some(row.entity.member.clone())), monthly))
+        });
+        teams.chain(members).collect()
     }
 
     /// What doesn't follow from the state's own parts: what is held from the open reservations, what a team gave out from what
