@@ -99,7 +99,7 @@ fn holds(script: &mut Script, entries: usize) {
 
 /// As the projector does it.
 async fn drain(journal: &dyn Journal, store: &dyn Store, last: u64) -> Result<Duration, Box<dyn Error>> {
-    const BATCH: usize = 4096;
+    const BATCH: usize = 16_384;
     store.take_lease(LEASE, "bench", None).await?;
     let (watch, mut reached) = (Stopwatch::start(), 0);
     while reached < last {

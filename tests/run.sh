@@ -44,7 +44,27 @@ install_buf() {
     "$venv/bin/buf" --version
 }
 
+has_postgres() {
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || command -v initdb >/dev/null ||
+        { command -v pg_config >/dev/null && [[ -x $(pg_config --bindir)/initdb ]]; }
+}
+
+# The tests start clusters of their own: the package needn't make one.
+install_postgres() {
+    if has_postgres; then
+        return
+    fi
+    if command -v apt-get >/dev/null; then
+        as_root mkdir -p /etc/postgresql-common || return
+        echo 'create_main_cluster = false' | as_root tee /etc/postgresql-common/createcluster.conf >/dev/null || return
+        { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qy postgresql; } ||
+            return
+    fi
+    has_postgres || { echo 'install the Postgres server, version 13 or later' >&2 && return 1; }
+}
+
 step 'install buf' install_buf
+step 'install Postgres' install_postgres
 step 'cargo fmt' cargo fmt --check
 step 'cargo clippy' cargo clippy --all-targets --locked -- -D warnings
 step 'buf lint' "$TOOLS/buf-$BUF_VERSION/bin/buf" lint

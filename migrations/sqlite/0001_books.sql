@@ -243,7 +243,8 @@ CREATE UNIQUE INDEX ledger_commit_once ON ledger_entries (organization_id, reser
     WHERE kind IN ('commit', 'late_commit');
 CREATE INDEX ledger_by_expiry ON ledger_entries (organization_id, reservation_epoch, reservation_sequence)
     WHERE kind = 'expiry';
-CREATE INDEX ledger_by_request ON ledger_entries (organization_id, request_id);
+CREATE INDEX ledger_by_request ON ledger_entries (organization_id, request_id)
+    WHERE kind IN ('commit', 'late_commit');
 CREATE INDEX ledger_by_time ON ledger_entries (organization_id, time);
 
 CREATE TRIGGER ledger_entries_are_never_changed BEFORE UPDATE ON ledger_entries

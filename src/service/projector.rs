@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Records to project in one transaction, roughly: the journal is read by whole batches.
-const BATCH: usize = 4096;
+const BATCH: usize = 16_384;
 /// How long a read waits for the books where its caller sets no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Journal positions that the books may lag behind and still count as following: a few seconds' worth.

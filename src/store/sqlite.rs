@@ -42,7 +42,9 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             // The journal is trimmed behind the books, so what they have must survive a loss of power.
             .synchronous(SqliteSynchronous::Full);
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+        // The ends of all indexes stay in memory, and are copied into the file by some seconds' worth.
+        let writing = options.clone().pragma("cache_size", "-65536").pragma("wal_autocheckpoint", "16384");
+        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
         MIGRATIONS.run(&writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
         Ok(Self { writer, readers })

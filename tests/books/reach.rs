@@ -1,5 +1,11 @@
 //! A database that comes and goes.
 
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+};
+
 use quotad::store::{Store as _, StoreError, postgres::PostgresStore};
 
 use crate::{
@@ -57,6 +63,44 @@ async fn two_that_make_the_tables_at_once_make_them_once() {
     let all = tokio::join!(one.status(), two.status(), three.status(), four.status());
     let ids = [all.0, all.1, all.2, all.3].map(|status| status.unwrap().id);
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+}
+
+/// Serves until what it says on its standard output or error contains `awaited`; then it is killed, unless it has ended.
+fn serve_until(url: &str, directory: &Path, awaited: &str) -> String {
+    let mut server = Command::new("sh")
+        .args(["-c", r#"exec "$0" "$@" 2>&1"#, env!("CARGO_BIN_EXE_quotad")])
+        .args(["serve", "--listen", "127.0.0.1:0", "--database-url", url, "--data-dir"])
+        .arg(directory)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(server.stdout.take().unwrap()).lines() {
+        said += &line.unwrap();
+        said += "\n";
+        if said.contains(awaited) {
+            break;
+        }
+    }
+    let _ = server.kill();
+    server.wait().unwrap();
+    said
+}
+
+#[test]
+fn a_server_starts_without_the_database_only_where_it_wrote_into_it_before() {
+    let cluster = Cluster::start(&["fsync = off"]);
+    let (url, directory) = (cluster.database(), tempfile::tempdir().unwrap());
+    cluster.stop("fast");
+    let refused = serve_until(&url, directory.path(), "start the database first");
+    assert!(refused.contains("never wrote into it") && refused.contains("start the database first"), "{refused}");
+    cluster.resume();
+    let served = serve_until(&url, directory.path(), "listens on");
+    assert!(served.contains("listens on"), "{served}");
+    cluster.stop("immediate");
+    let alone = serve_until(&url, directory.path(), "listens on");
+    assert!(alone.contains("the database can't be reached; the books follow when it can"), "{alone}");
+    assert!(alone.contains("listens on"), "{alone}");
 }
 
 #[test]
