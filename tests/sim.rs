@@ -39,7 +39,7 @@ use std::{
 };
 
 /// Some seconds' worth.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 1500;
 
 fn number(variable: &str) -> Option<u64> {
     let value = env::var(variable).ok()?;
