@@ -154,11 +154,14 @@ impl Service {
             Err(refusal) => return Err(refused(refusal.to_string())),
         }
         let former = status.lease.map(|former| former.lease);
-        if former.is_some_and(|former| former.epoch >= self.epoch) {
-            return Err(refused(String::from("a later start of this server has written the books")));
-        }
         let lease = Lease { journal, epoch: self.epoch };
-        self.guard_books(self.store.take_lease(lease, holder, former).await)?;
+        // Taken already where the answer to that was lost: nobody else has this journal's lock and epoch.
+        if former != Some(lease) {
+            if former.is_some_and(|former| former.epoch >= self.epoch) {
+                return Err(refused(String::from("a later start of this server has written the books")));
+            }
+            self.guard_books(self.store.take_lease(lease, holder, former).await)?;
+        }
         self.journal.set_books(status.id).await?;
         *self.books.lease.lock() = Some(lease);
         self.stored.send_replace(status.position);
