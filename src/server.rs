@@ -61,7 +61,7 @@ pub enum ServeError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Journal(#[from] JournalError),
-    #[error(transparent)]
+    #[error("the books: {0}")]
     Store(#[from] StoreError),
     /// A setting that only the library behind it can judge.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! The real binary: killed, stopped, started on what others left, and refused what it can't serve.
+//! The real binary: stopped, started on what others left, refused what it can't serve, and used by the other programs.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
 #![allow(clippy::unnecessary_wraps, reason = "what goes into a message is an option there")]
 
 #[path = "process/server.rs"]
+#[allow(dead_code, reason = "made for other tests too, of which these use a part")]
 mod server;
 
 #[path = "process/bench.rs"]
@@ -16,12 +17,6 @@ mod bench;
 
 #[path = "process/carrying.rs"]
 mod carrying;
-
-#[path = "process/full.rs"]
-mod full;
-
-#[path = "process/kill.rs"]
-mod kill;
 
 #[path = "process/recipes.rs"]
 mod recipes;

@@ -63,8 +63,23 @@ install_postgres() {
     has_postgres || { echo 'install the Postgres server, version 13 or later' >&2 && return 1; }
 }
 
+# What the fault tests break the server with: system calls that fail, a clock that leaps.
+install_fault_tools() {
+    local missing=()
+    command -v strace >/dev/null || missing+=(strace)
+    compgen -G '/usr/lib*/*/faketime/libfaketimeMT.so.1' >/dev/null ||
+        compgen -G '/usr/l*/lib*/faketime/libfaketimeMT.so.1' >/dev/null ||
+        compgen -G '/usr/lib*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
+    if ((${#missing[@]} == 0)); then
+        return
+    fi
+    echo "installing ${missing[*]}"
+    { as_root apt-get update -q && as_root apt-get install -qy "${missing[@]}"; } >/dev/null
+}
+
 step 'install buf' install_buf
 step 'install Postgres' install_postgres
+step 'install strace and faketime' install_fault_tools
 step 'cargo fmt' cargo fmt --check
 step 'cargo clippy' cargo clippy --all-targets --locked -- -D warnings
 step 'buf lint' "$TOOLS/buf-$BUF_VERSION/bin/buf" lint

@@ -61,7 +61,6 @@ impl Service {
         };
         let position = self.writer.assigned_position();
         let state = encode(&system.1)?;
-        self.save(vec![Snapshot { stream: Stream::System, sequence: system.0, position, state }]).await?;
         let mut batch = Vec::new();
         for cell in self.directory.all() {
             self.forget(&cell);
@@ -71,6 +70,8 @@ impl Service {
             }
         }
         self.save(batch).await?;
+        // Last: should damage bring older snapshots back, this one is among them, and its position tells at the next start.
+        self.save(vec![Snapshot { stream: Stream::System, sequence: system.0, position, state }]).await?;
         let stored = self.stored.get();
         self.journal.trim(from.min(stored)).await?;
         self.measure_journal().await?;

@@ -30,18 +30,12 @@ pub(crate) struct Server {
 }
 
 pub(crate) fn command(data_dir: &Path) -> Command {
-    serving(Command::new(env!("CARGO_BIN_EXE_quotad")), data_dir)
+    serving(Command::new(env!("CARGO_BIN_EXE_quotad")), data_dir, "127.0.0.1:0")
 }
 
-/// The same behind a shell script that ends with `exec "$0" "$@"`.
-pub(crate) fn scripted(script: &str, data_dir: &Path) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", script, env!("CARGO_BIN_EXE_quotad")]);
-    serving(command, data_dir)
-}
-
-fn serving(mut command: Command, data_dir: &Path) -> Command {
-    command.args(["serve", "--listen", "127.0.0.1:0", "--log", "warn", "--data-dir"]).arg(data_dir);
+/// What makes `command`, the server or something that ends with `exec`ing it, serve.
+pub(crate) fn serving(mut command: Command, data_dir: &Path, listen: &str) -> Command {
+    command.args(["serve", "--listen", listen, "--log", "warn", "--data-dir"]).arg(data_dir);
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
     command
 }
@@ -52,7 +46,13 @@ impl Server {
     }
 
     pub(crate) fn start_with(mut command: Command, data_dir: &Path) -> Self {
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        command.stderr(Stdio::inherit());
+        Self::spawn(command, data_dir)
+    }
+
+    /// What it says goes where the command sends it.
+    pub(crate) fn spawn(mut command: Command, data_dir: &Path) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let greeting = lines.next().expect("a greeting").unwrap();
         let address = greeting.rsplit(' ').next().unwrap().to_owned();
@@ -77,6 +77,12 @@ impl Server {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         // Off this thread: the test's own connections must hear that the server goes.
         tokio::task::spawn_blocking(move || self.child.wait().unwrap()).await.unwrap()
+    }
+
+    /// How it ended by itself.
+    pub(crate) async fn ended(mut self) -> ExitStatus {
+        let ended = tokio::task::spawn_blocking(move || self.child.wait().unwrap());
+        tokio::time::timeout(2 * PATIENCE, ended).await.expect("it doesn't end").unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,0 +1,121 @@
+//! System calls on the journal, the books and the snapshots that fail as a broken disk makes them fail, by `strace`.
+
+use std::{fs, path::PathBuf, process::Command};
+
+use crate::{
+    acknowledged::Acknowledged,
+    check::check,
+    load::Load,
+    moments::{Moments, rounds},
+    server::Server,
+    world::{Books, World},
+};
+
+/// Calls of one kind on one file that fail, from the `first` of a thread on.
+struct Fault {
+    file: &'static str,
+    calls: &'static str,
+    error: &'static str,
+    first: u64,
+}
+
+/// The real binary, with a tracer beside it that makes the calls fail.
+fn start(world: &World, fault: &Fault) -> Server {
+    let Fault { file, calls, error, first } = fault;
+    let mut command = Command::new("strace");
+    // The tracer is the grandchild, so that the child is the server.
+    command.args(["-D", "-f", "-qq", "-o"]).arg(trace(world)).arg("-P").arg(world.data_dir.join(file));
+    command.arg("-e").arg(format!("trace={calls}"));
+    command.arg("-e").arg(format!("inject={calls}:error={error}:when={first}+"));
+    command.arg(env!("CARGO_BIN_EXE_quotad"));
+    world.start_with(world.serving(command))
+}
+
+/// Ends the tracer, and with it the faults; the server goes on.
+fn lift(server: &Server) {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let tracer = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap().trim();
+    assert_ne!(tracer, "0", "nobody traces the server");
+    assert!(Command::new("kill").args(["-KILL", tracer]).status().unwrap().success());
+}
+
+fn trace(world: &World) -> PathBuf {
+    world.home().join("trace")
+}
+
+async fn checked(world: &World, server: &Server, known: Acknowledged, what: &str) {
+    let operator = server.operator().await;
+    let figures = check(&operator, &operator.with_token(&world.service_token).unwrap(), known).await;
+    println!("{what}: {figures}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_failed_sync_of_the_journal_ends_the_server_and_the_next_one_recovers() {
+    let mut moments = Moments::new("sync");
+    let (world, mut server, mut known) = World::seeded(&Books::Sqlite, &[]).await;
+    for _ in 0..rounds(2) {
+        server.kill();
+        let first = moments.number(10..200);
+        let calls = "fsync,fdatasync";
+        let failing = start(&world, &Fault { file: "journal.db-wal", calls, error: "EIO", first });
+        let load = Load::start(&world, known).await;
+        let ended = failing.ended().await;
+        assert!(!ended.success(), "{ended}");
+        let log = world.log();
+        assert!(log.contains("the journal failed, so that it isn't known what is on disk"), "{log}");
+        server = world.start();
+        known = load.finish().await;
+        checked(&world, &server, known.clone(), &format!("sync {first} failed")).await;
+    }
+}
+
+/// Fails calls that nothing is lost by, and must not end the server.
+async fn survives(faults: &[Fault]) {
+    for fault in faults {
+        // What is made at the first start is there.
+        let (world, server, known) = World::seeded(&Books::Sqlite, &[]).await;
+        server.kill();
+        let server = start(&world, fault);
+        let mut load = Load::start(&world, known).await;
+        while !fs::read_to_string(trace(&world)).unwrap().contains("INJECTED") {
+            load.answered(20).await;
+        }
+        if fault.file == "journal.db-wal" {
+            load.failed(20).await;
+        } else {
+            load.answered(200).await;
+        }
+        lift(&server);
+        load.answered(200).await;
+        let known = load.finish().await;
+        checked(&world, &server, known.clone(), &format!("{} of {}: {}", fault.calls, fault.file, fault.error)).await;
+        let expected = ["JOURNAL_FAILED", "STORE_UNAVAILABLE"];
+        assert!(known.failures.keys().all(|(_, why)| expected.contains(&why.as_str())), "{:?}", known.failures);
+        if fault.file == "journal.db-wal" {
+            assert!(world.log().contains("the journal can't be written; trying again"), "{}", world.log());
+        }
+        server.kill();
+        let server = world.start();
+        checked(&world, &server, known, "and once more after a kill").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn failed_writes_of_the_journal_are_made_again() {
+    let mut moments = Moments::new("write");
+    let mut fault = |error| Fault { file: "journal.db-wal", calls: "pwrite64", error, first: moments.number(100..500) };
+    survives(&[fault("EIO"), fault("ENOSPC")]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn errors_below_books_snapshots_and_checkpoints_delay_them_and_lose_nothing() {
+    let mut moments = Moments::new("books");
+    let mut fault = |file, calls, first| Fault { file, calls, error: "EIO", first: moments.number(first) };
+    survives(&[
+        fault("books.db-wal", "fsync,fdatasync", 5..30),
+        fault("books.db-wal", "pwrite64", 50..200),
+        fault("journal.db", "fsync,fdatasync", 1..3),
+        fault("snapshots.db-wal", "fsync,fdatasync", 1..3),
+    ])
+    .await;
+}
