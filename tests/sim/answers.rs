@@ -7,7 +7,7 @@ use quotad::{
         event::{EntryKind, Event, Record, Reserved, Settled, Stream},
         id::{OrganizationId, RequestId},
         money::Nanos,
-        policy::Unit,
+        policy::{AllocationPlace, Unit},
         reservation_id::ReservationNo,
         time::Timestamp,
     },
@@ -115,6 +115,7 @@ pub(crate) fn charges(settled: &Settled) -> impl Iterator<Item = (quotad::domain
 pub(crate) fn audit(records: &[Record], organization: &OrganizationId) -> Audit {
     let mut audit = Audit::default();
     let mut windows: BTreeMap<_, WindowAudit> = BTreeMap::new();
+    let mut monthly = BTreeMap::new();
     for record in of(records, organization) {
         // A late commit that changes nothing has no entry, and charges nothing.
         if let Event::Settled(settled) = &record.event {
@@ -123,6 +124,15 @@ pub(crate) fn audit(records: &[Record], organization: &OrganizationId) -> Audit 
                 let sums = windows.entry((limit, window)).or_insert(fresh);
                 sums.from_entries += amount;
                 sums.from_row += amount;
+            }
+        }
+        if let Event::AllocationSet { place, allocation, .. } = &record.event {
+            match place {
+                AllocationPlace::Organization => {}
+                AllocationPlace::Pool(team) => _ = monthly.insert((team.clone(), None), allocation.monthly),
+                AllocationPlace::Member(team, member) => {
+                    monthly.insert((team.clone(), Some(member.clone())), allocation.monthly);
+                }
             }
         }
         let Some(entry) = entry(record) else { continue };
@@ -141,5 +151,7 @@ pub(crate) fn audit(records: &[Record], organization: &OrganizationId) -> Audit 
         }
     }
     audit.windows = windows.into_values().collect();
+    audit.allocations =
+        monthly.into_iter().filter_map(|((team, member), monthly)| Some((team, member, monthly?))).collect();
     audit
 }
