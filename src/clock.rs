@@ -46,7 +46,8 @@ impl SystemClock {
 }
 
 impl<R: Readings> SystemClock<R> {
-    fn with_readings(readings: R, at_least: Timestamp) -> Self {
+    /// Like [`Self::start`], from other readings than the machine's.
+    pub fn with_readings(readings: R, at_least: Timestamp) -> Self {
         let slew = Slew::start(readings.elapsed(), readings.wall(), at_least);
         let clock = Self {
             readings,

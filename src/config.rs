@@ -5,7 +5,7 @@
 use std::{fmt::Display, fs, io, net::SocketAddr, ops::RangeInclusive, path::Path, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{EnvFilter, ParseError};
 
 use crate::{domain::time::Span, engine::turn::Bounds, notify::SmtpSettings};
 
@@ -351,8 +351,16 @@ fn check_endpoint(url: String) -> Result<String, ConfigError> {
     Err(invalid("otlp_endpoint", problem))
 }
 
+/// Values of fields are compared as they are: patterns could keep the start busy for ever.
+///
+/// # Errors
+/// When it is no filter.
+pub fn log_filter(filter: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().with_regex(false).parse(filter)
+}
+
 fn check_log(filter: String) -> Result<String, ConfigError> {
-    match EnvFilter::try_new(&filter) {
+    match log_filter(&filter) {
         Ok(_) => Ok(filter),
         Err(error) => Err(invalid("log", format!("`{filter}` isn't a log filter ({error}): give one such as `info`"))),
     }

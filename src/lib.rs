@@ -16,5 +16,6 @@ pub mod journal;
 pub mod notify;
 pub mod server;
 pub mod service;
+pub mod sqlite_copy;
 pub mod store;
 pub mod telemetry;

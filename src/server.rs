@@ -27,8 +27,10 @@ use crate::{
 };
 
 mod backends;
+pub mod backup;
 mod data_dir;
 mod join;
+pub mod salvage;
 
 #[cfg(test)]
 mod tests;

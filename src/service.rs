@@ -7,9 +7,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use books::Books;
+use stored::Stored;
 
 use crate::{
     clock::Clock,
@@ -47,9 +47,11 @@ mod recover;
 mod revocations;
 pub mod secret;
 mod snapshots;
+mod stored;
 mod system;
 mod token;
 mod turn;
+mod verify;
 
 pub use crate::{
     engine::{
@@ -72,15 +74,17 @@ pub use control::{
 };
 pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
-pub use ledger::{Balance, Difference, Transactions, UsageSummary, Verification};
+pub use ledger::{Balance, Transactions, UsageSummary};
 pub use mirror::rebuild;
 pub use payment::{
     AutoTopUpChange, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
 };
+pub use projector::drain;
 pub use quota::{Grant, Question, Released, Reply, ReservationRef};
 pub use revocations::{Subscription, WatchedRevocation};
 pub use system::PriceChange;
 pub use token::{Identity, NewMemberToken, NewToken, WhoAmI};
+pub use verify::{Difference, Verification, verify_recovered};
 
 /// What a running service may remember and how often it saves.
 #[derive(Debug, Clone, Copy)]
@@ -145,7 +149,7 @@ pub struct Service {
     payments: Box<dyn PaymentProvider>,
     revocations: revocations::Hub,
     /// Journal position up to which the books are written.
-    stored: watch::Sender<u64>,
+    stored: Stored,
     metrics: Arc<Metrics>,
     tuning: Tuning,
 }

@@ -112,6 +112,11 @@ pub trait Store: Send + Sync + 'static {
     async fn close(&self) {}
 }
 
+/// What kind of thing a record changes in the control plane, and its id, as the audit log names them; `None` for all else.
+pub fn change_name(record: &Record) -> Option<(&'static str, String)> {
+    change::ChangeRow::of(record).map(|change| (change.kind, change.id))
+}
+
 /// How long a lease that isn't renewed keeps others out.
 pub const LEASE_SECONDS: u32 = 15;
 
@@ -154,6 +159,7 @@ pub struct StoredReservation {
     pub end: StoredEnd,
 }
 
+/// What was reserved comes with what was held in the end, which an Extend may have raised.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoredEnd {
     Open,
@@ -301,6 +307,8 @@ pub struct Audit {
     pub wrong_balance: Option<(u64, Nanos, Nanos)>,
     /// First entry that charged a budget something else than it cost.
     pub wrong_charge: Option<u64>,
+    /// What teams, and members in them, have in every cycle.
+    pub allocations: Vec<(TeamId, Option<MemberId>, Nanos)>,
     /// Per limit and window: the sum of the entries' charges, and what the books' own row for the window says.
     pub windows: Vec<WindowAudit>,
 }

@@ -15,7 +15,7 @@ use opentelemetry::{
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use tracing_subscriber::{
-    EnvFilter, Layer as _,
+    Layer as _,
     filter::{ParseError, filter_fn},
     layer::SubscriberExt as _,
     util::{SubscriberInitExt as _, TryInitError},
@@ -23,7 +23,7 @@ use tracing_subscriber::{
 
 use crate::{
     clock::{Readings, SystemClock},
-    config::Settings,
+    config::{Settings, log_filter},
 };
 
 pub mod metrics;
@@ -69,7 +69,7 @@ impl Telemetry {
         });
         let lines =
             tracing_subscriber::fmt::layer().compact().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-        tracing_subscriber::registry().with(EnvFilter::try_new(&settings.log)?).with(lines).with(traces).try_init()?;
+        tracing_subscriber::registry().with(log_filter(&settings.log)?).with(lines).with(traces).try_init()?;
         let telemetry = Self { metrics, exporters };
         if let Some(meter) = telemetry.meter() {
             metrics::export(&telemetry.metrics, &meter);

@@ -15,6 +15,9 @@ mod server;
 #[path = "process/bench.rs"]
 mod bench;
 
+#[path = "process/carrying.rs"]
+mod carrying;
+
 #[path = "process/recipes.rs"]
 mod recipes;
 

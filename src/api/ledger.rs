@@ -105,13 +105,14 @@ impl LedgerApi {
     async fn compare(&self, _: &Caller, message: proto::VerifyRequest) -> Result<proto::VerifyResponse, Error> {
         let proto::VerifyRequest { organization_id } = message;
         let organization = optional("organization_id", &organization_id, OrganizationId::parse)?;
-        let Verification { organizations, entries, windows, differences } =
+        let Verification { organizations, entries, windows, replayed, differences } =
             self.0.verify(organization.as_ref()).await?;
         let differences = differences.into_iter().map(|difference| {
             let Difference { organization, what, expected, found } = difference;
-            proto::Difference { organization_id: organization.to_string(), what, expected, found }
+            let organization_id = organization.map_or_else(String::new, |organization| organization.to_string());
+            proto::Difference { organization_id, what, expected, found }
         });
-        Ok(proto::VerifyResponse { organizations, entries, windows, differences: differences.collect() })
+        Ok(proto::VerifyResponse { organizations, entries, windows, replayed, differences: differences.collect() })
     }
 
     fn entry_out(&self, organization: &OrganizationId, entry: &Entry) -> proto::Transaction {

@@ -188,11 +188,11 @@ impl Hours {
         self.daily.include(self.weekdays, zone.local(at))
     }
 
-    /// The first instant after `at`, when they are closed, at which they are open. `None` only where clocks skip them for
-    /// weeks, which none do.
+    /// The first instant after `at`, when they are closed, at which they are open. `None` only where clocks skip them in two
+    /// weeks running, which none do.
     pub fn opens_after(&self, zone: Zone, at: Timestamp) -> Option<Timestamp> {
         let today = zone.local(at).date();
-        let candidates = (0..=8).filter_map(|days| today.checked_add_days(Days::new(days)));
+        let candidates = (0..=15).filter_map(|days| today.checked_add_days(Days::new(days)));
         let opening = candidates
             .flat_map(|date| self.openings(zone, date))
             .find(|opening| *opening > at && self.is_open(zone, *opening))?;

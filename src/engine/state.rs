@@ -34,6 +34,7 @@ mod administer;
 mod alerts;
 mod allocations;
 mod apply;
+mod audit;
 mod forget;
 mod overview;
 mod payments;
@@ -42,6 +43,7 @@ mod rules;
 pub use alerts::Alerts;
 pub use allocations::{Allocations, MemberAllocation, TeamAllocation};
 pub use apply::Inconsistent;
+pub use audit::{Mismatch, window_name};
 pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
 pub use rules::{Effective, References, RuleBook};
@@ -264,6 +266,11 @@ impl OrganizationState {
     /// Every limit that is set, by number.
     pub fn all_limits(&self) -> impl Iterator<Item = (LimitNo, &LimitEntry)> {
         (0..).zip(&self.entries).filter_map(|(no, entry)| Some((LimitNo(no), entry.as_deref()?)))
+    }
+
+    /// The place of a membership's team.
+    fn team_of(&self, membership: u32) -> Option<u32> {
+        self.teams.place(&self.memberships.row(membership)?.entity.team)
     }
 
     /// The limits of one place, in the order they were set.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod allocations;
+mod audit;
 mod billing;
 mod concurrency;
 mod expiry;

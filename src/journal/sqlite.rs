@@ -33,6 +33,8 @@ const TABLES: [&str; 5] = [
 ];
 /// The last position; one that is empty ends where it was trimmed.
 const LAST: &str = "SELECT coalesce((SELECT max(last) FROM batches), (SELECT position FROM trimmed))";
+/// Up to where it was trimmed.
+pub const TRIMMED: &str = "SELECT position FROM trimmed";
 /// Batches to delete at once: a writer waits no longer than for that.
 const TRIM_AT_ONCE: i64 = 32;
 
@@ -165,16 +167,8 @@ impl SqliteJournal {
         if checksum(first, last, body) != stored {
             return Err(self.damaged(format!("the batch of positions {first} to {last} doesn't match its checksum")));
         }
-        let records: Vec<Record> = match body.split_first() {
-            Some((&VERSION, records)) => postcard::from_bytes(records)
-                .map_err(|error| self.damaged(format!("the batch of positions {first} to {last}: {error}")))?,
-            version => {
-                let version = version.map(|(version, _)| *version);
-                let problem =
-                    format!("the batch at position {first} has version {version:?}, this quotad reads {VERSION}");
-                return Err(self.damaged(problem));
-            }
-        };
+        let records = decode(body)
+            .map_err(|problem| self.damaged(format!("the batch of positions {first} to {last} {problem}")))?;
         let gapless = (first..=last).eq(records.iter().map(|record| record.position));
         if gapless { Ok(records) } else { Err(self.damaged(format!("the batch at position {first} has gaps"))) }
     }
@@ -187,8 +181,32 @@ fn checksum(first: u64, last: u64, body: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-pub(super) fn encode(batch: &[Record]) -> Result<Vec<u8>, postcard::Error> {
+/// The body of a batch.
+///
+/// # Errors
+/// When a record can't be encoded, which is a defect.
+pub fn encode(batch: &[Record]) -> Result<Vec<u8>, postcard::Error> {
     postcard::to_extend(batch, vec![VERSION])
+}
+
+/// What [`encode`] was given.
+///
+/// # Errors
+/// [`Undecodable`], whatever the bytes are.
+pub fn decode(body: &[u8]) -> Result<Vec<Record>, Undecodable> {
+    match body.split_first() {
+        Some((&VERSION, records)) => Ok(postcard::from_bytes(records)?),
+        version => Err(Undecodable::Version(version.map(|(version, _)| *version))),
+    }
+}
+
+/// Why the body of a batch can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    #[error("has version {0:?}, this quotad reads {VERSION}")]
+    Version(Option<u8>),
+    #[error("holds no records: {0}")]
+    Records(#[from] postcard::Error),
 }
 
 #[async_trait]
@@ -223,8 +241,7 @@ impl Journal for SqliteJournal {
 
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
         let failed = |error| failed(&self.file, &error);
-        let trimmed: i64 =
-            sqlx::query_scalar("SELECT position FROM trimmed").fetch_one(&self.readers).await.map_err(failed)?;
+        let trimmed: i64 = sqlx::query_scalar(TRIMMED).fetch_one(&self.readers).await.map_err(failed)?;
         let mut next = from.max(trimmed.unsigned_abs() + 1);
         let mut records: Vec<Record> = Vec::new();
         // The first batch may begin before `next`, every other one begins there.
@@ -294,8 +311,7 @@ impl Journal for SqliteJournal {
 
     async fn extent(&self) -> Result<Extent, JournalError> {
         let failed = |error| failed(&self.file, &error);
-        let trimmed: i64 =
-            sqlx::query_scalar("SELECT position FROM trimmed").fetch_one(&self.readers).await.map_err(failed)?;
+        let trimmed: i64 = sqlx::query_scalar(TRIMMED).fetch_one(&self.readers).await.map_err(failed)?;
         let last: i64 = sqlx::query_scalar(LAST).fetch_one(&self.readers).await.map_err(failed)?;
         let (trimmed, last) = (trimmed.unsigned_abs(), last.unsigned_abs());
         let end = if last > trimmed { self.read(last, 1).await? } else { Vec::new() };

@@ -230,7 +230,9 @@ async fn write(shared: Arc<Shared>, journal: Arc<dyn Journal>, window: Duration)
         let mut window = std::pin::pin!(tokio::time::sleep(window));
         // Looked at again after each notice, which may be of somebody who was served meanwhile.
         while shared.waiters.lock().is_empty() {
+            // In this order, so that what happens depends on nothing but what came in when.
             tokio::select! {
+                biased;
                 () = &mut window => break,
                 () = shared.urgent.notified() => {}
             }

@@ -29,7 +29,7 @@ const USER_AGENT: &str = concat!("quotad/", env!("CARGO_PKG_VERSION"));
 
 /// Posts webhooks over HTTP/1.1, each on a connection of its own: they are rare, and a connection kept would more often
 /// be found closed than be of use.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Webhooks {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -130,23 +130,21 @@ fn in_place(path: &Path, work: impl FnOnce() -> io::Result<()>) -> Result<(), Se
 /// The journal comes last: a directory without one is empty, whatever snapshots lie there.
 fn replace_files(data: &Path, new: &Path, aside: &Path) -> io::Result<()> {
     fs::create_dir(aside)?;
-    let all = || FILES.iter().flat_map(|file| SUFFIXES.iter().map(move |suffix| format!("{file}{suffix}")));
-    for file in all() {
-        rename_if_there(&data.join(&file), &aside.join(&file))?;
+    move_files(&FILES, data, aside)?;
+    move_files(&FILES, new, data)?;
+    fs::remove_dir_all(new)
+}
+
+/// Moves databases with what belongs to them, as far as they are there, in this order.
+pub(super) fn move_files(files: &[&str], from: &Path, to: &Path) -> io::Result<()> {
+    for file in files.iter().flat_map(|file| SUFFIXES.iter().map(move |suffix| format!("{file}{suffix}"))) {
+        match fs::rename(from.join(&file), to.join(&file)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
+        }
     }
-    for file in all() {
-        rename_if_there(&new.join(&file), &data.join(&file))?;
-    }
-    fs::remove_dir_all(new)?;
-    for directory in [data, aside] {
+    for directory in [from, to] {
         File::open(directory)?.sync_all()?;
     }
     Ok(())
-}
-
-fn rename_if_there(from: &PathBuf, to: &PathBuf) -> io::Result<()> {
-    match fs::rename(from, to) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        renamed => renamed,
-    }
 }

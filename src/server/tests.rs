@@ -24,8 +24,10 @@ use crate::{
 };
 
 mod accepting;
+mod backing_up;
 mod staged;
 mod together;
+mod verifying;
 
 const NOON: Timestamp = Timestamp::from_seconds(1_700_000_000);
 

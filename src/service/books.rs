@@ -9,7 +9,7 @@ use super::{Error, Service};
 use crate::{
     domain::lease::{JournalId, Lease, first_epoch_after},
     journal::Extent,
-    store::{LEASE_SECONDS, StoreError, StoreStatus},
+    store::{LEASE_SECONDS, LeaseStatus, StoreError, StoreStatus},
 };
 
 #[cfg(test)]
@@ -153,18 +153,17 @@ impl Service {
             }
             Err(refusal) => return Err(refused(refusal.to_string())),
         }
-        let former = status.lease.map(|former| former.lease);
         let lease = Lease { journal, epoch: self.epoch };
-        // Taken already where the answer to that was lost: nobody else has this journal's lock and epoch.
-        if former != Some(lease) {
-            if former.is_some_and(|former| former.epoch >= self.epoch) {
-                return Err(refused(String::from("a later start of this server has written the books")));
-            }
-            self.guard_books(self.store.take_lease(lease, holder, former).await)?;
+        // Its own: taken when the answer was lost, or by a start that got no further.
+        let is_own = |former: &LeaseStatus| former.lease == lease && former.holder == holder;
+        if status.lease.as_ref().is_some_and(|former| former.lease.epoch >= self.epoch && !is_own(former)) {
+            return Err(refused(String::from("a later start of this server has written the books")));
         }
+        let former = status.lease.map(|former| former.lease);
+        self.guard_books(self.store.take_lease(lease, holder, former).await)?;
         self.journal.set_books(status.id).await?;
         *self.books.lease.lock() = Some(lease);
-        self.stored.send_replace(status.position);
+        self.stored.set(status.position);
         self.metrics.projected.reach(status.position);
         tracing::info!(position = status.position, "the books can be written");
         Ok(lease)

@@ -87,6 +87,7 @@ impl Timer {
             Duration::from_micros(micros).min(longest)
         });
         tokio::select! {
+            biased;
             () = tokio::time::sleep(nap) => {}
             () = self.earlier.notified() => {}
         }

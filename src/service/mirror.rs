@@ -35,7 +35,7 @@ impl Service {
             }
             after = Some(last);
         }
-        let stored = *self.stored.borrow();
+        let stored = self.stored.get();
         if all {
             self.guard_books(self.store.trim_events(lease, from.min(stored)).await)?;
         }
@@ -45,7 +45,7 @@ impl Service {
     /// False if the books haven't reached one of the snapshots: it would be ahead of them.
     async fn mirror_some(&self, lease: Lease, streams: &[Stream]) -> Result<bool, Error> {
         let mut states = self.snapshots.find(streams).await?;
-        let stored = *self.stored.borrow();
+        let stored = self.stored.get();
         states.retain(|state| state.position <= stored);
         let all = states.len() == streams.len();
         if !states.is_empty() {
@@ -76,38 +76,37 @@ fn newer(saved: &[SnapshotMark], kept: &[SnapshotMark]) -> Vec<Stream> {
 /// [`Error`] when the books can't be read or the files can't be written.
 pub async fn rebuild(store: &dyn Store, journal: &dyn Journal, snapshots: &dyn Snapshots) -> Result<u64, Error> {
     let status = store.status().await?;
+    let mut records = store.read_events(0, RECORDS).await?;
+    let trimmed = records.first().map_or(status.position, |first| first.position - 1);
     let mut after = None;
     loop {
-        let page = store.load_states(after.as_ref(), STATES).await?;
+        let mut page = store.load_states(after.as_ref(), STATES).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.stream.clone());
+        // Every state has what the books forgot. The system's says so, because recovery asks it; it is kept only when it changes.
+        for state in page.iter_mut().filter(|state| state.stream == Stream::System) {
+            state.position = state.position.max(trimmed);
+        }
         snapshots.save(&page).await?;
     }
-    let mut reached = None;
-    loop {
-        let from = reached.map_or(0, |reached| reached + 1);
-        let records = store.read_events(from, RECORDS).await?;
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
-        if reached.is_none() {
-            journal.begin_after(first.position - 1).await?;
-        }
-        reached = Some(last.position);
+    journal.begin_after(trimmed).await?;
+    let mut reached = trimmed;
+    while let Some(last) = records.last() {
+        reached = last.position;
         for batch in records.chunks(RECORDS) {
             journal.append(batch).await.map_err(|error| match error {
                 AppendError::Retry(why) | AppendError::Fatal(why) => Error::Internal(why),
             })?;
         }
+        records = store.read_events(reached + 1, RECORDS).await?;
     }
-    if reached.is_none() {
-        journal.begin_after(status.position).await?;
-    }
-    match reached {
-        Some(reached) if reached != status.position => Err(Error::Internal(format!(
+    if reached != status.position {
+        return Err(Error::Internal(format!(
             "the books are at position {}, but keep records up to {reached}: they can't build a server",
             status.position
-        ))),
-        _ => Ok(status.position),
+        )));
     }
+    Ok(status.position)
 }
 
 #[cfg(test)]

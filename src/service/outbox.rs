@@ -73,11 +73,12 @@ impl Service {
                 }
             }
             tokio::select! {
-                () = self.outbox.rest(self.clock.now(), LONGEST_NAP) => {}
+                biased;
                 Some(Ok((cell, what))) = tasks.join_next() => {
                     busy.remove(&(cell.id.clone(), what));
                     self.look_again(&cell, what, &attempts);
                 }
+                () = self.outbox.rest(self.clock.now(), LONGEST_NAP) => {}
             }
         }
     }

@@ -7,9 +7,11 @@ use crate::{
     domain::{
         event::{Record, Stream},
         id::OrganizationId,
+        lease::Lease,
     },
     engine::directory::Cell,
-    store::StoreError,
+    journal::Journal,
+    store::{Store, StoreError},
 };
 
 /// Records to project in one transaction, roughly: the journal is read by whole batches.
@@ -23,6 +25,21 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
+/// Projects all that a journal has, where no server does. Answers the position reached.
+///
+/// # Errors
+/// [`Error`] when the journal can't be read or the books not be written.
+pub async fn drain(journal: &dyn Journal, store: &dyn Store, lease: Lease) -> Result<u64, Error> {
+    let mut reached = store.status().await?.position;
+    loop {
+        let records = journal.read(reached + 1, BATCH).await?;
+        if records.is_empty() {
+            return Ok(reached);
+        }
+        reached = store.project(lease, &records).await?;
+    }
+}
+
 impl Service {
     /// Projects what the journal makes durable, until the task is dropped. With the books down it tries again.
     pub async fn run_projector(self: Arc<Self>) {
@@ -32,7 +49,7 @@ impl Service {
                 Ok(()) => retry = FIRST_RETRY,
                 Err(error) => {
                     self.metrics.store_up.set(0);
-                    let position = *self.stored.borrow();
+                    let position = self.stored.get();
                     tracing::warn!(%error, position, "the books can't be written; trying again");
                     tokio::time::sleep(retry).await;
                     retry = (retry * 2).min(LAST_RETRY);
@@ -43,7 +60,7 @@ impl Service {
 
     async fn project_next(&self) -> Result<(), Error> {
         let lease = self.join_books().await?;
-        let reached = *self.stored.borrow();
+        let reached = self.stored.get();
         self.writer.wait_beyond(reached).await;
         let records = self.journal.read(reached + 1, BATCH).await?;
         if records.is_empty() {
@@ -59,7 +76,7 @@ impl Service {
         }
         let position = self.guard_books(projected)?;
         self.note_stored(&records);
-        self.stored.send_replace(position);
+        self.stored.set(position);
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
         self.metrics.store_stopped.set(0);
@@ -136,20 +153,13 @@ impl Service {
 
     /// Waits until the books have reached a journal position.
     pub(super) async fn wait_stored(&self, position: u64) -> Result<(), Error> {
-        let mut stored = self.stored.subscribe();
-        let reached = stored.wait_for(|reached| *reached >= position);
-        match tokio::time::timeout(LONGEST_WAIT, reached).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(Error::StoreUnavailable(String::from("the server is stopping"))),
-            Err(_) => {
-                Err(Error::StoreUnavailable(format!("they lag behind, at {} of {position}", *self.stored.borrow())))
-            }
-        }
+        let lags = |_| Error::StoreUnavailable(format!("they lag behind, at {} of {position}", self.stored.get()));
+        tokio::time::timeout(LONGEST_WAIT, self.stored.reach(position)).await.map_err(lags)
     }
 
     /// Whether the books follow the journal closely enough to be read.
     pub fn books_follow(&self) -> bool {
-        let lag = self.writer.durable_position().saturating_sub(*self.stored.borrow());
+        let lag = self.writer.durable_position().saturating_sub(self.stored.get());
         lag <= MAX_LAG && self.metrics.store_stopped.get() == 0
     }
 }

@@ -1,12 +1,13 @@
 //! From what is on disk to a running service: snapshots, then the journal's tail, then a new epoch.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, fmt::Display, sync::Arc};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
-use super::{Error, Parts, Service, books::Books, expiry, outbox, revocations, secret, snapshots, token};
+use super::{
+    Error, Parts, Service, books::Books, expiry, outbox, revocations, secret, snapshots, stored::Stored, token,
+};
 use crate::{
     domain::{
         event::{Event, Record, Stream},
@@ -19,7 +20,7 @@ use crate::{
         state::OrganizationState,
         system::SystemState,
     },
-    journal::{Journal, Snapshots},
+    journal::{Extent, Journal, Snapshots},
 };
 
 const SNAPSHOTS_AT_ONCE: usize = 256;
@@ -59,13 +60,14 @@ pub async fn recover(journal: &dyn Journal, snapshots: &dyn Snapshots, stored: u
     let mut recovered = Recovered::default();
     recovered.load(snapshots, stored).await?;
     let in_snapshots = recovered.position;
-    let mut end = 0;
+    // Where nothing is left of it, or nothing came yet, it ends where it begins.
+    let Extent { trimmed, .. } = journal.extent().await?;
+    recovered.check_beginning(trimmed + 1, stored)?;
+    recovered.position = recovered.position.max(trimmed);
+    let mut end = trimmed;
     loop {
         let records = journal.read(end + 1, RECORDS_AT_ONCE).await?;
-        let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
-        if end == 0 {
-            recovered.check_beginning(first.position, stored)?;
-        }
+        let Some(last) = records.last() else { break };
         end = last.position;
         for record in &records {
             recovered.replay(record, stored)?;
@@ -81,6 +83,29 @@ pub async fn recover(journal: &dyn Journal, snapshots: &dyn Snapshots, stored: u
     }
     recovered.check_keys()?;
     Ok(recovered)
+}
+
+fn damaged(record: &Record, problem: impl Display) -> Error {
+    Error::Internal(format!("the journal at position {}: {problem}", record.position))
+}
+
+/// The state of an organization that has no snapshot, before the first record of its stream.
+pub(super) fn begin(id: &OrganizationId, record: &Record) -> Result<OrganizationState, Error> {
+    match &record.event {
+        Event::OrganizationSet(organization) if record.sequence == 1 => {
+            Ok(OrganizationState::new((**organization).clone()))
+        }
+        _ => Err(damaged(record, format!("organization {id} has neither a snapshot nor a beginning"))),
+    }
+}
+
+/// Applies a record unless the state has it. Answers whether it did.
+pub(super) fn advance(state: &mut OrganizationState, record: &Record) -> Result<bool, Error> {
+    let is_new = record.sequence > state.sequence;
+    if is_new {
+        state.apply(record).map_err(|error| damaged(record, error))?;
+    }
+    Ok(is_new)
 }
 
 impl Recovered {
@@ -138,28 +163,22 @@ impl Recovered {
         self.position = self.position.max(record.position);
         self.time = self.time.max(record.time);
         self.epoch = self.epoch.max(record.epoch);
-        let damaged =
-            |problem: String| Error::Internal(format!("the journal at position {}: {problem}", record.position));
         let Stream::Organization(id) = &record.stream else {
             if record.sequence > self.system.sequence {
-                self.system.apply(record).map_err(|error| damaged(error.to_string()))?;
+                self.system.apply(record).map_err(|error| damaged(record, error))?;
                 self.replayed += 1;
             }
             return Ok(());
         };
         if !self.organizations.contains_key(id) {
-            let Event::OrganizationSet(organization) = &record.event else {
-                return Err(damaged(format!("organization {id} has neither a snapshot nor a beginning")));
-            };
-            let state = OrganizationState::new((**organization).clone());
+            let state = begin(id, record)?;
             self.organizations.insert(id.clone(), Recollection { state, position: 0, saved: 0, stored: 0 });
         }
         let Some(found) = self.organizations.get_mut(id) else { return Ok(()) };
         if record.position <= stored {
             found.stored = found.stored.max(record.sequence);
         }
-        if record.sequence > found.state.sequence {
-            found.state.apply(record).map_err(|error| damaged(error.to_string()))?;
+        if advance(&mut found.state, record)? {
             found.position = record.position;
             self.replayed += 1;
         }
@@ -169,6 +188,15 @@ impl Recovered {
     /// Each organization with its last sequence and its last entry.
     pub fn ends(&self) -> impl Iterator<Item = (&OrganizationId, u64, u64)> {
         self.organizations.iter().map(|(id, found)| (id, found.state.sequence, found.state.entry))
+    }
+
+    /// What reservation ids are sealed with; `None` before the first start.
+    pub fn seal(&self) -> Option<SealKey> {
+        self.system.seal
+    }
+
+    pub(super) fn states(&self) -> impl Iterator<Item = (&OrganizationId, &OrganizationState)> {
+        self.organizations.iter().map(|(id, found)| (id, &found.state))
     }
 
     pub fn organizations(&self) -> usize {
@@ -230,7 +258,7 @@ impl Recovered {
             webhooks,
             payments,
             revocations: revocations::Hub::default(),
-            stored: watch::Sender::new(stored),
+            stored: Stored::new(stored),
             metrics,
             tuning,
         });

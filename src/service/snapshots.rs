@@ -72,7 +72,7 @@ impl Service {
         self.save(batch).await?;
         // Last: should damage bring older snapshots back, this one is among them, and its position tells at the next start.
         self.save(vec![Snapshot { stream: Stream::System, sequence: system.0, position, state }]).await?;
-        let stored = *self.stored.borrow();
+        let stored = self.stored.get();
         self.journal.trim(from.min(stored)).await?;
         self.measure_journal().await?;
         self.mirror(from).await

@@ -22,7 +22,7 @@ use crate::{
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| Cluster::start(&["fsync = off"]));
 /// Calls that never wait for the books.
 const DATA_PLANE: [&str; 5] = ["Reserve", "Commit", "Release", "Extend", "Charge"];
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Books in a new database.
 pub(crate) fn books() -> Books {

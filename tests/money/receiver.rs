@@ -63,14 +63,20 @@ impl Receiver {
         let waited = Stopwatch::start();
         loop {
             pass();
-            if let Ok(post) = tokio::time::timeout(Duration::from_millis(100), self.posts.recv()).await {
-                return post.unwrap();
+            if let Some(post) = self.post_soon().await {
+                return post;
             }
             assert!(waited.elapsed() < Duration::from_secs(40), "nothing was posted");
         }
     }
 
     /// What came and wasn't looked at yet.
+    /// The next, if it comes within a moment.
+    pub(crate) async fn post_soon(&mut self) -> Option<Post> {
+        let next = tokio::time::timeout(Duration::from_millis(100), self.posts.recv()).await;
+        next.ok().map(Option::unwrap)
+    }
+
     pub(crate) fn posts(&mut self) -> Vec<Post> {
         std::iter::from_fn(|| self.posts.try_recv().ok()).collect()
     }

@@ -18,7 +18,7 @@ async fn charge(server: &Server, secret: &str, request_id: &str) {
     gateway.quota().charge(request).await.unwrap();
 }
 
-async fn balance(server: &Server) -> String {
+pub(crate) async fn balance(server: &Server) -> String {
     let request = GetBalanceRequest { organization_id: ORGANIZATION.to_owned() };
     server.operator().await.wallets().get_balance(request).await.unwrap().into_inner().balance_usd
 }

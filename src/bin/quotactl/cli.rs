@@ -5,11 +5,35 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    alert::AlertCommand, allocation::AllocationCommand, audit::Audit, bench::Bench, budget::BudgetCommand,
-    check::Check, completion::Completion, context::Context, failure::Failure, invite::InviteCommand, key::KeyCommand,
-    ledger::LedgerCommand, member::MemberCommand, org::OrgCommand, overview::Overview, policy::PolicyCommand,
-    price::PriceCommand, replay::Replay, request::RequestCommand, rule::RuleCommand, store::StoreCommand,
-    team::TeamCommand, token::TokenCommand, usage::Usage, wallet::WalletCommand, watch::Watch, whoami::WhoAmI,
+    alert::AlertCommand,
+    allocation::AllocationCommand,
+    audit::Audit,
+    backup::{Backup, Restore},
+    bench::Bench,
+    budget::BudgetCommand,
+    check::Check,
+    completion::Completion,
+    context::Context,
+    failure::Failure,
+    invite::InviteCommand,
+    journal::JournalCommand,
+    key::KeyCommand,
+    ledger::LedgerCommand,
+    member::MemberCommand,
+    org::OrgCommand,
+    overview::Overview,
+    policy::PolicyCommand,
+    price::PriceCommand,
+    replay::Replay,
+    request::RequestCommand,
+    rule::RuleCommand,
+    store::StoreCommand,
+    team::TeamCommand,
+    token::TokenCommand,
+    usage::Usage,
+    wallet::WalletCommand,
+    watch::Watch,
+    whoami::WhoAmI,
 };
 
 const EXAMPLES: &str = "\
@@ -123,6 +147,10 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Loads the server and measures throughput and latency
     Bench(Box<Bench>),
+    Backup(Backup),
+    Restore(Restore),
+    #[command(subcommand)]
+    Journal(JournalCommand),
     /// The books themselves, while no server runs
     #[command(subcommand)]
     Store(StoreCommand),
@@ -157,6 +185,9 @@ impl Command {
             Self::Watch(watch) => watch.run(context).await.map(done),
             Self::Replay(replay) => replay.run(context).await,
             Self::Bench(bench) => bench.run(context).await,
+            Self::Backup(backup) => backup.run(context.out).await.map(done),
+            Self::Restore(restore) => restore.run(context.out).await.map(done),
+            Self::Journal(command) => command.run(context).await,
             Self::Store(command) => command.run(context.out).await.map(done),
             Self::Completion(completion) => completion.run(context.out).map(done),
         }

@@ -49,7 +49,7 @@ pub(crate) enum LedgerCommand {
     Export(Export),
     /// Books a refund or adjustment of an earlier entry, which stays as it is
     Correct(Correct),
-    /// Recomputes balances and budgets from the entries; exits 0 if they agree, 1 if not
+    /// Compares memory with the journal and with what the entries of the books come to; exits 0 if they agree, 1 if not
     Verify {
         /// Only this organization
         #[arg(long, default_value = "", hide_default_value = true)]
@@ -171,20 +171,22 @@ pub(crate) fn totals_json(totals: &TransactionTotals) -> Value {
 fn verified(out: Output, answer: &VerifyResponse) -> Result<ExitCode, Failure> {
     let clean = answer.differences.is_empty();
     let checked = format!(
-        "{} organizations, {} entries, {} budget windows",
+        "{} organizations, {} entries, {} budget windows, {} events of the journal",
         thousands(answer.organizations),
         thousands(answer.entries),
         thousands(answer.windows),
+        thousands(answer.replayed),
     );
     if out.is_json() {
         out.value(&json!({
             "organizations": answer.organizations,
             "entries": answer.entries,
             "windows": answer.windows,
+            "replayed": answer.replayed,
             "differences": jsons(&answer.differences),
         }))?;
     } else if clean {
-        out.text(&format!("the books add up: {checked}"))?;
+        out.text(&format!("memory, journal and books agree: {checked}"))?;
     } else {
         let count = answer.differences.len();
         out.text(&format!("{}\n\n{count} differences in {checked}", tabulated(&answer.differences)))?;

@@ -17,6 +17,7 @@ mod alert;
 mod allocation;
 mod arguments;
 mod audit;
+mod backup;
 mod bar;
 mod bench;
 mod budget;
@@ -28,6 +29,7 @@ mod context;
 mod failure;
 mod format;
 mod invite;
+mod journal;
 mod key;
 mod ledger;
 mod limits;
@@ -72,14 +74,14 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    if let Command::Completion(completion) = cli.command {
-        completion.run(Output::new(false))?;
-        return Ok(ExitCode::SUCCESS);
+    let out = Output::new(cli.global.json);
+    // Those need no server.
+    match cli.command {
+        Command::Completion(completion) => completion.run(Output::new(false))?,
+        Command::Backup(backup) => backup.run(out).await?,
+        Command::Restore(restore) => restore.run(out).await?,
+        Command::Store(command) => command.run(out).await?,
+        command => return command.run(&Context::open(&cli.global).await?).await,
     }
-    if let Command::Store(command) = cli.command {
-        command.run(Output::new(cli.global.json)).await?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let context = Context::open(&cli.global).await?;
-    cli.command.run(&context).await
+    Ok(ExitCode::SUCCESS)
 }

@@ -91,7 +91,7 @@ impl Allocations {
         self.total
     }
 
-    pub(super) fn team_mut(&mut self, place: u32) -> &mut TeamAllocation {
+    pub(in crate::engine) fn team_mut(&mut self, place: u32) -> &mut TeamAllocation {
         let at = place as usize;
         if self.teams.len() <= at {
             self.teams.resize_with(at + 1, TeamAllocation::default);
@@ -130,6 +130,22 @@ impl Allocations {
                 team.distributed += member.allocation.given();
             }
         }
+    }
+
+    /// Of each team: what is distributed in it and carried by its pool, first by the sum over its members, then as it stands.
+    pub(super) fn sums(
+        &self,
+        team_of: impl Fn(u32) -> Option<u32>,
+    ) -> impl Iterator<Item = (u32, (Nanos, Nanos), (Nanos, Nanos))> {
+        let mut sums = vec![(Nanos::ZERO, Nanos::ZERO); self.teams.len()];
+        for (membership, member) in &self.members {
+            if let Some(sum) = team_of(*membership).and_then(|team| sums.get_mut(team as usize)) {
+                sum.0 += member.allocation.given();
+                sum.1 += member.carried;
+            }
+        }
+        let stand = self.teams.iter().map(|team| (team.distributed, team.carried));
+        (0..).zip(sums).zip(stand).map(|((team, sums), stands)| (team, sums, stands))
     }
 
     /// Every counter with the cap that it has now.

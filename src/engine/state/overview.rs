@@ -118,7 +118,7 @@ impl OrganizationState {
     pub fn allocations_in(&self, cycle: Option<Window>) -> Allocations {
         let mut allocations = self.allocations.clone();
         if let Some(cycle) = cycle {
-            allocations.begin(cycle, |membership| self.teams.place(&self.memberships.row(membership)?.entity.team));
+            allocations.begin(cycle, |membership| self.team_of(membership));
         }
         allocations
     }

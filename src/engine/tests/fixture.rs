@@ -1,6 +1,7 @@
 //! A small organization to decide on: one team, one member, one key, until a test adds others.
 //!
-//! Every turn's records are replayed into a second state, which must equal the live one: so each test proves replay too.
+//! Every turn's records are replayed into a second state, which must equal the live one, and what the state has counted must
+//! follow from its parts: so each test proves that too.
 
 use crate::{
     domain::{
@@ -102,6 +103,7 @@ impl World {
             self.replica.apply(record).unwrap();
         }
         assert_eq!(self.replica, self.state, "replay leads to another state");
+        assert_eq!(self.state.inconsistencies(), [], "the state doesn't follow from its parts");
         self.records.extend(records);
         self.revocations = revocations;
         answer

@@ -18,13 +18,15 @@ use crate::{
     service::NewInvitation,
 };
 
-/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to.
+/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to. What is read can
+/// be made another thing than what was written.
 pub(super) struct StagedJournal {
     inner: Arc<dyn Journal>,
     pub(super) gate: tokio::sync::Mutex<()>,
     pub(super) waiting: AtomicBool,
     pub(super) failing: AtomicBool,
     pub(super) batches: Mutex<Vec<Vec<u64>>>,
+    pub(super) forge: Mutex<Option<fn(&mut Record)>>,
 }
 
 impl StagedJournal {
@@ -35,6 +37,7 @@ impl StagedJournal {
             waiting: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             batches: Mutex::default(),
+            forge: Mutex::default(),
         }
     }
 }
@@ -53,7 +56,11 @@ impl Journal for StagedJournal {
     }
 
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
-        self.inner.read(from, at_least).await
+        let mut records = self.inner.read(from, at_least).await?;
+        if let Some(forge) = *self.forge.lock() {
+            records.iter_mut().for_each(forge);
+        }
+        Ok(records)
     }
 
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
@@ -88,6 +95,8 @@ impl Journal for StagedJournal {
 pub(super) struct Stage {
     pub(super) running: Running,
     pub(super) journal: Arc<StagedJournal>,
+    /// Of a service.
+    pub(super) token: String,
     _home: Home,
 }
 
@@ -105,8 +114,8 @@ impl Stage {
         let journal = Arc::new(StagedJournal::over(backends.journal.clone()));
         let backends = Backends { journal: journal.clone(), ..backends };
         let running = start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap();
-        seed(&running).await;
-        Self { running, journal, _home: home }
+        let token = seed(&running).await;
+        Self { running, journal, token, _home: home }
     }
 
     /// Records that mean nothing, as one push.

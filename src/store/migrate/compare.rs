@@ -56,7 +56,8 @@ pub(super) async fn sums(session: &mut dyn Connection) -> Result<Vec<Sums>, Stor
     for table in tables::ALL {
         let columns: Vec<_> = table.columns.iter().filter(|column| column.kind == Kind::Nanos).collect();
         let dialect = session.dialect();
-        let sums = columns.iter().map(|column| format!(", {}", dialect.sum_of(column.name))).collect::<String>();
+        let sums =
+            columns.iter().map(|column| format!(", {}", dialect.sum_of(column.name))).collect::<Vec<_>>().concat();
         let sql = Sql::new(format!("SELECT count(*){sums} FROM {}", table.name));
         let kinds = vec![Kind::Int; 1 + 2 * columns.len()];
         let Some(mut row) = session.fetch(sql, &kinds).await?.into_iter().next() else { continue };

@@ -19,8 +19,8 @@ mod tests;
 
 /// Microseconds from 1970 to 2000, where Postgres counts from.
 const EPOCH: i64 = 946_684_800_000_000;
-/// Instants that Postgres can tell from infinity, by its own count.
-const FINITE: std::ops::Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+/// The first instant that Postgres can tell, by its own count. Its last one is later than ours.
+const FIRST: i64 = -211_813_488_000_000_000;
 const NEGATIVE: u16 = 0x4000;
 /// First byte of a JSONB that is sent.
 const JSONB: u8 = 1;
@@ -77,8 +77,8 @@ fn without_escaped_nul(json: &str) -> Cow<'_, str> {
 
 fn micros_of(time: Timestamp) -> i64 {
     match time.micros().saturating_sub(EPOCH) {
-        micros if micros < FINITE.start => i64::MIN,
-        micros if micros >= FINITE.end => i64::MAX,
+        _ if time.is_never() => i64::MAX,
+        micros if micros < FIRST => i64::MIN,
         micros => micros,
     }
 }

@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    domain::{event::LimitNo, id::OrganizationId, money::Nanos, time::Timestamp},
+    domain::{
+        event::LimitNo,
+        id::{MemberId, OrganizationId, TeamId},
+        money::Nanos,
+        time::Timestamp,
+    },
     store::{
         Audit, StoreError, WindowAudit,
         connection::Connection,
-        tables::Kind::{Int, Nanos as Money, Time},
-        value::{Sql, Value},
+        tables::Kind::{Int, Nanos as Money, Text, Time},
+        value::{Row, Sql, Value},
     },
 };
 
@@ -29,7 +34,22 @@ pub(in crate::store) async fn audit(
     sum_entries(connection, organization, &mut windows).await?;
     read_windows(connection, organization, &mut windows).await?;
     audit.windows = windows.into_values().collect();
+    audit.allocations = allocations(connection, organization).await?;
     Ok(audit)
+}
+
+async fn allocations(
+    connection: &mut dyn Connection,
+    organization: &OrganizationId,
+) -> Result<Vec<(TeamId, Option<MemberId>, Nanos)>, StoreError> {
+    let mut sql = of("SELECT team_id, member_id, monthly FROM allocations", organization);
+    sql.push(" AND monthly IS NOT NULL ORDER BY team_id, member_id");
+    let rows = connection.fetch(sql, &[Text, Text, Money]).await?;
+    let allocation = |mut row: Row| {
+        let member = Some(row.text(1)?).filter(|member| !member.is_empty());
+        Ok((TeamId::trusted(row.text(0)?), member.map(MemberId::trusted), row.nanos(2)?))
+    };
+    rows.into_iter().map(allocation).collect()
 }
 
 /// Of one organization.

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use super::list::{ENTRY, ENTRY_KINDS, entry_of};
 use crate::{
     domain::{
-        event::Settled,
+        event::{Reserved, Settled},
         id::{OrganizationId, RequestId},
         reservation_id::ReservationNo,
+        usage::Amounts,
     },
     store::{
         Entry, ReservationKey, StoreError, StoredEnd, StoredReservation,
         connection::Connection,
         detail::decode,
-        tables::Kind::{Bytes, Int, Text, Time},
+        tables::Kind::{Bytes, Int, Nanos as Money, Text, Time},
         value::{Row, Sql, Value},
     },
 };
@@ -24,7 +25,9 @@ pub(in crate::store) async fn reservation(
     by: ReservationKey<'_>,
 ) -> Result<Option<StoredReservation>, StoreError> {
     let mut sql = Sql::new(
-        "SELECT epoch, sequence, admit_time, state, reason, reserved, settled FROM reservations WHERE organization_id = ",
+        "SELECT epoch, sequence, admit_time, state, reason, reserved, settled, held_usd, held_credits, held_tokens,
+            held_requests
+         FROM reservations WHERE organization_id = ",
     );
     sql.bind(Value::text(organization.as_str()));
     match by {
@@ -37,7 +40,7 @@ pub(in crate::store) async fn reservation(
             sql.push(" AND key_id = ").bind(Value::text(key.as_str())).push(" ORDER BY admit_time DESC LIMIT 1");
         }
     }
-    let rows = connection.fetch(sql, &[Int, Int, Time, Text, Text, Bytes, Bytes]).await?;
+    let rows = connection.fetch(sql, &[Int, Int, Time, Text, Text, Bytes, Bytes, Money, Money, Int, Int]).await?;
     let held = match rows.into_iter().next() {
         Some(row) => Some(ended(connection, organization, row).await?),
         None => None,
@@ -56,7 +59,10 @@ async fn ended(
     let damaged = |_| StoreError::Damaged(format!("a reservation has epoch {epoch}"));
     let no = ReservationNo { epoch: u32::try_from(epoch).map_err(damaged)?, sequence: row.count(1)? };
     let (state, reason) = (row.text(3)?, row.opt_text(4)?);
-    let reserved = Arc::new(decode("a reservation", &row.bytes(5)?)?);
+    let mut reserved: Reserved = decode("a reservation", &row.bytes(5)?)?;
+    // An Extend may have raised it.
+    reserved.held = Amounts { usd: row.nanos(7)?, credits: row.nanos(8)?, tokens: row.int(9)?, requests: row.int(10)? };
+    let reserved = Arc::new(reserved);
     let end = match state.as_str() {
         "open" | "revoked" => StoredEnd::Open,
         "released" => StoredEnd::Released { reserved, reason: reason.unwrap_or_default() },

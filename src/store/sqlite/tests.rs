@@ -3,12 +3,14 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     domain::{
-        event::{EntryKind, Event, Stream},
+        event::{EntryKind, Event, Extended, Reserved, Stream},
         id::{KeyId, Model, RequestId},
         lease::{JournalId, Lease},
         money::Nanos,
         reservation_id::ReservationNo,
         snapshot::Snapshot,
+        time::Timestamp,
+        usage::{Amounts, Usage},
     },
     store::{
         ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, Store, StoredEnd, Totals,
@@ -145,6 +147,10 @@ async fn every_end_of_a_reservation_is_found_as_it_was_journalled() {
     let directory = tempfile::tempdir().unwrap();
     let mut script = Script::new();
     let [open, released, freed, paid, late] = ["open", "released", "freed", "paid", "late"].map(|r| script.reserve(r));
+    let held = Amounts { usd: Nanos::new(77), ..reserved("released").held };
+    let (expire_time, usage) = (Timestamp::from_seconds(99), Usage::default());
+    let extended = Extended { reservation: released, expire_time, usage, held, progress: None };
+    script.push(Event::Extended(Box::new(extended)));
     script.push(Event::Released { reservation: released, reason: "unused".into() });
     script.push(Event::Expired { reservation: freed });
     script.settle(EntryKind::Expiry, Some(paid), "paid", 5);
@@ -159,7 +165,8 @@ async fn every_end_of_a_reservation_is_found_as_it_was_journalled() {
         store.find_reservation(&acme(), ReservationKey::No(no)).await.unwrap().map(|found| found.end)
     };
     assert_eq!(end(open).await, Some(StoredEnd::Open));
-    let released_end = StoredEnd::Released { reserved: Arc::new(reserved("released")), reason: String::from("unused") };
+    let extended = Reserved { held, ..reserved("released") };
+    let released_end = StoredEnd::Released { reserved: Arc::new(extended), reason: String::from("unused") };
     assert_eq!(end(released).await, Some(released_end));
     let freed_end = StoredEnd::Expired { reserved: Arc::new(reserved("freed")), charged: None };
     assert_eq!(end(freed).await, Some(freed_end));

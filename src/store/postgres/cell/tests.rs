@@ -37,8 +37,9 @@ fn instants_beyond_those_of_postgres_are_infinite() {
         let time = Value::Time(Timestamp::from_micros(micros));
         assert_eq!(there_and_back(Kind::Time, &time), time);
     }
-    let late = Value::Time(Timestamp::from_micros(i64::MAX - 1));
-    assert_eq!(there_and_back(Kind::Time, &late), Value::Time(Timestamp::NEVER));
+    let before = Value::Time(Timestamp::from_micros(i64::MIN + 1));
+    assert_eq!(there_and_back(Kind::Time, &before), Value::Time(Timestamp::from_micros(i64::MIN)));
+    assert_eq!(micros_of(Timestamp::NEVER), i64::MAX, "infinity, and no day in a far year");
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! Whether a state agrees with itself, and with another one that the same events led to.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt::Display,
+};
+
+use super::OrganizationState;
+use crate::{
+    domain::{
+        event::LimitNo,
+        id::{MemberId, TeamId},
+        money::Nanos,
+        time::Timestamp,
+    },
+    engine::{
+        limit::{Counter, LimitEntry, amount_in, scope_of},
+        table::{Entity, Table},
+    },
+};
+
+/// Something that isn't what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mismatch {
+    pub what: String,
+    pub expected: String,
+    pub found: String,
+}
+
+struct Findings(Vec<Mismatch>);
+
+impl Findings {
+    fn compare<T: Copy + PartialEq + Display>(&mut self, what: impl FnOnce() -> String, expected: T, found: T) {
+        if expected != found {
+            self.0.push(Mismatch { what: what(), expected: expected.to_string(), found: found.to_string() });
+        }
+    }
+
+    /// Of what has no short form.
+    fn same<T: PartialEq>(&mut self, what: impl FnOnce() -> String, expected: &T, found: &T) {
+        if expected != found {
+            self.0.push(Mismatch {
+                what: what(),
+                expected: String::from("as the journal tells"),
+                found: String::from("something else"),
+            });
+        }
+    }
+
+    fn same_rows<E: Entity + PartialEq>(&mut self, expected: &Table<E>, found: &Table<E>) {
+        self.compare(|| format!("number of {} rows", E::KIND), expected.all().count(), found.all().count());
+        for ((place, expected), (_, found)) in expected.all().zip(found.all()) {
+            self.same(|| format!("{} in row {place}", E::KIND), expected, found);
+        }
+    }
+}
+
+/// As Verify names a budget's window.
+pub fn window_name(entry: &LimitEntry, organization: &str, start: Timestamp) -> String {
+    let (scope, id) = scope_of(&entry.place, organization);
+    format!("budget {}/{id}/{} from {}", scope.name(), entry.limit.id(), start.micros())
+}
+
+impl OrganizationState {
+    /// What differs from `replayed`, the state that the same events lead to. What either may have forgotten, or taken back from
+    /// the books, isn't looked at: reservations and request ids that are over.
+    pub fn mismatches(&self, replayed: &Self) -> Vec<Mismatch> {
+        let mut found = Findings(Vec::new());
+        found.compare(|| String::from("sequence"), replayed.sequence, self.sequence);
+        found.compare(|| String::from("last entry"), replayed.entry, self.entry);
+        found.compare(|| String::from("balance"), replayed.wallet.balance, self.wallet.balance);
+        found.compare(|| String::from("held of the balance"), replayed.wallet.held, self.wallet.held);
+        self.compare_limits(replayed, &mut found);
+        found.compare(|| String::from("open reservations"), replayed.open_count(), self.open_count());
+        for (expected, held) in replayed.open().zip(self.open()) {
+            found.same(|| format!("open reservation {}-{}", held.no.epoch, held.no.sequence), expected, held);
+        }
+        found.same(|| String::from("organization"), &replayed.organization, &self.organization);
+        found.same_rows(&replayed.teams, &self.teams);
+        found.same_rows(&replayed.members, &self.members);
+        found.same_rows(&replayed.memberships, &self.memberships);
+        found.same_rows(&replayed.keys, &self.keys);
+        found.same_rows(&replayed.invitations, &self.invitations);
+        found.same_rows(&replayed.credit_requests, &self.credit_requests);
+        found.same(|| String::from("rules"), &replayed.rules, &self.rules);
+        found.same(|| String::from("allocations"), &replayed.allocations, &self.allocations);
+        found.same(|| String::from("payments"), &replayed.payments, &self.payments);
+        found.same(|| String::from("alerts"), &replayed.alerts, &self.alerts);
+        found.0
+    }
+
+    fn compare_limits(&self, replayed: &Self, found: &mut Findings) {
+        found.compare(|| String::from("limits ever set"), replayed.next_limit_no(), self.next_limit_no());
+        for (no, expected) in replayed.all_limits() {
+            let Some(entry) = self.limit(no) else {
+                found.compare(|| format!("limit {}", no.0), "one that is set", "none");
+                continue;
+            };
+            if let (Counter::Budget(expected), Counter::Budget(windows)) = (&expected.counter, &entry.counter) {
+                for (start, counted) in expected.iter() {
+                    let name = || window_name(entry, self.organization.id.as_str(), start);
+                    found.compare(name, counted.spent, windows.at(start).spent);
+                    found.compare(|| format!("held of {}", name()), counted.held, windows.at(start).held);
+                }
+            }
+            found.same(|| format!("limit {}", no.0), expected, entry);
+        }
+    }
+
+    /// What teams, and members in them, have in every cycle.
+    pub fn monthly_allocations(&self) -> BTreeMap<(TeamId, Option<MemberId>), Nanos> {
+        let teams = self.teams.all().filter_map(|(place, row)| {
+            let monthly = self.allocations.team(place).allocation.monthly?;
+            Some(((row.entity.id.clone(), None), monthly))
+        });
+        let members = self.memberships.all().filter_map(|(place, row)| {
+            let monthly = self.allocations.member(place).allocation.monthly?;
+            Some(((row.entity.team.clone(), Some(row.entity.member.clone())), monthly))
+        });
+        teams.chain(members).collect()
+    }
+
+    /// What doesn't follow from the state's own parts: what is held from the open reservations, what a team gave out from what
+    /// its members have.
+    pub fn inconsistencies(&self) -> Vec<Mismatch> {
+        let mut found = Findings(Vec::new());
+        let open = self.reservations.values().filter(|reservation| reservation.end.is_none());
+        found.compare(|| String::from("reservations that expire"), open.count(), self.open_count());
+        self.check_holds(&mut found);
+        for (team, sums, stands) in self.allocations.sums(|membership| self.team_of(membership)) {
+            let id = || self.teams.row(team).map_or_else(String::new, |row| row.entity.id.to_string());
+            found.compare(|| format!("credits distributed in team {}", id()), sums.0, stands.0);
+            found.compare(|| format!("credits carried by the pool of team {}", id()), sums.1, stands.1);
+        }
+        found.0
+    }
+
+    fn check_holds(&self, found: &mut Findings) {
+        let mut wallet = Nanos::ZERO;
+        let mut budgets: HashMap<(LimitNo, Timestamp), i64> = HashMap::new();
+        let mut slots: HashMap<LimitNo, i64> = HashMap::new();
+        for reservation in self.open() {
+            if reservation.reserved.wallet {
+                wallet += reservation.held.usd;
+            }
+            for touch in reservation.reserved.touches.iter() {
+                *slots.entry(touch.limit).or_default() += 1;
+                *budgets.entry((touch.limit, touch.window)).or_default() += amount_in(touch.unit, reservation.held);
+            }
+        }
+        found.compare(|| String::from("held of the balance by open reservations"), wallet, self.wallet.held);
+        for (no, entry) in self.all_limits() {
+            match &entry.counter {
+                Counter::Budget(windows) => {
+                    for (start, counted) in windows.iter() {
+                        let held = budgets.get(&(no, start)).copied().unwrap_or_default();
+                        let name = || window_name(entry, self.organization.id.as_str(), start);
+                        found.compare(
+                            || format!("held of {} by open reservations", name()),
+                            Nanos::new(held),
+                            counted.held,
+                        );
+                    }
+                }
+                Counter::InFlight(open) => {
+                    let taken = slots.get(&no).copied().unwrap_or_default();
+                    found.compare(|| format!("slots of limit {} taken by open reservations", no.0), taken, *open);
+                }
+                Counter::Rate(_) => {}
+            }
+        }
+    }
+}
