@@ -30,8 +30,8 @@ pub trait Journal: Send + Sync + 'static {
     /// The books that it was last written into, if any.
     async fn books(&self) -> Result<Option<StoreId>, JournalError>;
 
-    /// Remembers which books it is written into.
-    async fn set_books(&self, books: StoreId) -> Result<(), JournalError>;
+    /// Remembers which books it is written into; `None` where they turned out to be another journal's.
+    async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError>;
 
     /// Lets an empty journal begin behind `position`, as one that was trimmed there.
     async fn begin_after(&self, position: u64) -> Result<(), JournalError>;

@@ -217,11 +217,12 @@ fn tell_what_may_be_missing(recovered: &Recovered) {
         let (sequence, entry) = (sequence + 1, entry + 1);
         tracing::warn!(%organization, sequence, entry, "what was acknowledged from here on may be missing");
     }
-    let (position, organizations) = (recovered.position + 1, recovered.organizations());
+    let (after, organizations) = (recovered.position, recovered.organizations());
     tracing::warn!(
-        position,
+        after,
         organizations,
-        "this server was built from the books; what was acknowledged later may be missing"
+        "this server was built from the books; what was acknowledged after this journal position may be missing, and can be \
+         brought in by `quotactl journal import --after` it"
     );
 }
 

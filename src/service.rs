@@ -3,10 +3,14 @@
 //! A change is decided and put into effect under its organization's lock, its records are enqueued under the same lock, so
 //! that the journal's order is the state's order, and the answer waits for the disk where it is a promise.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use books::Books;
 use stored::Stored;
@@ -150,6 +154,10 @@ pub struct Service {
     revocations: revocations::Hub,
     /// Journal position up to which the books are written.
     stored: Stored,
+    /// Journal position that every snapshot has seen.
+    saved: AtomicU64,
+    /// Asks for a round of snapshots before the next is due.
+    round: Notify,
     metrics: Arc<Metrics>,
     tuning: Tuning,
 }
@@ -160,14 +168,19 @@ impl Service {
         if self.writer.is_failed() {
             return Err(Error::JournalFailed);
         }
-        if self.is_journal_full() {
-            return Err(Error::JournalFull);
-        }
         if !self.writer.has_room() {
             self.metrics.overloaded.increment();
             return Err(Error::Overloaded);
         }
         Ok(())
+    }
+
+    /// The same, for what begins anew. Running work is renewed and settled even when the journal is full: it ends sometime.
+    fn check_room_for_more(&self) -> Result<(), Error> {
+        if self.is_journal_full() {
+            return Err(Error::JournalFull);
+        }
+        self.check_room()
     }
 
     /// Waits while the queue is full: for those whose work is done already.

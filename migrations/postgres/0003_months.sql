@@ -25,7 +25,7 @@ DECLARE
     name TEXT := ledger_month_name(at);
     month TIMESTAMP := date_trunc('month', at AT TIME ZONE 'UTC');
 BEGIN
-    IF to_regclass(name) IS NOT NULL THEN
+    IF to_regclass(format('%I.%I', current_schema(), name)) IS NOT NULL THEN
         RETURN;
     END IF;
     -- Made by itself and attached: readers of the ledger go on meanwhile.
@@ -53,8 +53,10 @@ $$;
 
 COMMENT ON FUNCTION make_ledger_months(TIMESTAMPTZ[]) IS 'Makes the partitions for entries of these times, and for the month after them.';
 
-CREATE FUNCTION drop_ledger_month(at TIMESTAMPTZ) RETURNS BIGINT LANGUAGE plpgsql AS $$
+CREATE FUNCTION drop_ledger_month(day DATE) RETURNS BIGINT LANGUAGE plpgsql AS $$
 DECLARE
+    -- A date has no zone that could make it another month.
+    at TIMESTAMPTZ := day::timestamp AT TIME ZONE 'UTC';
     name TEXT := ledger_month_name(at);
     month_start TIMESTAMPTZ := date_trunc('month', at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
     month_end TIMESTAMPTZ := (date_trunc('month', at AT TIME ZONE 'UTC') + interval '1 month') AT TIME ZONE 'UTC';
@@ -64,7 +66,7 @@ BEGIN
     IF month_end > now() - interval '3 days' THEN
         RAISE EXCEPTION 'this month may still be settled: drop it three days after its end';
     END IF;
-    IF to_regclass(name) IS NULL THEN
+    IF to_regclass(format('%I.%I', current_schema(), name)) IS NULL THEN
         RAISE EXCEPTION 'there is no table %', name;
     END IF;
     -- Nothing is projected meanwhile.
@@ -103,4 +105,4 @@ BEGIN
 END;
 $$;
 
-COMMENT ON FUNCTION drop_ledger_month(TIMESTAMPTZ) IS 'Drops the entries of the month of an instant, the oldest month first, and keeps their sums. Answers how many they were.';
+COMMENT ON FUNCTION drop_ledger_month(DATE) IS 'Drops the entries of the month of a day, in UTC, the oldest month first, and keeps their sums. Answers how many they were.';

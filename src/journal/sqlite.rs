@@ -286,9 +286,9 @@ impl Journal for SqliteJournal {
         Ok(books.as_deref().and_then(StoreId::from_slice))
     }
 
-    async fn set_books(&self, books: StoreId) -> Result<(), JournalError> {
+    async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
         sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1")
-            .bind(&books.as_bytes()[..])
+            .bind(books.as_ref().map(|books| &books.as_bytes()[..]))
             .execute(&self.readers)
             .await
             .map_err(|error| failed(&self.file, &error))?;

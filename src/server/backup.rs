@@ -1,4 +1,4 @@
-//! A data directory as it stood at one moment, copied while its server goes on, and put back elsewhere.
+//! A data directory, copied whole while its server goes on, and put back elsewhere.
 //!
 //! Of books in a file; those in Postgres are backed up with Postgres' own means.
 
@@ -113,7 +113,7 @@ impl Files {
 /// proves that a server could start from the copy.
 ///
 /// # Errors
-/// [`BackupError`]; nothing is left at `to` then.
+/// [`BackupError`]; there is no `to` then, only what was begun beside it.
 pub async fn back_up(data: &Path, to: &Path) -> Result<Contents, BackupError> {
     check_source(data)?;
     if to.exists() {
@@ -196,8 +196,8 @@ fn make_anew(directory: &Path) -> Result<(), BackupError> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))
 }
 
-/// All files as they stood at one moment. Books and snapshots follow the journal, so the journal comes last; and were it trimmed
-/// meanwhile, it might lack what the snapshots, as they were pinned, don't have yet.
+/// Each file as it stood at a moment, in an order that makes them fit: books and snapshots follow the journal, so the journal comes
+/// last; and were it trimmed meanwhile, it might lack what the snapshots, as they were pinned, don't have yet.
 async fn copy_all(from: &Path, to: &Path) -> Result<(), BackupError> {
     let journal = from.join(JOURNAL);
     for _ in 0..ATTEMPTS {

@@ -59,11 +59,16 @@ pub(super) async fn join(settings: &Settings, data: &DataDir, backends: Backends
         let accept_loss = settings.accept_journal_loss;
         let claimant = Claimant { journal: journal.id(), extent, holder: &holder, accept_loss };
         let former = status.lease.as_ref().map(|former| former.lease);
-        match admit(&claimant, &status)? {
+        let admitted = admit(&claimant, &status);
+        if let Err(Refusal::Foreign { .. } | Refusal::Ahead { .. }) = &admitted {
+            // From now on it doesn't start without them.
+            journal.set_books(None).await?;
+        }
+        match admitted? {
             Admission::Continue { epoch } => {
                 let lease = Lease { journal: journal.id(), epoch };
                 store.take_lease(lease, &holder, former).await?;
-                journal.set_books(status.id).await?;
+                journal.set_books(Some(status.id)).await?;
                 return Ok(Joined { lease: Some(lease), holder, stored: status.position, rebuilt: false, backends });
             }
             Admission::Rebuild { epoch } => return rebuild(data, backends, holder, &status, epoch).await,
@@ -113,7 +118,7 @@ async fn rebuild(
             Refusal::Held { holder: status.lease.as_ref().map_or(holder, |former| former.holder.clone()) }.into()
         );
     }
-    journal.set_books(now.id).await?;
+    journal.set_books(Some(now.id)).await?;
     journal.close().await;
     snapshots.close().await;
     let aside = data.path().join(format!("set-aside-before-epoch-{epoch}"));

@@ -44,6 +44,11 @@ pub enum Salvaged {
         organization: OrganizationId,
         settled: Arc<Settled>,
     },
+    /// Charged by expiry. Where the reservation is known it expires again; where not, nobody was told of it.
+    Expired {
+        organization: OrganizationId,
+        settled: Arc<Settled>,
+    },
     ToppedUp {
         organization: OrganizationId,
         top_up: Box<TopUp>,
@@ -104,8 +109,9 @@ impl Salvage {
         if let (Stream::Organization(organization), event) = (&record.stream, &record.event) {
             let organization = organization.clone();
             match event {
-                // Nobody was told of it: where the reservation is known, it expires again.
-                Event::Settled(settled) if settled.is_expiry() => return None,
+                Event::Settled(settled) if settled.is_expiry() => {
+                    return Some(Salvaged::Expired { organization, settled: Arc::clone(settled) });
+                }
                 Event::Settled(settled) if settled.kind == EntryKind::Charge => {
                     return Some(Salvaged::Charged { organization, settled: Arc::clone(settled) });
                 }

@@ -23,13 +23,15 @@ pub(super) const RENEW_EVERY: Duration = Duration::from_secs(LEASE_SECONDS as u6
 pub(super) struct Books {
     /// `None` while the store hasn't been reached since the start.
     lease: Mutex<Option<Lease>>,
+    /// Where the journal ended at the start: books that are further are another journal's.
+    end: u64,
     /// Why this server can't go on, once it can't.
     lost: watch::Sender<Option<String>>,
 }
 
 impl Books {
-    pub(super) fn new(lease: Option<Lease>) -> Self {
-        Self { lease: Mutex::new(lease), lost: watch::Sender::new(None) }
+    pub(super) fn new(lease: Option<Lease>, end: u64) -> Self {
+        Self { lease: Mutex::new(lease), end, lost: watch::Sender::new(None) }
     }
 
     pub(super) fn lease(&self) -> Option<Lease> {
@@ -140,7 +142,7 @@ impl Service {
             return Ok(lease);
         }
         let status = self.store.status().await?;
-        let extent = self.journal.extent().await?;
+        let extent = Extent { last: self.books.end, ..self.journal.extent().await? };
         let (journal, holder) = (self.journal.id(), &*self.holder);
         let refused = |why: String| {
             self.lose_books(why.clone());
@@ -161,7 +163,7 @@ impl Service {
         }
         let former = status.lease.map(|former| former.lease);
         self.guard_books(self.store.take_lease(lease, holder, former).await)?;
-        self.journal.set_books(status.id).await?;
+        self.journal.set_books(Some(status.id)).await?;
         *self.books.lease.lock() = Some(lease);
         self.stored.set(status.position);
         self.metrics.projected.reach(status.position);
@@ -203,9 +205,14 @@ impl Service {
     /// Completes when this server's journal may not write the books any more, and says why: the process must end.
     pub async fn lost_books(&self) -> String {
         let mut lost = self.books.lost.subscribe();
-        match lost.wait_for(Option::is_some).await {
+        let why = match lost.wait_for(Option::is_some).await {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
+        };
+        // From now on it doesn't start without them.
+        if let Err(error) = self.journal.set_books(None).await {
+            tracing::warn!(%error, "it can't be noted that the books are another server's");
         }
+        why
     }
 }

@@ -34,6 +34,16 @@ enum Named {
     Request(KeyId, RequestId),
 }
 
+impl Named {
+    /// An id from a time that was lost may have the number of another reservation.
+    fn names(&self, reservation: &Reservation) -> bool {
+        match self {
+            Self::Id(id) => id.admit_time == reservation.admit_time && id.key == reservation.reserved.key,
+            Self::Request(..) => true,
+        }
+    }
+}
+
 /// What memory is given before it is asked again.
 enum Missing {
     Forgotten(Forgotten),
@@ -51,7 +61,10 @@ impl Service {
         let located = self.locate(reservation)?;
         let cell = &located.cell;
         if let Some(no) = located.no {
-            let done = self.turn(cell, &caller.actor, |turn| operation(turn, no));
+            let done = self.turn(cell, &caller.actor, |turn| match turn.state.reservation(no) {
+                Some(other) if !located.named.names(other) => Err(Conflict::ReservationUnknown),
+                _ => operation(turn, no),
+            });
             if !matches!(done.answer, Err(Conflict::ReservationUnknown)) {
                 return Ok((located.cell, done));
             }
@@ -118,7 +131,8 @@ impl Service {
         };
         self.wait_stored(position).await?;
         let stored = self.store.find_reservation(&located.cell.id, by).await?;
-        let reservation = stored.and_then(ended).ok_or(Conflict::ReservationUnknown)?;
+        let reservation = stored.and_then(ended).filter(|found| located.named.names(found));
+        let reservation = reservation.ok_or(Conflict::ReservationUnknown)?;
         Ok(Missing::Closed(Box::new(reservation)))
     }
 

@@ -104,7 +104,16 @@ impl Service {
     }
 
     pub(super) async fn measure_journal(&self) -> Result<(), Error> {
-        let (bytes, limit) = (self.journal.size().await?, self.tuning.journal_max);
+        let limit = self.tuning.journal_max;
+        let mut bytes = self.journal.size().await?;
+        if bytes >= limit / 5 * 4 {
+            // Not only when the next snapshots are due: what the books have needn't stay.
+            self.trim_journal().await?;
+            bytes = self.journal.size().await?;
+            if bytes >= limit / 5 * 4 && self.is_round_worthwhile() {
+                self.round.notify_one();
+            }
+        }
         let before = self.metrics.journal_bytes.get().unsigned_abs();
         self.metrics.journal_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
         let (is_full, was_full) = (bytes >= limit, self.is_journal_full());

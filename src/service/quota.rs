@@ -78,7 +78,7 @@ impl Service {
         session: Option<&Holder>,
         include_limits: bool,
     ) -> Result<Reply<Decision<Grant>>, Error> {
-        self.check_room()?;
+        self.check_room_for_more()?;
         let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
             return Ok(Reply { answer: Err(self.denied(key_unknown())), limits: Vec::new() });
         };

@@ -1,9 +1,14 @@
 //! From what is on disk to a running service: snapshots, then the journal's tail, then a new epoch.
 
-use std::{collections::HashMap, fmt::Display, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt::Display,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::{
     Error, Parts, Service, books::Books, expiry, outbox, revocations, secret, snapshots, stored::Stored, token,
@@ -213,6 +218,7 @@ impl Recovered {
             return Err(Error::Internal(format!("epoch {epoch} can't follow epoch {}", self.epoch)));
         }
         let now = parts.clock.now();
+        let end = self.position;
         let mut records = Vec::new();
         if self.system.seal.is_none() {
             let seal = SealKey::new(secret::new_seal()?);
@@ -248,7 +254,7 @@ impl Recovered {
             journal,
             snapshots,
             store,
-            books: Books::new(lease),
+            books: Books::new(lease, end),
             holder,
             writer,
             clock,
@@ -258,6 +264,8 @@ impl Recovered {
             webhooks,
             payments,
             revocations: revocations::Hub::default(),
+            saved: AtomicU64::new(0),
+            round: Notify::new(),
             stored: Stored::new(stored),
             metrics,
             tuning,

@@ -1,6 +1,6 @@
 //! Saves the state beside the journal, organization by organization, and trims what nobody needs any more.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use super::{Error, Service};
 use crate::{
@@ -41,7 +41,11 @@ impl Service {
         rounds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         rounds.tick().await;
         loop {
-            rounds.tick().await;
+            tokio::select! {
+                biased;
+                _ = rounds.tick() => {}
+                () = self.round.notified() => {}
+            }
             if let Err(error) = self.save_snapshots().await {
                 tracing::warn!(%error, "snapshots can't be saved; the journal is kept");
             }
@@ -72,10 +76,24 @@ impl Service {
         self.save(batch).await?;
         // Last: should damage bring older snapshots back, this one is among them, and its position tells at the next start.
         self.save(vec![Snapshot { stream: Stream::System, sequence: system.0, position, state }]).await?;
-        let stored = self.stored.get();
-        self.journal.trim(from.min(stored)).await?;
+        self.saved.store(from, Ordering::Release);
+        self.trim_journal().await?;
         self.measure_journal().await?;
-        self.mirror(from).await
+        if let Err(error) = self.mirror(from).await {
+            tracing::warn!(%error, "the books can't keep what a server is built from; the next round does it");
+        }
+        Ok(())
+    }
+
+    /// Behind the older of the last whole round and the books.
+    pub(super) async fn trim_journal(&self) -> Result<(), Error> {
+        let saved = self.saved.load(Ordering::Acquire);
+        Ok(self.journal.trim(saved.min(self.stored.get())).await?)
+    }
+
+    /// Whether a round now would let the journal be trimmed further.
+    pub(super) fn is_round_worthwhile(&self) -> bool {
+        self.stored.get() > self.saved.load(Ordering::Acquire)
     }
 
     /// A snapshot must never be ahead of the journal on disk: a crash would leave a state that no journal explains.

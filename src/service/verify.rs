@@ -142,8 +142,11 @@ impl Service {
             let trimmed = self.journal.extent().await?.trimmed;
             let replayed = self.replay(&mut copied, trimmed, end).await;
             // What was read may lie on both sides of a round of snapshots and the trimming behind it.
-            if attempt < ATTEMPTS && self.journal.extent().await?.trimmed != trimmed {
-                continue;
+            if self.journal.extent().await?.trimmed != trimmed {
+                if attempt < ATTEMPTS {
+                    continue;
+                }
+                return Err(Error::StoreUnavailable(String::from("the journal is being trimmed; ask again")));
             }
             match replayed {
                 Ok((records, differences)) => {
@@ -234,6 +237,9 @@ impl Service {
                 continue;
             }
             let mut found = in_books(&audit);
+            if audit.entries < memory.entry {
+                found.push(mismatch("last entry", &memory.entry, &audit.entries));
+            }
             if settled {
                 found.extend(against_memory(&audit, &memory));
             }
@@ -259,7 +265,7 @@ pub async fn verify_recovered(recovered: &Recovered, store: &dyn Store) -> Resul
         let mut found = state.inconsistencies();
         found.extend(in_books(&audit));
         if audit.entries != state.entry {
-            found.push(mismatch("last entry", &audit.entries, &state.entry));
+            found.push(mismatch("last entry", &state.entry, &audit.entries));
         }
         let memory = Memory::of(state, 0);
         found.extend(against_memory(&audit, &memory));

@@ -34,8 +34,8 @@ const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// `server_version_num` of the oldest that can keep rows of partitions from being changed.
 const OLDEST: i32 = 130_000;
-/// One projects, while another renews the lease.
-const WRITERS: u32 = 2;
+/// One projects, another keeps states, and the lease is renewed all the same.
+const WRITERS: u32 = 3;
 const READERS: u32 = 6;
 
 /// A database of its own, or a schema of its own by the URL's `options=-c search_path=…`.

@@ -192,9 +192,9 @@ impl Journal for Disk {
         Ok(self.files.lock().unwrap().books)
     }
 
-    async fn set_books(&self, books: StoreId) -> Result<(), JournalError> {
+    async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
         self.trouble.pass().await;
-        self.files.lock().unwrap().books = Some(books);
+        self.files.lock().unwrap().books = books;
         Ok(())
     }
 

@@ -293,7 +293,7 @@ impl World {
                 Ok(Admission::Continue { epoch }) => {
                     let lease = Lease { journal: disk.id(), epoch };
                     if self.books.take_lease(lease, HOLDER, former).await.is_ok() {
-                        disk.set_books(status.id).await.unwrap();
+                        disk.set_books(Some(status.id)).await.unwrap();
                         return Some(Joined { disk, lease: Some(lease), stored: status.position });
                     }
                 }
@@ -328,7 +328,7 @@ impl World {
         let lease = Lease { journal: disk.id(), epoch };
         self.books.take_lease(lease, HOLDER, former).await?;
         assert_eq!(self.books.position(), stored);
-        disk.set_books(self.books.status().await?.id).await.unwrap();
+        disk.set_books(Some(self.books.status().await?.id)).await.unwrap();
         self.replace_disk(&disk);
         Ok((disk, lease))
     }

@@ -129,6 +129,7 @@ fn kind_of(salvaged: &Salvaged) -> &'static str {
     match salvaged {
         Salvaged::Committed { .. } => "commit",
         Salvaged::Charged { .. } => "charge",
+        Salvaged::Expired { .. } => "expiry",
         Salvaged::ToppedUp { .. } => "top-up",
         Salvaged::Changed { .. } => "change",
     }

@@ -53,7 +53,7 @@ impl Journal for Scripted {
         Ok(None)
     }
 
-    async fn set_books(&self, _: StoreId) -> Result<(), JournalError> {
+    async fn set_books(&self, _: Option<StoreId>) -> Result<(), JournalError> {
         Ok(())
     }
 

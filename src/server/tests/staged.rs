@@ -79,7 +79,7 @@ impl Journal for StagedJournal {
         self.inner.books().await
     }
 
-    async fn set_books(&self, books: StoreId) -> Result<(), JournalError> {
+    async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
         self.inner.set_books(books).await
     }
 

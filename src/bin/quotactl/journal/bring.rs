@@ -64,6 +64,12 @@ pub(super) async fn bring(target: &Target<'_>, salvaged: Salvaged) -> Result<Bro
             let what = format!("charge{}", described(&settled, organization.as_str()));
             charge(target, &settled, what).await
         }
+        Salvaged::Expired { organization, settled } => Ok(Brought::Left {
+            what: format!("expiry{}", described(&settled, organization.as_str())),
+            why: String::from(
+                "charged by expiry: compare it with the ledger; an unknown reservation can be charged by hand",
+            ),
+        }),
         Salvaged::ToppedUp { organization, top_up } => {
             let what = format!("top-up of {} USD for {organization}", top_up.amount.shown());
             top_up_again(target, organization.to_string(), &top_up, what).await
