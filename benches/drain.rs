@@ -26,6 +26,10 @@ use quotad::{
 };
 use script::Script;
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const LEASE: Lease = Lease { journal: JournalId::new([1; 16]), epoch: 1 };
 const ORGANIZATIONS: usize = 100;
 /// Records that the journal's writer has in one of its batches under load.
@@ -48,6 +52,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
             journal.append(batch).await.map_err(|error| format!("{error:?}"))?;
         }
         let position = script.last();
+        // A Postgres that has run for long writes over the files of its log: a new one fills each of them twice.
+        drain(&journal, &PostgresStore::new(&cluster.database())?, position).await?;
+        cluster.stop("fast");
+        cluster.resume();
         let file = SqliteStore::open(directory.path()).await?;
         let database = PostgresStore::new(&cluster.database())?;
         let stores: [(&str, &dyn Store); 2] = [("SQLite", &file), ("Postgres", &database)];
@@ -97,14 +105,10 @@ fn holds(script: &mut Script, entries: usize) {
     }
 }
 
-/// As the projector does it.
 async fn drain(journal: &dyn Journal, store: &dyn Store, last: u64) -> Result<Duration, Box<dyn Error>> {
-    const BATCH: usize = 16_384;
     store.take_lease(LEASE, "bench", None).await?;
-    let (watch, mut reached) = (Stopwatch::start(), 0);
-    while reached < last {
-        let records = journal.read(reached + 1, BATCH).await?;
-        reached = store.project(LEASE, &records).await?;
-    }
+    let watch = Stopwatch::start();
+    let reached = quotad::service::drain(journal, store, LEASE).await?;
+    assert_eq!(reached, last, "the books have another end than the journal");
     Ok(watch.elapsed())
 }
