@@ -9,7 +9,7 @@ mod cluster;
 #[path = "../tests/books/script.rs"]
 mod script;
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use cluster::Cluster;
 use comfy_table::Table;
@@ -47,7 +47,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             script.found(id);
         }
         prepare(&mut script, entries);
-        let journal = SqliteJournal::open(directory.path()).await?;
+        let journal: Arc<dyn Journal> = Arc::new(SqliteJournal::open(directory.path()).await?);
         for batch in script.records.chunks(JOURNALLED) {
             journal.append(batch).await.map_err(|error| format!("{error:?}"))?;
         }
@@ -105,10 +105,10 @@ fn holds(script: &mut Script, entries: usize) {
     }
 }
 
-async fn drain(journal: &dyn Journal, store: &dyn Store, last: u64) -> Result<Duration, Box<dyn Error>> {
+async fn drain(journal: &Arc<dyn Journal>, store: &dyn Store, last: u64) -> Result<Duration, Box<dyn Error>> {
     store.take_lease(LEASE, "bench", None).await?;
     let watch = Stopwatch::start();
-    let reached = quotad::service::drain(journal, store, LEASE).await?;
+    let reached = quotad::service::drain(Arc::clone(journal), store, LEASE).await?;
     assert_eq!(reached, last, "the books have another end than the journal");
     Ok(watch.elapsed())
 }

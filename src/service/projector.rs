@@ -31,23 +31,28 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`Error`] when the journal can't be read or the books not be written.
-pub async fn drain(journal: &dyn Journal, store: &dyn Store, lease: Lease) -> Result<u64, Error> {
+pub async fn drain(journal: Arc<dyn Journal>, store: &dyn Store, lease: Lease) -> Result<u64, Error> {
     let mut reached = store.status().await?.position;
     let mut records = journal.read(reached + 1, BATCH).await?;
     while !records.is_empty() {
-        let (projected, ahead) = future::join(store.project(lease, &records), read_ahead(journal, &records)).await;
+        let (projected, ahead) = future::join(store.project(lease, &records), read_ahead(&journal, &records)).await;
         reached = projected?;
         records = if ahead.is_empty() { journal.read(reached + 1, BATCH).await? } else { ahead };
     }
     Ok(reached)
 }
 
-/// What comes after a batch, for when that is projected; nothing where the journal has hardly more. An error will come again
-/// when the records are needed.
-async fn read_ahead(journal: &dyn Journal, records: &[Record]) -> Vec<Record> {
-    match records.last() {
-        Some(last) if records.len() >= BATCH => journal.read(last.position + 1, BATCH).await.unwrap_or_default(),
-        _ => Vec::new(),
+/// What comes after a batch, for when that is projected; nothing where the journal has hardly more. Read in a task of its own,
+/// because records take as long to decode as to send to a database. An error will come again when they are needed.
+fn read_ahead(journal: &Arc<dyn Journal>, records: &[Record]) -> impl Future<Output = Vec<Record>> + use<> {
+    let from = records.last().filter(|_| records.len() >= BATCH).map(|last| last.position + 1);
+    let reading = from.map(|from| {
+        let journal = Arc::clone(journal);
+        tokio::spawn(async move { journal.read(from, BATCH).await })
+    });
+    async move {
+        let Some(reading) = reading else { return Vec::new() };
+        reading.await.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 
@@ -82,7 +87,7 @@ impl Service {
         if records.is_empty() {
             return Ok(records);
         }
-        let (project, read) = (self.store.project(lease, &records), read_ahead(&*self.journal, &records));
+        let (project, read) = (self.store.project(lease, &records), read_ahead(&self.journal, &records));
         let (projected, ahead) = future::join(project, read).await;
         if let Err(StoreError::Damaged(what)) = &projected {
             // Never skipped: from here on the books would be wrong. Somebody must look, and until then they stand still.
