@@ -197,9 +197,10 @@ CREATE TABLE reservations (
 CREATE INDEX reservations_by_request ON reservations (organization_id, request_id);
 CREATE INDEX reservations_ended ON reservations (admit_time) WHERE state IN ('released', 'expired', 'committed');
 
--- The ledger: what was charged and what was paid in. Append-only; entries count from 1 without gaps in each organization.
+-- The ledger: what was charged and what was paid in. Append-only; entries count from 1 without gaps in each organization. That
+-- their organization is there is the doing of ledger_heads, which has one row for all entries of a transaction.
 CREATE TABLE ledger_entries (
-    organization_id TEXT NOT NULL REFERENCES organizations,
+    organization_id TEXT NOT NULL,
     entry INTEGER NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('top_up', 'commit', 'charge', 'expiry', 'late_commit',
                                        'refund', 'adjustment', 'reversal')),
@@ -268,7 +269,7 @@ CREATE TABLE ledger_heads (
 
 -- The request ids of what moves money, each unique for ever, also when its entry isn't kept any more.
 CREATE TABLE money_request_ids (
-    organization_id TEXT NOT NULL REFERENCES organizations,
+    organization_id TEXT NOT NULL,
     request_id TEXT NOT NULL,
     entry INTEGER NOT NULL,
     -- The entry itself, where its month was dropped from the ledger.

@@ -7,6 +7,7 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{DataDir, DataDirError, join::move_files};
@@ -85,7 +86,7 @@ fn at(path: &Path) -> impl Fn(io::Error) -> BackupError {
 
 /// The databases of one data directory.
 struct Files {
-    journal: SqliteJournal,
+    journal: Arc<SqliteJournal>,
     snapshots: SqliteSnapshots,
     store: SqliteStore,
 }
@@ -93,13 +94,13 @@ struct Files {
 impl Files {
     async fn open(directory: &Path) -> Result<Self, BackupError> {
         let (journal, snapshots) = (SqliteJournal::open(directory).await?, SqliteSnapshots::open(directory).await?);
-        Ok(Self { journal, snapshots, store: SqliteStore::open(directory).await? })
+        Ok(Self { journal: Arc::new(journal), snapshots, store: SqliteStore::open(directory).await? })
     }
 
     /// As a start would.
     async fn recover(&self) -> Result<Recovered, BackupError> {
         let books = self.store.status().await?;
-        Ok(recover(&self.journal, &self.snapshots, books.position).await?)
+        Ok(recover(&*self.journal, &self.snapshots, books.position).await?)
     }
 
     async fn close(self) {
@@ -163,7 +164,7 @@ async fn take_over(files: &Files) -> Result<Restored, BackupError> {
     let epoch = first_epoch_after(last).ok_or(Refusal::NoEpochLeft(last))?;
     let lease = Lease { journal: files.journal.id(), epoch };
     files.store.take_lease(lease, "restored", former).await?;
-    let position = drain(&files.journal, &files.store, lease).await?;
+    let position = drain(files.journal.clone(), &files.store, lease).await?;
     files.store.release_lease(lease).await?;
     let verified = verify_recovered(&files.recover().await?, &files.store).await?;
     match verified.differences.into_iter().next() {

@@ -2,6 +2,8 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use futures::future;
+
 use super::{Error, Service, books::RENEW_EVERY};
 use crate::{
     domain::{
@@ -29,24 +31,38 @@ const LAST_RETRY: Duration = Duration::from_secs(5);
 ///
 /// # Errors
 /// [`Error`] when the journal can't be read or the books not be written.
-pub async fn drain(journal: &dyn Journal, store: &dyn Store, lease: Lease) -> Result<u64, Error> {
+pub async fn drain(journal: Arc<dyn Journal>, store: &dyn Store, lease: Lease) -> Result<u64, Error> {
     let mut reached = store.status().await?.position;
-    loop {
-        let records = journal.read(reached + 1, BATCH).await?;
-        if records.is_empty() {
-            return Ok(reached);
-        }
-        reached = store.project(lease, &records).await?;
+    let mut records = journal.read(reached + 1, BATCH).await?;
+    while !records.is_empty() {
+        let (projected, ahead) = future::join(store.project(lease, &records), read_ahead(&journal, &records)).await;
+        reached = projected?;
+        records = if ahead.is_empty() { journal.read(reached + 1, BATCH).await? } else { ahead };
+    }
+    Ok(reached)
+}
+
+/// What comes after a batch, for when that is projected; nothing where the journal has hardly more. Read in a task of its own,
+/// because records take as long to decode as to send to a database. An error will come again when they are needed.
+fn read_ahead(journal: &Arc<dyn Journal>, records: &[Record]) -> impl Future<Output = Vec<Record>> + use<> {
+    let from = records.last().filter(|_| records.len() >= BATCH).map(|last| last.position + 1);
+    let reading = from.map(|from| {
+        let journal = Arc::clone(journal);
+        tokio::spawn(async move { journal.read(from, BATCH).await })
+    });
+    async move {
+        let Some(reading) = reading else { return Vec::new() };
+        reading.await.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 
 impl Service {
     /// Projects what the journal makes durable, until the task is dropped. With the books down it tries again.
     pub async fn run_projector(self: Arc<Self>) {
-        let mut retry = FIRST_RETRY;
+        let (mut retry, mut ahead) = (FIRST_RETRY, Vec::new());
         loop {
-            match self.project_next().await {
-                Ok(()) => retry = FIRST_RETRY,
+            match self.project_next(std::mem::take(&mut ahead)).await {
+                Ok(read) => (retry, ahead) = (FIRST_RETRY, read),
                 Err(error) => {
                     self.metrics.store_up.set(0);
                     let position = self.stored.get();
@@ -58,15 +74,21 @@ impl Service {
         }
     }
 
-    async fn project_next(&self) -> Result<(), Error> {
+    /// Projects what was read ahead, or else what the journal has; answers what it read ahead meanwhile.
+    async fn project_next(&self, ahead: Vec<Record>) -> Result<Vec<Record>, Error> {
         let lease = self.join_books().await?;
         let reached = self.stored.get();
-        self.writer.wait_beyond(reached).await;
-        let records = self.journal.read(reached + 1, BATCH).await?;
+        let records = if ahead.first().is_some_and(|record| record.position == reached + 1) {
+            ahead
+        } else {
+            self.writer.wait_beyond(reached).await;
+            self.journal.read(reached + 1, BATCH).await?
+        };
         if records.is_empty() {
-            return Ok(());
+            return Ok(records);
         }
-        let projected = self.store.project(lease, &records).await;
+        let (project, read) = (self.store.project(lease, &records), read_ahead(&self.journal, &records));
+        let (projected, ahead) = future::join(project, read).await;
         if let Err(StoreError::Damaged(what)) = &projected {
             // Never skipped: from here on the books would be wrong. Somebody must look, and until then they stand still.
             if self.metrics.store_stopped.get() == 0 {
@@ -80,7 +102,7 @@ impl Service {
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
         self.metrics.store_stopped.set(0);
-        Ok(())
+        Ok(ahead)
     }
 
     /// Keeps the lease on the books from running out, until the task is dropped.

@@ -53,6 +53,7 @@ pub(super) struct Batch<'a> {
     pub policies: HashMap<(&'a OrganizationId, &'a Place), &'a [NumberedLimit]>,
     pub windows: BTreeMap<Of<(LimitNo, Timestamp)>, Nanos>,
     pub reservations: HashMap<Of<ReservationNo>, ReservationChange>,
+    /// Ledger by ledger.
     pub entries: Vec<EntryRow<'a>>,
     pub changes: Vec<ChangeRow<'a>>,
     pub prices: BTreeMap<&'a Model, Option<&'a PriceEntry>>,
@@ -150,6 +151,9 @@ impl<'a> Batch<'a> {
                 Stream::Organization(id) => batch.add(id, record),
             }
         }
+        // Stable, so that each ledger stays in its order. Every index of entries begins with the organization: one place in
+        // it after the other is much faster than back and forth.
+        batch.entries.sort_by_key(|entry| entry.organization);
         batch
     }
 

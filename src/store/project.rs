@@ -1,6 +1,8 @@
 //! Writes a batch of records: the same statements in every database.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, iter};
+
+use futures::future;
 
 use super::{
     LIST, StoreError,
@@ -36,27 +38,46 @@ pub(super) async fn project(
         let problem = format!("position {} can't follow position {reached} of the books", first.position);
         return Err(StoreError::Damaged(problem));
     }
-    write(connection, &Batch::of(new)).await?;
+    write(connection, &Batch::of(new), new).await?;
     prune(connection, last.time).await?;
-    states::keep_events(connection, new).await?;
     let mut sql = Sql::new("UPDATE projector SET position = ");
     sql.bind(Value::count(last.position));
     connection.execute(sql).await?;
     Ok(last.position)
 }
 
-async fn write(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
+async fn write(connection: &mut dyn Connection, batch: &Batch<'_>, records: &[Record]) -> Result<(), StoreError> {
     let heads = moved_heads(connection, batch).await?;
     retire_limits(connection, batch).await?;
     let times: Vec<_> = batch.entries.iter().map(|entry| entry.record.time).collect();
     connection.make_room(&times).await?;
-    for rows in rows::of(batch)? {
-        connection.write(&rows).await?;
-    }
+    let events = iter::once_with(|| Ok(vec![states::events(records)?]));
+    write_steps(connection, rows::of(batch).chain(events)).await?;
     if !heads.is_empty() {
         connection.write(&heads).await?;
     }
     follow_rules(connection, batch).await
+}
+
+/// Each step's rows are made while the database is busy with those of the step before.
+async fn write_steps<'b>(
+    connection: &mut dyn Connection,
+    mut steps: impl Iterator<Item = Result<Vec<Rows<'b>>, StoreError>> + Send,
+) -> Result<(), StoreError> {
+    let mut next = steps.next().transpose()?;
+    while let Some(step) = next {
+        let write = async {
+            for rows in step.iter().filter(|rows| !rows.is_empty()) {
+                connection.write(rows).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        // In this order: what is to be written is on its way when the next rows are made.
+        let (written, made) = future::join(write, async { steps.next().transpose() }).await;
+        written?;
+        next = made?;
+    }
+    Ok(())
 }
 
 /// Checks the entries against the ledgers' heads, so that no entry is ever missing or there twice.

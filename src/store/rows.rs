@@ -3,6 +3,8 @@
 mod finance;
 mod ledger;
 
+use std::iter;
+
 use super::{
     StoreError,
     batch::{Batch, LimitRow},
@@ -21,17 +23,21 @@ use crate::domain::{
 
 pub(super) use ledger::{Heads, heads};
 
-/// Everything of a batch but the heads of its ledgers, in the order that foreign keys want.
-///
-/// # Errors
-/// [`StoreError::Damaged`] when an event can't be encoded.
-pub(super) fn of<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
+/// Entries that are made into rows at a time: long statements in full, and not all of a batch in memory as rows.
+const STEP: usize = 4000;
+
+/// Everything of a batch but the heads of its ledgers, in the order that foreign keys want, and in steps: each can be made
+/// while the one before it is written. Fails as [`StoreError::Damaged`] when an event can't be encoded.
+pub(super) fn of<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Result<Vec<Rows<'b>>, StoreError>> + Send {
+    iter::once_with(|| states(batch)).chain(batch.entries.chunks(STEP).map(ledger::entries))
+}
+
+fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
     let mut all = vec![organizations(batch), teams(batch), members(batch), memberships(batch), keys(batch)];
     all.push(audit_log(batch));
     all.extend(system(batch));
     all.extend(finance::of(batch));
     all.extend(ledger::of(batch)?);
-    all.retain(|rows| !rows.is_empty());
     Ok(all)
 }
 

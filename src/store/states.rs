@@ -93,12 +93,13 @@ pub(super) async fn load(
     Ok(states)
 }
 
-/// Keeps records as they were journalled.
-pub(super) async fn keep_events(connection: &mut dyn Connection, records: &[Record]) -> Result<(), StoreError> {
-    let (Some(first), Some(last)) = (records.first(), records.last()) else { return Ok(()) };
+/// Records as they were journalled, to keep.
+pub(super) fn events(records: &[Record]) -> Result<Rows<'static>, StoreError> {
     let mut rows = Rows::new(&tables::RECENT_EVENTS, How::Insert);
-    rows.push([Value::count(first.position), Value::count(last.position), Value::bytes(encode(&records)?)]);
-    connection.write(&rows).await
+    if let (Some(first), Some(last)) = (records.first(), records.last()) {
+        rows.push([Value::count(first.position), Value::count(last.position), Value::bytes(encode(&records)?)]);
+    }
+    Ok(rows)
 }
 
 pub(super) async fn read_events(

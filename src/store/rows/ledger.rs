@@ -19,10 +19,10 @@ use crate::{
     },
 };
 
+/// All but the entries.
 pub(super) fn of<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
     let mut all = vec![windows(batch)];
     all.extend(reservations(batch)?);
-    all.extend(entries(batch)?);
     Ok(all)
 }
 
@@ -112,11 +112,11 @@ fn patched<'b>(
     ])
 }
 
-fn entries<'b>(batch: &'b Batch<'_>) -> Result<[Rows<'b>; 2], StoreError> {
+pub(super) fn entries<'b>(list: &'b [EntryRow<'_>]) -> Result<Vec<Rows<'b>>, StoreError> {
     let mut entries = Rows::new(&tables::LEDGER_ENTRIES, How::Insert);
-    entries.cells.reserve(batch.entries.len() * entries.width());
+    entries.cells.reserve(list.len() * entries.width());
     let mut ids = Rows::new(&tables::MONEY_REQUEST_IDS, How::Insert);
-    for entry in &batch.entries {
+    for entry in list {
         let money = match entry.detail {
             EntryEvent::Settled(settled) => {
                 entries.push(settlement(entry, settled)?);
@@ -137,7 +137,7 @@ fn entries<'b>(batch: &'b Batch<'_>) -> Result<[Rows<'b>; 2], StoreError> {
             ids.push([organization, request, number, Value::Null, Value::Null, Value::Null, Value::Null]);
         }
     }
-    Ok([entries, ids])
+    Ok(vec![entries, ids])
 }
 
 fn settlement<'b>(entry: &EntryRow<'b>, settled: &'b Settled) -> Result<[Value<'b>; 28], StoreError> {

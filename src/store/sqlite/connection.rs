@@ -1,6 +1,9 @@
 //! Statements, values and rows as SQLite takes them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
+use futures::future;
 use sqlx::{
     Arguments as _, AssertSqlSafe, Row as _, Sqlite,
     sqlite::{SqliteArguments, SqliteRow},
@@ -57,11 +60,19 @@ impl Connection for SqliteSession {
     async fn write(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
         let width = rows.width();
         let whole = CELLS / width * width;
-        for cells in rows.cells.chunks(whole) {
+        let mut statements = rows.cells.chunks(whole).map(|cells| {
             let text = statement(rows.table, rows.how, cells.len() / width);
             // Only statements of full length come again.
             let query = sqlx::query_with(AssertSqlSafe(text), arguments(cells)?).persistent(cells.len() == whole);
-            query.execute(&mut *self.0).await?;
+            Ok::<_, StoreError>(query)
+        });
+        let mut next = statements.next().transpose()?;
+        while let Some(query) = next {
+            // SQLite works in a thread of its own: the next statement is made meanwhile.
+            let (executed, made) =
+                future::join(query.execute(&mut *self.0), async { statements.next().transpose() }).await;
+            executed?;
+            next = made?;
         }
         Ok(())
     }
@@ -79,7 +90,7 @@ fn arguments(values: &[Value<'_>]) -> Result<SqliteArguments, StoreError> {
     for value in values {
         let added = match value {
             Value::Null => arguments.add(None::<i64>),
-            Value::Text(text) | Value::Json(text) => arguments.add(&**text),
+            Value::Text(text) | Value::Json(text) => arguments.add(Arc::<str>::from(&**text)),
             Value::Int(int) => arguments.add(*int),
             Value::Nanos(nanos) => arguments.add(nanos.get()),
             Value::Time(time) => arguments.add(time.micros()),
