@@ -120,6 +120,7 @@ pub async fn back_up(data: &Path, to: &Path) -> Result<Contents, BackupError> {
     if to.exists() {
         return Err(BackupError::Exists(to.to_owned()));
     }
+    check_at_rest(data).await?;
     let partial = to.with_added_extension("partial");
     make_anew(&partial)?;
     copy_all(data, &partial).await?;
@@ -176,6 +177,16 @@ async fn take_over(files: &Files) -> Result<Restored, BackupError> {
             windows: verified.windows,
         }),
     }
+}
+
+/// Where no server runs, the first to open the journal after a crash must see what is damaged: SQLite would drop it.
+async fn check_at_rest(data: &Path) -> Result<(), BackupError> {
+    match DataDir::prepare(data) {
+        Ok(_locked) => SqliteJournal::open(data).await?.close().await,
+        Err(DataDirError::Locked { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
 }
 
 fn check_source(directory: &Path) -> Result<(), BackupError> {
