@@ -54,6 +54,7 @@ macro_rules! in_every_database {
 in_every_database! {
     writing:
         records_are_written_exactly_once_however_often_they_come
+        a_hold_that_was_committed_leaves_no_row_in_one_batch_or_two
         a_gap_in_the_journal_is_refused
         an_entry_that_does_not_follow_changes_nothing
         a_balance_that_does_not_add_up_changes_nothing
@@ -70,5 +71,6 @@ in_every_database! {
         usage_is_summed_by_group_and_money_in_is_none
         sums_beyond_the_integers_saturate_and_stop_nothing
         a_change_is_listed_with_what_was_before
+        nothing_secret_stands_in_the_audit_log
         an_audit_finds_what_was_tampered_with;
 }

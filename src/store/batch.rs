@@ -27,9 +27,6 @@ use crate::domain::{
     usage::Amounts,
 };
 
-#[cfg(test)]
-pub(super) mod tests;
-
 /// An organization's id with something of its own.
 type Of<T> = (OrganizationId, T);
 

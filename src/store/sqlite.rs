@@ -17,9 +17,6 @@ use connection::SqliteSession;
 
 mod connection;
 
-#[cfg(test)]
-mod tests;
-
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// `books.db` in the data directory.

@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use quotad::{
     domain::{
-        event::{EntryKind, Event},
-        id::{KeyId, Model, RequestId},
+        alert::{AlertSettings, Webhook},
+        contact::WebhookSecret,
+        event::{EntryKind, Event, Extended, Reserved},
+        id::{KeyId, MemberId, MethodId, Model, RequestId},
         money::Nanos,
+        payment::PaymentMethod,
         reservation_id::ReservationNo,
         time::Span,
+        usage::{Amounts, Usage},
     },
     store::{ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, StoredEnd, Totals},
 };
@@ -57,7 +61,15 @@ pub(crate) async fn every_end_of_a_reservation_is_found_as_it_was_journalled(boo
     let (mut script, acme) = (Script::new(), acme());
     let [open, released, freed, paid, late] =
         ["open", "released", "freed", "paid", "late"].map(|request| script.reserve(&acme, request));
+    // What comes later changes rows that are there.
     books.store.project(LEASE, &script.records).await.unwrap();
+    let raised = script.reserve(&acme, "raised");
+    for reservation in [released, raised] {
+        let (expire_time, usage) = (START + Span::DAY, Usage::default());
+        let held = Amounts { usd: Nanos::new(77), ..Amounts::ZERO };
+        script.of(&acme, Event::Extended(Box::new(Extended { reservation, expire_time, usage, held, progress: None })));
+    }
+    script.of(&acme, Event::Released { reservation: raised, reason: "unused".into() });
     script.of(&acme, Event::Released { reservation: released, reason: "unused".into() });
     script.of(&acme, Event::Expired { reservation: freed });
     script.settle(&acme, EntryKind::Expiry, Some(paid), "paid", 5);
@@ -71,10 +83,13 @@ pub(crate) async fn every_end_of_a_reservation_is_found_as_it_was_journalled(boo
     let find = async |by: ReservationKey<'_>| books.store.find_reservation(&acme, by).await.unwrap();
     let end = async |no: ReservationNo| find(ReservationKey::No(no)).await.map(|found| found.end);
     assert_eq!(end(open).await, Some(StoredEnd::Open));
-    let reserved = |request| Arc::new(reserved(request, START));
-    let reason = String::from("unused");
-    assert_eq!(end(released).await, Some(StoredEnd::Released { reserved: reserved("released"), reason }));
-    assert_eq!(end(freed).await, Some(StoredEnd::Expired { reserved: reserved("freed"), charged: None }));
+    for (no, request) in [(released, "released"), (raised, "raised")] {
+        let held = Amounts { usd: Nanos::new(77), ..Amounts::ZERO };
+        let reserved = Arc::new(Reserved { held, ..reserved(request, START) });
+        assert_eq!(end(no).await, Some(StoredEnd::Released { reserved, reason: String::from("unused") }));
+    }
+    let freed_end = StoredEnd::Expired { reserved: Arc::new(reserved("freed", START)), charged: None };
+    assert_eq!(end(freed).await, Some(freed_end));
     assert!(matches!(end(paid).await, Some(StoredEnd::Expired { charged: Some(_), .. })));
     assert_eq!(end(late).await, Some(StoredEnd::Committed(Arc::new(nothing))));
     assert!(matches!(end(committed).await, Some(StoredEnd::Committed(_))));
@@ -139,18 +154,42 @@ pub(crate) async fn a_change_is_listed_with_what_was_before(books: &Books) {
     assert_eq!(store.list_changes(&late, None, 10).await.unwrap(), [], "all at the same instant");
 }
 
+pub(crate) async fn nothing_secret_stands_in_the_audit_log(books: &Books) {
+    let (mut script, secret) = (Script::new(), WebhookSecret::from_random([5; 24]));
+    let settings = AlertSettings {
+        webhook: Some(Webhook { url: String::from("https://hooks.example.org"), secret: secret.clone() }),
+        ..AlertSettings::default()
+    };
+    script.of(&acme(), Event::AlertSettingsSet(Box::new(settings)));
+    let method = PaymentMethod {
+        id: MethodId::trusted("m"),
+        member: MemberId::trusted("ann"),
+        label: String::from("card"),
+        token: String::from("pm_secret"),
+        deleted: false,
+        create_time: START,
+    };
+    script.of(&acme(), Event::PaymentMethodSet(Box::new(method)));
+    books.store.project(LEASE, &script.records).await.unwrap();
+    for (kind, shown) in [("alert_settings", "hooks.example.org"), ("payment_method", "card")] {
+        let after = books.store.list_changes(&changes(kind), None, 1).await.unwrap().remove(0).after;
+        assert!(after.contains(shown), "{after}");
+        assert!(!after.contains(&secret.reveal()) && !after.contains("pm_secret"), "{after}");
+    }
+}
+
 pub(crate) async fn an_audit_finds_what_was_tampered_with(books: &Books) {
     books.store.project(LEASE, &Script::busy().records).await.unwrap();
-    let (off, one) = if books.is_file() {
-        ("DROP TRIGGER ledger_entries_are_never_changed; DROP TRIGGER ledger_entries_are_never_deleted;", 1)
+    let off = if books.is_file() {
+        "DROP TRIGGER ledger_entries_are_never_changed; DROP TRIGGER ledger_entries_are_never_deleted;"
     } else {
-        ("DROP TRIGGER ledger_entries_are_never_changed ON ledger_entries;", 1)
+        "DROP TRIGGER ledger_entries_are_never_changed ON ledger_entries;"
     };
     books.run(off).await.unwrap();
-    books.run(&format!("UPDATE ledger_entries SET wallet = wallet + {one} WHERE entry = 3")).await.unwrap();
-    books.run(&format!("UPDATE ledger_entries SET cost = cost + {one} WHERE entry = 4")).await.unwrap();
+    books.run("UPDATE ledger_entries SET wallet = wallet + 1 WHERE entry = 3").await.unwrap();
+    books.run("UPDATE ledger_entries SET cost = cost + 1 WHERE entry = 4").await.unwrap();
     books.run("DELETE FROM ledger_entries WHERE entry = 6").await.unwrap();
-    books.run(&format!("UPDATE budget_windows SET spent = spent + {one}")).await.unwrap();
+    books.run("UPDATE budget_windows SET spent = spent + 1").await.unwrap();
     let audit = books.store.audit(&acme()).await.unwrap();
     assert_eq!((audit.entries, audit.gap, audit.wrong_charge), (6, Some(6), Some(4)));
     assert_eq!(audit.wrong_balance.map(|(entry, ..)| entry), Some(3));

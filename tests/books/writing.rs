@@ -35,6 +35,21 @@ pub(crate) async fn records_are_written_exactly_once_however_often_they_come(boo
     assert_eq!((window.from_entries, window.from_row), (Nanos::new(67), Nanos::new(67)));
 }
 
+pub(crate) async fn a_hold_that_was_committed_leaves_no_row_in_one_batch_or_two(books: &Books) {
+    let mut script = Script::new();
+    for request in ["at once", "later"] {
+        let no = script.reserve(&acme(), request);
+        let cut = if request == "later" { script.last() } else { 0 };
+        script.settle(&acme(), EntryKind::Commit, Some(no), request, 40);
+        for reached in [cut, script.last()] {
+            books.store.project(LEASE, &script.records[..usize::try_from(reached).unwrap()]).await.unwrap();
+            let rows = books.run("UPDATE reservations SET state = state").await.unwrap();
+            assert_eq!(rows, u64::from(reached == cut && cut > 0), "{request}");
+        }
+    }
+    assert_eq!(totals(books).await.entries, 2);
+}
+
 pub(crate) async fn a_gap_in_the_journal_is_refused(books: &Books) {
     let script = Script::busy();
     books.store.project(LEASE, &script.records[..3]).await.unwrap();
