@@ -18,7 +18,7 @@ use crate::domain::{
 };
 
 /// A transaction that `lease` may write in, and the position of the books in it.
-async fn begin(database: &impl Database, lease: Lease) -> Result<(Box<dyn Connection>, u64), StoreError> {
+async fn begin(database: &(impl Database + ?Sized), lease: Lease) -> Result<(Box<dyn Connection>, u64), StoreError> {
     let mut connection = database.begin().await?;
     let status = lease::lock_for(&mut *connection, lease).await?;
     Ok((connection, status.position))
@@ -36,7 +36,7 @@ macro_rules! view {
 }
 
 #[async_trait]
-impl<D: Database> Store for D {
+impl<D: Database + ?Sized> Store for D {
     async fn status(&self) -> Result<StoreStatus, StoreError> {
         view!(self, connection => lease::status(connection))
     }

@@ -93,7 +93,7 @@ pub(super) struct Dialect {
     pub lock: &'static str,
     /// Of `writer_lease.renewed_at`, by the database's clock.
     pub now: &'static str,
-    /// Whether the lease of `writer_lease` is free for others; null where there is none.
+    /// Whether the lease of `writer_lease` is free for others; null where there is none. `#` is how many seconds it lasts.
     pub lease_is_free: &'static str,
     /// The UTC day of `occurred_at`, as `2026-01-31`.
     pub day: &'static str,

@@ -1,7 +1,7 @@
 //! Who may write the books.
 
 use super::{
-    LeaseStatus, StoreError, StoreStatus,
+    LEASE_SECONDS, LeaseStatus, StoreError, StoreStatus,
     connection::Connection,
     tables::Kind::{Bool, Bytes, Int, Text},
     value::{Sql, Value},
@@ -16,7 +16,7 @@ pub(super) async fn status(connection: &mut dyn Connection) -> Result<StoreStatu
     let sql = Sql::new(format!(
         "SELECT store_id, position, journal_id, epoch, holder, {}
          FROM projector LEFT JOIN writer_lease ON writer_lease.id = projector.id",
-        connection.dialect().lease_is_free
+        connection.dialect().lease_is_free.replace('#', &LEASE_SECONDS.to_string())
     ));
     let rows = connection.fetch(sql, &[Bytes, Int, Bytes, Int, Text, Bool]).await?;
     let mut row = rows.into_iter().next().ok_or_else(|| damaged("the row of the projector is missing"))?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    LeaseStatus, StoreError, StoreStatus,
+    LEASE_SECONDS, LeaseStatus, Store as _, StoreError, StoreStatus,
     connection::{Connection, Database},
     lease,
     postgres::PostgresStore,
@@ -31,7 +31,7 @@ mod compare;
 /// Rows that are in memory at a time, and of tables with large cells.
 const PAGE: i64 = 2_000;
 const LARGE_PAGE: i64 = 4;
-const RENEW_EVERY: Duration = Duration::from_secs(5);
+const RENEW_EVERY: Duration = Duration::from_secs(LEASE_SECONDS as u64 / 3);
 const HOLDER: &str = "quotactl store migrate";
 
 /// Where books are.
@@ -81,7 +81,9 @@ pub enum MigrateError {
     NoBooks(Place),
     #[error("both places are {0}")]
     Same(Place),
-    #[error("{place}: {holder} writes these books; stop that server first, or wait 15 seconds if it has crashed")]
+    #[error(
+        "{place}: {holder} writes these books; stop that server first, or wait {LEASE_SECONDS} seconds if it has crashed"
+    )]
     Leased { place: Place, holder: String },
     #[error("{place}: there are books already, its table {table} has rows; name a new database or an empty directory")]
     NotEmpty { place: Place, table: &'static str },
@@ -182,25 +184,13 @@ async fn former(source: &dyn Database, from: &Place) -> Result<Option<LeaseStatu
 async fn hold(source: &dyn Database, former: Option<&LeaseStatus>) -> Result<Option<Lease>, StoreError> {
     let Some(LeaseStatus { lease: former, .. }) = former else { return Ok(None) };
     let held = Lease { epoch: former.epoch.saturating_add(1), ..*former };
-    take(source, held, HOLDER, Some(*former)).await?;
+    source.take_lease(held, HOLDER, Some(*former)).await?;
     Ok(Some(held))
-}
-
-async fn take(database: &dyn Database, lease: Lease, holder: &str, former: Option<Lease>) -> Result<(), StoreError> {
-    let mut session = database.begin().await?;
-    lease::take(&mut *session, lease, holder, former).await?;
-    session.commit().await
-}
-
-async fn touch(database: &dyn Database, lease: Lease, released: bool) -> Result<(), StoreError> {
-    let mut session = database.begin().await?;
-    lease::touch(&mut *session, lease, released).await?;
-    session.commit().await
 }
 
 async fn give_back(source: &dyn Database, held: Option<Lease>) -> Result<(), StoreError> {
     match held {
-        Some(held) => touch(source, held, true).await,
+        Some(held) => source.release_lease(held).await,
         None => Ok(()),
     }
 }
@@ -212,13 +202,11 @@ async fn close(
     held: Option<Lease>,
     to: &Place,
 ) -> Result<(), StoreError> {
-    let mut view = target.view().await?;
-    let StoreStatus { id, .. } = lease::status(&mut *view).await?;
-    view.commit().await?;
+    let StoreStatus { id, .. } = target.status().await?;
     let epoch = held.map_or(1, |held| held.epoch.saturating_add(1));
     let closed = Lease { journal: JournalId::new(*id.as_bytes()), epoch };
-    take(source, closed, &format!("the books that these were moved to, at {to}"), held).await?;
-    touch(source, closed, true).await
+    source.take_lease(closed, &format!("the books that these were moved to, at {to}"), held).await?;
+    source.release_lease(closed).await
 }
 
 struct Copying {
@@ -274,7 +262,7 @@ impl Copying {
         match self.held {
             Some(held) if self.renewed.elapsed() > RENEW_EVERY => {
                 self.renewed = Stopwatch::start();
-                touch(source, held, false).await
+                source.renew_lease(held).await
             }
             _ => Ok(()),
         }

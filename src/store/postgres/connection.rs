@@ -26,7 +26,7 @@ use crate::{
 static DIALECT: Dialect = Dialect {
     lock: " FOR UPDATE",
     now: "clock_timestamp()",
-    lease_is_free: "released OR renewed_at < clock_timestamp() - interval '15 seconds'",
+    lease_is_free: "released OR renewed_at < clock_timestamp() - interval '# seconds'",
     day: "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
     money_sum: "trunc(coalesce(sum(#), 0))::bigint, (coalesce(sum(#), 0) % 1 * 1000000000)::bigint",
     wrong_charge: "SELECT min(entry) FROM ledger_entries, jsonb_array_elements(limits) AS charge

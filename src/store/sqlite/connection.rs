@@ -23,7 +23,7 @@ static DIALECT: Dialect = Dialect {
     // A writing transaction has the whole file to itself.
     lock: "",
     now: "unixepoch()",
-    lease_is_free: "released OR renewed_at < unixepoch() - 15",
+    lease_is_free: "released OR renewed_at < unixepoch() - #",
     day: "date(occurred_at / 1000000, 'unixepoch')",
     money_sum: "coalesce(sum(# / 1000000000), 0), coalesce(sum(# % 1000000000), 0)",
     wrong_charge: "SELECT min(entry) FROM ledger_entries, json_each(ledger_entries.limits) AS charge
