@@ -25,6 +25,7 @@ use crate::{
 
 mod accepting;
 mod backing_up;
+mod numbers;
 mod staged;
 mod together;
 mod verifying;

@@ -165,17 +165,18 @@ impl Service {
         self.guard_books(self.store.take_lease(lease, holder, former).await)?;
         self.journal.set_books(Some(status.id)).await?;
         *self.books.lease.lock() = Some(lease);
+        self.metrics.store_up.set(1);
         self.stored.set(status.position);
         self.metrics.projected.reach(status.position);
         tracing::info!(position = status.position, "the books can be written");
         Ok(lease)
     }
 
-    pub(super) async fn renew_lease(&self) -> Result<(), Error> {
-        match self.books.lease() {
-            Some(lease) => self.guard_books(self.store.renew_lease(lease).await),
-            None => Ok(()),
-        }
+    /// False where there is none to renew.
+    pub(super) async fn renew_lease(&self) -> Result<bool, Error> {
+        let Some(lease) = self.books.lease() else { return Ok(false) };
+        self.guard_books(self.store.renew_lease(lease).await)?;
+        Ok(true)
     }
 
     /// Gives the lease back, at the end.

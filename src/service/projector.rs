@@ -109,8 +109,14 @@ impl Service {
     pub async fn run_lease(self: Arc<Self>) {
         loop {
             tokio::time::sleep(RENEW_EVERY).await;
-            if let Err(error) = self.renew_lease().await {
-                tracing::warn!(%error, "the lease on the books can't be renewed; trying again");
+            match self.renew_lease().await {
+                // With something to write, only writing it shows that the books can be written.
+                Ok(true) if self.books_lag() == 0 => self.metrics.store_up.set(1),
+                Ok(_) => {}
+                Err(error) => {
+                    self.metrics.store_up.set(0);
+                    tracing::warn!(%error, "the lease on the books can't be renewed; trying again");
+                }
             }
         }
     }
@@ -188,9 +194,12 @@ impl Service {
         tokio::time::timeout(LONGEST_WAIT, self.stored.reach(position)).await.map_err(lags)
     }
 
-    /// Whether the books follow the journal closely enough to be read.
+    fn books_lag(&self) -> u64 {
+        self.writer.durable_position().saturating_sub(self.stored.get())
+    }
+
+    /// Whether the books can be read, and follow the journal closely enough.
     pub fn books_follow(&self) -> bool {
-        let lag = self.writer.durable_position().saturating_sub(self.stored.get());
-        lag <= MAX_LAG && self.metrics.store_stopped.get() == 0
+        self.metrics.store_up.get() == 1 && self.metrics.store_stopped.get() == 0 && self.books_lag() <= MAX_LAG
     }
 }

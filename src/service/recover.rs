@@ -243,6 +243,7 @@ impl Recovered {
             payments,
             tuning,
         } = parts;
+        metrics.store_up.set(lease.is_some().into());
         let service = Arc::new(Service {
             directory: Directory::default(),
             prices: ArcSwap::new(Arc::clone(&self.system.prices)),
