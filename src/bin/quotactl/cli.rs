@@ -21,6 +21,7 @@ use crate::{
     ledger::LedgerCommand,
     member::MemberCommand,
     org::OrgCommand,
+    output::Output,
     overview::Overview,
     policy::PolicyCommand,
     price::PriceCommand,
@@ -85,6 +86,15 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    #[command(flatten)]
+    Remote(Box<RemoteCommand>),
+    #[command(flatten)]
+    Local(LocalCommand),
+}
+
+/// What is asked of a server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RemoteCommand {
     /// Organizations: who holds a wallet and a ledger
     #[command(subcommand)]
     Org(OrgCommand),
@@ -147,10 +157,15 @@ pub(crate) enum Command {
     Replay(Replay),
     /// Loads the server and measures throughput and latency
     Bench(Box<Bench>),
-    Backup(Backup),
-    Restore(Restore),
     #[command(subcommand)]
     Journal(JournalCommand),
+}
+
+/// What needs no server, and no token.
+#[derive(Debug, Subcommand)]
+pub(crate) enum LocalCommand {
+    Backup(Backup),
+    Restore(Restore),
     /// The books themselves, while no server runs
     #[command(subcommand)]
     Store(StoreCommand),
@@ -158,7 +173,18 @@ pub(crate) enum Command {
     Completion(Completion),
 }
 
-impl Command {
+impl LocalCommand {
+    pub(crate) async fn run(self, out: Output) -> Result<(), Failure> {
+        match self {
+            Self::Backup(backup) => backup.run(out).await,
+            Self::Restore(restore) => restore.run(out).await,
+            Self::Store(command) => command.run(out).await,
+            Self::Completion(completion) => completion.run(),
+        }
+    }
+}
+
+impl RemoteCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, Failure> {
         let done = |()| ExitCode::SUCCESS;
         match self {
@@ -185,11 +211,18 @@ impl Command {
             Self::Watch(watch) => watch.run(context).await.map(done),
             Self::Replay(replay) => replay.run(context).await,
             Self::Bench(bench) => bench.run(context).await,
-            Self::Backup(backup) => backup.run(context.out).await.map(done),
-            Self::Restore(restore) => restore.run(context.out).await.map(done),
             Self::Journal(command) => command.run(context).await,
-            Self::Store(command) => command.run(context.out).await.map(done),
-            Self::Completion(completion) => completion.run(context.out).map(done),
+        }
+    }
+}
+
+#[cfg(test)]
+impl RemoteCommand {
+    /// What a line means that asks a server.
+    pub(crate) fn of(line: &str) -> Self {
+        match Cli::try_parse_from(line.split_whitespace()).map(|cli| cli.command) {
+            Ok(Command::Remote(command)) => *command,
+            other => panic!("{other:?}"),
         }
     }
 }

@@ -21,8 +21,9 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    pub(crate) fn run(self, out: Output) -> Result<(), Failure> {
-        out.text(script(self.shell).trim_end())
+    /// A script is no JSON, whatever was asked for.
+    pub(crate) fn run(self) -> Result<(), Failure> {
+        Output::new(false).text(script(self.shell).trim_end())
     }
 }
 

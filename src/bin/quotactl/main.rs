@@ -74,14 +74,8 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    let out = Output::new(cli.global.json);
-    // Those need no server.
     match cli.command {
-        Command::Completion(completion) => completion.run(Output::new(false))?,
-        Command::Backup(backup) => backup.run(out).await?,
-        Command::Restore(restore) => restore.run(out).await?,
-        Command::Store(command) => command.run(out).await?,
-        command => return command.run(&Context::open(&cli.global).await?).await,
+        Command::Remote(command) => command.run(&Context::open(&cli.global).await?).await,
+        Command::Local(command) => command.run(Output::new(cli.global.json)).await.map(|()| ExitCode::SUCCESS),
     }
-    Ok(ExitCode::SUCCESS)
 }

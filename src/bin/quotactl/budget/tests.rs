@@ -2,12 +2,12 @@ use clap::Parser as _;
 use quotad::api::proto::Quota;
 
 use super::*;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, RemoteCommand};
 
 fn set(line: &str) -> (Place, Wanted) {
     let line = format!("quotactl budget set --org acme {line}");
-    match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
-        Command::Budget(BudgetCommand::Set { whose, org, wanted }) => (whose.place(org), *wanted),
+    match RemoteCommand::of(&line) {
+        RemoteCommand::Budget(BudgetCommand::Set { whose, org, wanted }) => (whose.place(org), *wanted),
         other => panic!("{other:?}"),
     }
 }

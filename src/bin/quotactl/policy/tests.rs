@@ -1,11 +1,11 @@
 use clap::Parser as _;
 
 use super::*;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, RemoteCommand};
 
 fn parsed(line: &str) -> PolicyCommand {
-    match Cli::try_parse_from(line.split(' ')).unwrap().command {
-        Command::Policy(command) => command,
+    match RemoteCommand::of(line) {
+        RemoteCommand::Policy(command) => command,
         other => panic!("{other:?}"),
     }
 }

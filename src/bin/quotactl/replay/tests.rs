@@ -3,7 +3,6 @@ use std::{
     sync::Mutex,
 };
 
-use clap::Parser as _;
 use quotad::{
     api::proto::{self, quota_service_server::QuotaServiceServer},
     client::Connection,
@@ -11,10 +10,7 @@ use quotad::{
 use tonic::{Request, Response, Status, transport::Server};
 
 use super::*;
-use crate::{
-    cli::{Cli, Command},
-    output::Output,
-};
+use crate::{cli::RemoteCommand, output::Output};
 
 mod mock;
 
@@ -30,7 +26,7 @@ async fn replay(scripted: Scripted, flags: &str) -> (Report, Arc<Mock>) {
     let path = folder.path().join("trace.csv");
     std::fs::write(&path, TRACE).unwrap();
     let line = format!("quotactl replay {} --model m --speed max {flags}", path.display());
-    let Command::Replay(replay) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else { panic!() };
+    let RemoteCommand::Replay(replay) = RemoteCommand::of(&line) else { panic!() };
     let server = Connection::open(&endpoint, mock::OPERATOR).await.unwrap();
     let context = Context { server, out: Output::new(true) };
     let report = replay.measure(&context, &ProgressBar::hidden()).await.unwrap();
