@@ -53,3 +53,5 @@ mod io_errors;
 mod kill;
 #[path = "faults/restart.rs"]
 mod restart;
+#[path = "faults/rolled_back.rs"]
+mod rolled_back;

@@ -67,9 +67,7 @@ install_postgres() {
 install_fault_tools() {
     local missing=()
     command -v strace >/dev/null || missing+=(strace)
-    compgen -G '/usr/lib*/*/faketime/libfaketimeMT.so.1' >/dev/null ||
-        compgen -G '/usr/l*/lib*/faketime/libfaketimeMT.so.1' >/dev/null ||
-        compgen -G '/usr/lib*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(faketime)
+    command -v faketime >/dev/null || missing+=(faketime)
     if ((${#missing[@]} == 0)); then
         return
     fi

@@ -4,7 +4,8 @@ use std::{sync::LazyLock, time::Duration};
 
 use quotad::{api::proto::ListTransactionsRequest, client::Connection, clock::Stopwatch};
 use sqlx::{Connection as _, PgConnection};
-use tonic::{Code, Request};
+use tonic::{Code, Request, transport::Endpoint};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::{
     acknowledged::Acknowledged,
@@ -60,6 +61,13 @@ async fn books_follow(operator: &Connection) -> bool {
     }
 }
 
+async fn serves(server: &Server, service: &str) -> bool {
+    let channel = Endpoint::from_shared(server.endpoint.clone()).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel);
+    let answer = health.check(HealthCheckRequest { service: service.to_owned() }).await.unwrap();
+    answer.into_inner().status() == ServingStatus::Serving
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn a_stopped_database_fails_no_reserve_and_no_commit_and_the_books_complete_afterwards() {
     let outages = rounds(3);
@@ -74,11 +82,17 @@ async fn a_stopped_database_fails_no_reserve_and_no_commit_and_the_books_complet
         tokio::task::block_in_place(|| cluster.stop(mode));
         load.answered(200).await;
         assert!(!books_follow(&operator).await, "the books are said to be complete while their database is stopped");
+        let health =
+            [serves(&server, "quotad.v1.QuotaService").await, serves(&server, "quotad.v1.LedgerService").await];
+        assert_eq!(health, [true, false], "decisions go on, the ledger can't be read");
         tokio::task::block_in_place(|| cluster.resume());
         load.answered(100).await;
         let resumed = Stopwatch::start();
         while !books_follow(&operator).await {
             assert!(resumed.elapsed() < PATIENCE, "the books don't follow: {}", world.log());
+        }
+        while !serves(&server, "quotad.v1.LedgerService").await {
+            assert!(resumed.elapsed() < PATIENCE, "the ledger isn't said to be readable again");
         }
     }
     let known = load.finish().await;

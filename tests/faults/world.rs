@@ -58,6 +58,8 @@ fn free_port() -> u16 {
     }
 }
 
+const INTERVAL: &str = "--snapshot-interval-seconds";
+
 impl World {
     /// Nothing is in it yet.
     pub(crate) fn empty(books: &Books, flags: &[&str]) -> Self {
@@ -70,8 +72,8 @@ impl World {
     pub(crate) fn within(home: TempDir, data_dir: PathBuf, books: &Books, flags: &[&str]) -> Self {
         let listen = format!("127.0.0.1:{}", free_port());
         // Often, so that snapshots and trimming are struck too.
-        let mut flags: Vec<String> =
-            ["--snapshot-interval-seconds", "1"].iter().chain(flags).map(ToString::to_string).collect();
+        let often = if flags.contains(&INTERVAL) { &[][..] } else { &[INTERVAL, "1"] };
+        let mut flags: Vec<String> = often.iter().chain(flags).map(ToString::to_string).collect();
         if let Books::Postgres(url) = books {
             flags.extend([String::from("--database-url"), url.clone()]);
         }

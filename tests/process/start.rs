@@ -2,7 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
-use quotad::api::proto::{ChargeRequest, GetBalanceRequest, Payer, Usage, payer};
+use quotad::api::proto::{ChargeRequest, GetBalanceRequest, Payer, Usage, VerifyRequest, payer};
+use sqlx::{ConnectOptions as _, sqlite::SqliteConnectOptions};
 
 use crate::server::{KEY, MODEL, ORGANIZATION, Server, command, refused, seed, verify};
 
@@ -44,6 +45,22 @@ async fn used(end: End) -> tempfile::TempDir {
         End::Stopped => assert_eq!(server.terminate().await.code(), Some(0)),
     }
     directory
+}
+
+#[tokio::test]
+async fn books_that_lack_the_last_entry_of_a_ledger_are_told_from_whole_ones() {
+    let directory = used(End::Stopped).await;
+    let server = Server::start(directory.path());
+    let operator = server.operator().await;
+    verify(&operator).await;
+    let options = SqliteConnectOptions::new().filename(directory.path().join("books.db"));
+    let mut books = options.connect().await.unwrap();
+    for statement in ["DROP TRIGGER ledger_entries_are_never_deleted", "DELETE FROM ledger_entries WHERE entry = 6"] {
+        sqlx::query(statement).execute(&mut books).await.unwrap();
+    }
+    let verified = operator.ledger().verify(VerifyRequest::default()).await.unwrap().into_inner();
+    let named = verified.differences.iter().find(|difference| difference.what == "last entry");
+    assert_eq!(named.map(|named| (named.expected.as_str(), named.found.as_str())), Some(("6", "5")), "{verified:?}");
 }
 
 fn contents(directory: &Path, name: &str) -> Vec<u8> {
