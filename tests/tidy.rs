@@ -6,11 +6,13 @@ mod checks;
 mod scan;
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use scan::{Function, Source};
+use sha2::{Digest as _, Sha256};
 
 #[test]
 fn the_tree_is_tidy() {
@@ -31,6 +33,24 @@ fn the_tree_is_tidy() {
         })
         .collect();
     assert!(violations.is_empty(), "{} violations:\n{}", violations.len(), violations.join("\n"));
+}
+
+/// A database that has run a migration refuses to go on with another of the same number: what is to change comes in a new one.
+/// Those that are new are added by `sha256sum migrations/*/*.sql > migrations/landed.sha256`.
+#[test]
+fn migrations_are_never_edited() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let landed = fs::read_to_string(folder.join("landed.sha256")).unwrap();
+    let landed: BTreeSet<String> = landed.lines().map(str::to_owned).collect();
+    let found: BTreeSet<String> = ["postgres", "sqlite"]
+        .iter()
+        .flat_map(|kind| fs::read_dir(folder.join(kind)).unwrap().map(move |file| (*kind, file.unwrap())))
+        .map(|(kind, file)| {
+            let hash = data_encoding::HEXLOWER.encode(&Sha256::digest(fs::read(file.path()).unwrap()));
+            format!("{hash}  migrations/{kind}/{}", file.file_name().to_str().unwrap())
+        })
+        .collect();
+    assert_eq!(found, landed);
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -162,8 +162,7 @@ COMMENT ON COLUMN ledger_entries.detail IS 'The event as journalled.';
 
 -- That their organization is there is the doing of ledger_heads, which has one row for all entries of a transaction: looking it
 -- up for each of them costs more than the entry itself. Neither is there an index by time: a month's partition is one.
--- Without the time a partitioned table can't say it: what keeps a commit from coming twice are position and heads.
-CREATE UNIQUE INDEX ledger_by_commit ON ledger_entries (organization_id, reservation_epoch, reservation_sequence, time)
+CREATE UNIQUE INDEX ledger_commit_once ON ledger_entries (organization_id, reservation_epoch, reservation_sequence, time)
     WHERE kind IN ('commit', 'late_commit');
 CREATE INDEX ledger_by_expiry ON ledger_entries (organization_id, reservation_epoch, reservation_sequence)
     WHERE kind = 'expiry';

@@ -7,7 +7,7 @@ use sqlx::pool::PoolConnection;
 
 use super::{
     StoreError,
-    tables::Kind,
+    tables::{Kind, Table},
     value::{Row, Rows, Sql},
 };
 use crate::domain::time::Timestamp;
@@ -38,13 +38,24 @@ pub(super) trait Connection: Send {
     /// Any number of rows, in as few statements as can be.
     async fn write(&mut self, rows: &Rows<'_>) -> Result<(), StoreError>;
 
+    /// Many new rows of one table, by steps: each is made while those before it are on their way.
+    async fn insert(&mut self, table: &'static Table, steps: &mut Steps<'_>) -> Result<(), StoreError>;
+
     /// Makes room for entries of these times, where a database keeps them by months.
     async fn make_room(&mut self, _times: &[Timestamp]) -> Result<(), StoreError> {
         Ok(())
     }
 
+    /// Whatever comes in this transaction takes as long as it takes: all of a ledger is read.
+    async fn be_patient(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }
+
+/// Rows of one table, made when they are needed.
+pub(super) type Steps<'r> = dyn Iterator<Item = Result<Rows<'r>, StoreError>> + Send + 'r;
 
 /// A connection with a transaction that was begun on it. Unless it comes to its end the connection is closed: one that a full
 /// disk or a lost network broke off leaves it in doubt.

@@ -17,13 +17,10 @@ use super::{
     tables::{self, Kind, Table},
     value::{How, Rows, Sql, Value},
 };
-use crate::{
-    clock::Stopwatch,
-    domain::{
-        error::Invalid,
-        lease::{JournalId, Lease},
-        money::Nanos,
-    },
+use crate::domain::{
+    error::Invalid,
+    lease::{JournalId, Lease},
+    money::Nanos,
 };
 
 mod compare;
@@ -136,10 +133,11 @@ pub async fn migrate(
     };
     let (source, target) = (open(from).await?, open(to).await?);
     let former = former(&*source, from).await?;
-    let mut copying =
-        Copying { held: hold(&*source, former.as_ref()).await.map_err(at(from))?, renewed: Stopwatch::start() };
-    let copied = copying.all(&*source, from, &*target, to, former.as_ref(), progress).await;
-    let held = copying.held;
+    let held = hold(&*source, former.as_ref()).await.map_err(at(from))?;
+    let copied = tokio::select! {
+        copied = copy((&*source, from), (&*target, to), former.as_ref(), progress) => copied,
+        lapsed = keep(&*source, held) => Err(at(from)(lapsed)),
+    };
     let moved = match copied {
         Ok(moved) => moved,
         Err(error) => {
@@ -209,64 +207,56 @@ async fn close(
     source.release_lease(closed).await
 }
 
-struct Copying {
-    held: Option<Lease>,
-    renewed: Stopwatch,
+/// Renews the lease until that fails.
+async fn keep(source: &dyn Database, held: Option<Lease>) -> StoreError {
+    let Some(held) = held else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        if let Err(error) = source.renew_lease(held).await {
+            return error;
+        }
+    }
 }
 
-impl Copying {
-    async fn all(
-        &mut self,
-        source: &dyn Database,
-        from: &Place,
-        target: &dyn Database,
-        to: &Place,
-        former: Option<&LeaseStatus>,
-        progress: &mut (dyn FnMut(Progress) + Send),
-    ) -> Result<Moved, MigrateError> {
-        let at_source = |source| MigrateError::Store { place: from.clone(), source };
-        let at_target = |source| MigrateError::Store { place: to.clone(), source };
-        let mut view = source.view().await.map_err(at_source)?;
-        let mut session = target.begin().await.map_err(at_target)?;
-        // Locked for the whole copy: of two that want to fill it, the second finds it filled.
-        lease::lock(&mut *session).await.map_err(at_target)?;
-        if let Some(table) = compare::filled(&mut *session).await.map_err(at_target)? {
-            return Err(MigrateError::NotEmpty { place: to.clone(), table });
-        }
-        let status = lease::status(&mut *view).await.map_err(at_source)?;
-        let sums = compare::sums(&mut *view).await.map_err(at_source)?;
-        let (mut done, total) = (0, sums.iter().map(|sums| sums.rows).sum());
-        for table in tables::ALL {
-            let mut last: Option<Vec<Value<'static>>> = None;
-            while let Some(rows) = page(&mut *view, table, last.as_deref()).await.map_err(at_source)? {
-                make_room(&mut *session, &rows).await.map_err(at_target)?;
-                session.write(&rows).await.map_err(at_target)?;
-                done += rows.count() as u64;
-                last = Some(last_key(&rows));
-                progress(Progress { done, total });
-                self.renew(source).await.map_err(at_source)?;
-            }
-        }
-        take_over(&mut *session, &status, former).await.map_err(at_target)?;
-        let arrived = compare::sums(&mut *session).await.map_err(at_target)?;
-        compare::same(&sums, &arrived).map_err(MigrateError::Differs)?;
-        let ends = compare::ends(&mut *view).await.map_err(at_source)?;
-        let arrived = compare::ends(&mut *session).await.map_err(at_target)?;
-        compare::same_ends(&ends, &arrived).map_err(MigrateError::Differs)?;
-        session.commit().await.map_err(at_target)?;
-        let rows = sums.iter().map(|sums| (sums.table, sums.rows)).collect();
-        Ok(Moved { position: status.position, rows, organizations: ends.len() as u64 })
+async fn copy(
+    (source, from): (&dyn Database, &Place),
+    (target, to): (&dyn Database, &Place),
+    former: Option<&LeaseStatus>,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Moved, MigrateError> {
+    let at_source = |source| MigrateError::Store { place: from.clone(), source };
+    let at_target = |source| MigrateError::Store { place: to.clone(), source };
+    let mut view = source.view().await.map_err(at_source)?;
+    view.be_patient().await.map_err(at_source)?;
+    let mut session = target.begin().await.map_err(at_target)?;
+    session.be_patient().await.map_err(at_target)?;
+    // Locked for the whole copy: of two that want to fill it, the second finds it filled.
+    lease::lock(&mut *session).await.map_err(at_target)?;
+    if let Some(table) = compare::filled(&mut *session).await.map_err(at_target)? {
+        return Err(MigrateError::NotEmpty { place: to.clone(), table });
     }
-
-    async fn renew(&mut self, source: &dyn Database) -> Result<(), StoreError> {
-        match self.held {
-            Some(held) if self.renewed.elapsed() > RENEW_EVERY => {
-                self.renewed = Stopwatch::start();
-                source.renew_lease(held).await
-            }
-            _ => Ok(()),
+    let status = lease::status(&mut *view).await.map_err(at_source)?;
+    let sums = compare::sums(&mut *view).await.map_err(at_source)?;
+    let (mut done, total) = (0, sums.iter().map(|sums| sums.rows).sum());
+    for table in tables::ALL {
+        let mut last: Option<Vec<Value<'static>>> = None;
+        while let Some(rows) = page(&mut *view, table, last.as_deref()).await.map_err(at_source)? {
+            make_room(&mut *session, &rows).await.map_err(at_target)?;
+            session.write(&rows).await.map_err(at_target)?;
+            done += rows.count() as u64;
+            last = Some(last_key(&rows));
+            progress(Progress { done, total });
         }
     }
+    take_over(&mut *session, &status, former).await.map_err(at_target)?;
+    let arrived = compare::sums(&mut *session).await.map_err(at_target)?;
+    compare::same(&sums, &arrived).map_err(MigrateError::Differs)?;
+    let ends = compare::ends(&mut *view).await.map_err(at_source)?;
+    let arrived = compare::ends(&mut *session).await.map_err(at_target)?;
+    compare::same_ends(&ends, &arrived).map_err(MigrateError::Differs)?;
+    session.commit().await.map_err(at_target)?;
+    let rows = sums.iter().map(|sums| (sums.table, sums.rows)).collect();
+    Ok(Moved { position: status.position, rows, organizations: ends.len() as u64 })
 }
 
 /// The next rows of a table by its key; `None` at its end.

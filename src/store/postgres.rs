@@ -29,7 +29,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 const NAME: &str = "quotad";
 /// For a connection, whether new or one that is in use.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// After it the database gives a statement up: those of a large ledger's audit take longest.
+/// After it the database gives a statement up, unless the session was told to be patient.
 const STATEMENT_TIMEOUT: Duration = Duration::from_mins(1);
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// `server_version_num` of the oldest that can keep rows of partitions from being changed.
@@ -76,7 +76,7 @@ impl PostgresStore {
     }
 
     async fn begin(&self, pool: &PgPool, statement: &'static str) -> Result<Box<dyn Connection>, StoreError> {
-        let mut session = PgSession(Unfinished::new(self.acquire(pool).await?));
+        let mut session = PgSession::new(Unfinished::new(self.acquire(pool).await?));
         session.run(statement).await?;
         Ok(Box::new(session))
     }

@@ -1,8 +1,6 @@
 //! Writes a batch of records: the same statements in every database.
 
-use std::{collections::BTreeSet, iter};
-
-use futures::future;
+use std::collections::BTreeSet;
 
 use super::{
     LIST, StoreError,
@@ -10,7 +8,7 @@ use super::{
     connection::Connection,
     rows::{self, Heads},
     states,
-    tables::Kind,
+    tables::{self, Kind},
     value::{Rows, Sql, Value},
 };
 use crate::domain::{
@@ -51,33 +49,21 @@ async fn write(connection: &mut dyn Connection, batch: &Batch<'_>, records: &[Re
     retire_limits(connection, batch).await?;
     let times: Vec<_> = batch.entries.iter().map(|entry| entry.record.time).collect();
     connection.make_room(&times).await?;
-    let events = iter::once_with(|| Ok(vec![states::events(records)?]));
-    write_steps(connection, rows::of(batch).chain(events)).await?;
+    for rows in rows::states(batch)?.iter().filter(|rows| !rows.is_empty()) {
+        connection.write(rows).await?;
+    }
+    if !batch.entries.is_empty() {
+        connection.insert(&tables::LEDGER_ENTRIES, &mut rows::entries(batch)).await?;
+    }
+    for rows in [rows::money_ids(batch), states::events(records)?] {
+        if !rows.is_empty() {
+            connection.write(&rows).await?;
+        }
+    }
     if !heads.is_empty() {
         connection.write(&heads).await?;
     }
     follow_rules(connection, batch).await
-}
-
-/// Each step's rows are made while the database is busy with those of the step before.
-async fn write_steps<'b>(
-    connection: &mut dyn Connection,
-    mut steps: impl Iterator<Item = Result<Vec<Rows<'b>>, StoreError>> + Send,
-) -> Result<(), StoreError> {
-    let mut next = steps.next().transpose()?;
-    while let Some(step) = next {
-        let write = async {
-            for rows in step.iter().filter(|rows| !rows.is_empty()) {
-                connection.write(rows).await?;
-            }
-            Ok::<_, StoreError>(())
-        };
-        // In this order: what is to be written is on its way when the next rows are made.
-        let (written, made) = future::join(write, async { steps.next().transpose() }).await;
-        written?;
-        next = made?;
-    }
-    Ok(())
 }
 
 /// Checks the entries against the ledgers' heads, so that no entry is ever missing or there twice.

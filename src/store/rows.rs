@@ -3,8 +3,6 @@
 mod finance;
 mod ledger;
 
-use std::iter;
-
 use super::{
     StoreError,
     batch::{Batch, LimitRow},
@@ -21,18 +19,19 @@ use crate::domain::{
     policy::{AllocationPlace, Limit, Models, Place, Scope},
 };
 
-pub(super) use ledger::{Heads, heads};
+pub(super) use ledger::{Heads, heads, money_ids};
 
-/// Entries that are made into rows at a time: long statements in full, and not all of a batch in memory as rows.
-const STEP: usize = 4000;
+/// Entries that are made into rows at a time: few enough that no database waits for them, and that not all of a batch is in
+/// memory as rows.
+const STEP: usize = 500;
 
-/// Everything of a batch but the heads of its ledgers, in the order that foreign keys want, and in steps: each can be made
-/// while the one before it is written. Fails as [`StoreError::Damaged`] when an event can't be encoded.
-pub(super) fn of<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Result<Vec<Rows<'b>>, StoreError>> + Send {
-    iter::once_with(|| states(batch)).chain(batch.entries.chunks(STEP).map(ledger::entries))
+/// New entries of the ledger, by steps. Fails as [`StoreError::Damaged`] when an event can't be encoded.
+pub(super) fn entries<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Result<Rows<'b>, StoreError>> + Send {
+    batch.entries.chunks(STEP).map(ledger::entries)
 }
 
-fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
+/// Everything of a batch but the ledger, in the order that foreign keys want. Fails like [`entries`].
+pub(super) fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
     let mut all = vec![organizations(batch), teams(batch), members(batch), memberships(batch), keys(batch)];
     all.push(audit_log(batch));
     all.extend(system(batch));

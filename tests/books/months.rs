@@ -90,6 +90,22 @@ async fn months_are_dropped_from_the_oldest_on_and_only_long_after_their_end() {
 }
 
 #[tokio::test]
+async fn a_month_that_the_books_may_still_get_entries_of_is_not_dropped() {
+    let books = Books::in_a_database().await;
+    let mut script = Script::busy();
+    // From mid-November on: first to 2 December, then to 6 December.
+    script.wait(Timestamp::from_seconds(1_701_475_200) - START);
+    script.settle(&acme(), EntryKind::Charge, None, "early", 5);
+    books.store.project(LEASE, &script.records).await.unwrap();
+    let error = books.run("SELECT drop_ledger_month('2023-11-30')").await.unwrap_err().to_string();
+    assert!(error.contains("may still get entries"), "{error}");
+    script.wait(Span::seconds(4 * 86_400));
+    script.settle(&acme(), EntryKind::Charge, None, "later", 5);
+    books.store.project(LEASE, &script.records).await.unwrap();
+    books.run("SELECT drop_ledger_month('2023-11-30')").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_month_with_a_gap_is_not_dropped() {
     let books = Books::in_a_database().await;
     books.store.project(LEASE, &three_months().records).await.unwrap();

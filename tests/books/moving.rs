@@ -84,6 +84,33 @@ async fn sums_of_dropped_months_move_too() {
 }
 
 #[tokio::test]
+async fn whoever_reads_all_of_the_books_takes_as_long_as_it_takes() {
+    let database = Books::in_a_database().await;
+    database.store.project(LEASE, &Script::busy().records).await.unwrap();
+    database
+        .run(
+            "CREATE FUNCTION without_limit() RETURNS boolean LANGUAGE plpgsql AS $$
+             BEGIN
+                IF current_setting('statement_timeout') <> '0'
+                    OR current_setting('idle_in_transaction_session_timeout') <> '0' THEN
+                    RAISE EXCEPTION 'this would be given up';
+                END IF;
+                RETURN TRUE;
+             END;
+             $$",
+        )
+        .await
+        .unwrap();
+    database.run("ALTER TABLE allocations RENAME TO allocations_there").await.unwrap();
+    database.run("INSERT INTO allocations_there VALUES ('acme', 'default', '', 1, NULL)").await.unwrap();
+    database.run("CREATE VIEW allocations AS SELECT * FROM allocations_there WHERE without_limit()").await.unwrap();
+    assert!(database.run("SELECT * FROM allocations").await.is_ok(), "a session of people has no limit");
+    database.store.audit(&acme()).await.unwrap();
+    database.store.release_lease(LEASE).await.unwrap();
+    moved(&database.place, &place::Place::file()).await.unwrap();
+}
+
+#[tokio::test]
 async fn books_that_a_server_writes_are_not_moved() {
     let (file, target) = (Books::in_a_file().await, place::Place::database());
     file.store.project(LEASE, &Script::busy().records).await.unwrap();

@@ -13,7 +13,7 @@ Examples:
   quotactl store migrate --from postgres://quotad@db.example.org/quotad --to ./quotad-data
 
 Stop the server first. Its journal stays where it is: start it again with the same data directory, and with the \
-database_url that is told at the end. Nothing is lost if this is stopped half-way: the books stay where they were.";
+database_url that was given here, whole. Nothing is lost if this is stopped half-way: the books stay where they were.";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum StoreCommand {
@@ -67,7 +67,9 @@ fn sentence(moved: &Moved, from: &Place, to: &Place) -> String {
     let entries = of("ledger_entries");
     let total: u64 = rows.iter().map(|(_, rows)| rows).sum();
     let next = match to {
-        Place::Database(_) => format!("start quotad with the data directory that it had, and with --database-url {to}"),
+        Place::Database(_) => String::from(
+            "start quotad with the data directory that it had, and with the URL given here as its database_url",
+        ),
         Place::Directory(path) => {
             format!("start quotad with --data-dir {}, its journal in it, and without a database_url", path.display())
         }
@@ -89,7 +91,7 @@ mod tests {
         let directory = Place::parse("data");
         let database = Place::parse("postgres://quotad:secret@db.example.org:5432/quotad?sslmode=require");
         let there = sentence(&moved, &directory, &database);
-        assert!(there.contains("--database-url postgres://quotad@db.example.org:5432/quotad\n"), "{there}");
+        assert!(there.contains("the URL given here as its database_url\n"), "{there}");
         assert!(there.contains("7 ledger entries of 1 ledgers, 9 rows"), "{there}");
         let back = sentence(&moved, &database, &directory);
         assert!(back.contains("--data-dir data") && back.contains("without a database_url"), "{back}");

@@ -17,7 +17,7 @@ use crate::{
     domain::{money::Nanos, time::Timestamp},
     store::{
         StoreError,
-        connection::{Connection, Dialect, Unfinished},
+        connection::{Connection, Dialect, Steps, Unfinished},
         tables::{self, Kind, Merge, Table},
         value::{How, Row, Rows, Sql, Value},
     },
@@ -40,6 +40,8 @@ static DIALECT: Dialect = Dialect {
 
 /// When a network swallows what is sent, nobody else says so: longer than the database lets any statement run.
 const NO_ANSWER: Duration = Duration::from_secs(STATEMENT_TIMEOUT.as_secs() + 10);
+/// Of a session that may take its time: what is longer is no work on any books.
+const NO_ANSWER_TO_PATIENT: Duration = Duration::from_hours(24);
 /// Bytes of a COPY that are sent at a time.
 const CHUNK: usize = 256 << 10;
 /// What a binary COPY begins with: its signature, no flags, no extension; and what it ends with.
@@ -47,45 +49,59 @@ const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const COPY_TRAILER: [u8; 2] = [0xff, 0xff];
 const DAY: i64 = 86_400_000_000;
 
-pub(super) struct PgSession(pub(super) Unfinished<Postgres>);
+pub(super) struct PgSession {
+    connection: Unfinished<Postgres>,
+    no_answer: Duration,
+}
 
-async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>> + Send) -> Result<T, StoreError> {
-    match timeout(NO_ANSWER, work).await {
+async fn answered<T>(
+    within: Duration,
+    work: impl Future<Output = Result<T, sqlx::Error>> + Send,
+) -> Result<T, StoreError> {
+    match timeout(within, work).await {
         Ok(done) => Ok(done?),
-        Err(_) => Err(StoreError::Unavailable(format!("no answer for {} seconds", NO_ANSWER.as_secs()))),
+        Err(_) => Err(StoreError::Unavailable(format!("no answer for {} seconds", within.as_secs()))),
     }
 }
 
 impl PgSession {
-    /// A statement that has neither values nor rows.
-    pub(super) async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
-        answered(sqlx::raw_sql(statement).execute(&mut *self.0)).await.map(drop)
+    pub(super) fn new(connection: Unfinished<Postgres>) -> Self {
+        Self { connection, no_answer: NO_ANSWER }
     }
 
-    async fn copy(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
-        let Table { name, columns } = rows.table;
-        let names = names(columns.iter().map(|column| column.name));
-        let statement = format!("COPY {name} ({names}) FROM STDIN (FORMAT binary)");
-        let width = columns.len();
-        let mut copy = answered(self.0.copy_in_raw(&statement)).await?;
+    /// A statement that has neither values nor rows.
+    pub(super) async fn run(&mut self, statement: &'static str) -> Result<(), StoreError> {
+        answered(self.no_answer, sqlx::raw_sql(statement).execute(&mut *self.connection)).await.map(drop)
+    }
+
+    async fn copy(&mut self, table: &Table, steps: &mut Steps<'_>) -> Result<(), StoreError> {
+        let names = names(table.columns.iter().map(|column| column.name));
+        let statement = format!("COPY {} ({names}) FROM STDIN (FORMAT binary)", table.name);
+        let width = table.columns.len();
+        let count = u16::try_from(width).unwrap_or_default().to_be_bytes();
+        let mut copy = answered(self.no_answer, self.connection.copy_in_raw(&statement)).await?;
         let mut buffer = Vec::with_capacity(CHUNK + CHUNK / 4);
         buffer.extend(COPY_HEADER);
-        for row in rows.cells.chunks(width) {
-            buffer.extend(u16::try_from(width).unwrap_or_default().to_be_bytes());
-            for value in row {
-                cell::put(value, &mut buffer);
-            }
-            if buffer.len() >= CHUNK {
-                answered(copy.send(&buffer[..])).await?;
-                buffer.clear();
+        for rows in steps {
+            for row in rows?.cells.chunks(width) {
+                buffer.extend(count);
+                for value in row {
+                    cell::put(value, &mut buffer);
+                }
+                if buffer.len() >= CHUNK {
+                    answered(self.no_answer, copy.send(&buffer[..])).await?;
+                    buffer.clear();
+                }
             }
         }
         buffer.extend(COPY_TRAILER);
-        answered(copy.send(&buffer[..])).await?;
-        answered(copy.finish()).await.map(drop)
+        answered(self.no_answer, copy.send(&buffer[..])).await?;
+        answered(self.no_answer, copy.finish()).await.map(drop)
     }
 
-    /// Any number of rows by one and the same statement: each column is an array.
+    /// Any number of rows by one and the same statement: each column is an array. Costs the database more than a COPY, but sends
+    /// everything at once: a COPY's last packet may wait 40 ms for the one before it to be confirmed, because sqlx 0.9.0 leaves
+    /// Nagle's algorithm on.
     async fn unnest(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
         let mut arguments = PgArguments::default();
         let width = rows.width();
@@ -93,7 +109,7 @@ impl PgSession {
             add(&mut arguments, Column { kind: column.kind, cells: &rows.cells, at, width })?;
         }
         let query = sqlx::query_with(AssertSqlSafe(statement(rows.table, rows.how)), arguments);
-        answered(query.execute(&mut *self.0)).await.map(drop)
+        answered(self.no_answer, query.execute(&mut *self.connection)).await.map(drop)
     }
 }
 
@@ -105,20 +121,21 @@ impl Connection for PgSession {
 
     async fn execute(&mut self, sql: Sql<'_>) -> Result<u64, StoreError> {
         let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments(&sql.values)?);
-        Ok(answered(query.execute(&mut *self.0)).await?.rows_affected())
+        Ok(answered(self.no_answer, query.execute(&mut *self.connection)).await?.rows_affected())
     }
 
     async fn fetch(&mut self, sql: Sql<'_>, kinds: &[Kind]) -> Result<Vec<Row>, StoreError> {
         let query = sqlx::query_with(AssertSqlSafe(sql.text), arguments(&sql.values)?);
-        let rows = answered(query.fetch_all(&mut *self.0)).await?;
+        let rows = answered(self.no_answer, query.fetch_all(&mut *self.connection)).await?;
         rows.iter().map(|row| read(row, kinds)).collect()
     }
 
     async fn write(&mut self, rows: &Rows<'_>) -> Result<(), StoreError> {
-        match rows.how {
-            How::Insert => self.copy(rows).await,
-            How::Merge | How::Patch | How::Delete => self.unnest(rows).await,
-        }
+        self.unnest(rows).await
+    }
+
+    async fn insert(&mut self, table: &'static Table, steps: &mut Steps<'_>) -> Result<(), StoreError> {
+        self.copy(table, steps).await
     }
 
     async fn make_room(&mut self, times: &[Timestamp]) -> Result<(), StoreError> {
@@ -130,12 +147,18 @@ impl Connection for PgSession {
         let mut arguments = PgArguments::default();
         add(&mut arguments, Column { kind: Kind::Time, cells: &days, at: 0, width: 1 })?;
         let query = sqlx::query_with("SELECT make_ledger_months($1)", arguments);
-        answered(query.execute(&mut *self.0)).await.map(drop)
+        answered(self.no_answer, query.execute(&mut *self.connection)).await.map(drop)
+    }
+
+    async fn be_patient(&mut self) -> Result<(), StoreError> {
+        self.run("SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0").await?;
+        self.no_answer = NO_ANSWER_TO_PATIENT;
+        Ok(())
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         self.run("COMMIT").await?;
-        self.0.finish();
+        self.connection.finish();
         Ok(())
     }
 }

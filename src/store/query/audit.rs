@@ -27,6 +27,7 @@ pub(in crate::store) async fn audit(
     connection: &mut dyn Connection,
     organization: &OrganizationId,
 ) -> Result<Audit, StoreError> {
+    connection.be_patient().await?;
     let mut audit = dropped(connection, organization).await?;
     balances(connection, organization, &mut audit).await?;
     audit.wrong_charge = wrong_charge(connection, organization).await?;

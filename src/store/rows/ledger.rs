@@ -112,32 +112,35 @@ fn patched<'b>(
     ])
 }
 
-pub(super) fn entries<'b>(list: &'b [EntryRow<'_>]) -> Result<Vec<Rows<'b>>, StoreError> {
-    let mut entries = Rows::new(&tables::LEDGER_ENTRIES, How::Insert);
-    entries.cells.reserve(list.len() * entries.width());
-    let mut ids = Rows::new(&tables::MONEY_REQUEST_IDS, How::Insert);
+pub(super) fn entries<'b>(list: &'b [EntryRow<'_>]) -> Result<Rows<'b>, StoreError> {
+    let mut rows = Rows::new(&tables::LEDGER_ENTRIES, How::Insert);
+    rows.cells.reserve(list.len() * rows.width());
     for entry in list {
-        let money = match entry.detail {
-            EntryEvent::Settled(settled) => {
-                entries.push(settlement(entry, settled)?);
-                settled.request.as_ref().filter(|_| settled.kind == EntryKind::Charge)
-            }
-            EntryEvent::ToppedUp(top_up) => {
-                entries.push(Money::of_top_up(top_up).row(entry, encode(top_up)?));
-                Some(&top_up.request)
-            }
-            EntryEvent::Corrected(correction) => {
-                entries.push(Money::of_correction(correction).row(entry, encode(correction)?));
-                Some(&correction.request)
-            }
+        rows.push(match entry.detail {
+            EntryEvent::Settled(settled) => settlement(entry, settled)?,
+            EntryEvent::ToppedUp(top_up) => Money::of_top_up(top_up).row(entry, encode(top_up)?),
+            EntryEvent::Corrected(correction) => Money::of_correction(correction).row(entry, encode(correction)?),
+        });
+    }
+    Ok(rows)
+}
+
+/// The request ids of a batch's entries that move money.
+pub(in crate::store) fn money_ids<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut ids = Rows::new(&tables::MONEY_REQUEST_IDS, How::Insert);
+    for entry in &batch.entries {
+        let request = match entry.detail {
+            EntryEvent::Settled(settled) => settled.request.as_ref().filter(|_| settled.kind == EntryKind::Charge),
+            EntryEvent::ToppedUp(top_up) => Some(&top_up.request),
+            EntryEvent::Corrected(correction) => Some(&correction.request),
         };
-        if let Some(request) = money {
+        if let Some(request) = request {
             let organization = Value::text(entry.organization.as_str());
             let (request, number) = (Value::text(request.as_str()), Value::count(entry.number()));
             ids.push([organization, request, number, Value::Null, Value::Null, Value::Null, Value::Null]);
         }
     }
-    Ok(vec![entries, ids])
+    ids
 }
 
 fn settlement<'b>(entry: &EntryRow<'b>, settled: &'b Settled) -> Result<[Value<'b>; 28], StoreError> {

@@ -13,7 +13,7 @@ use crate::{
     domain::{money::Nanos, time::Timestamp},
     store::{
         StoreError,
-        connection::{Connection, Dialect, Unfinished},
+        connection::{Connection, Dialect, Steps, Unfinished},
         tables::{Kind, Merge, Table},
         value::{How, Row, Rows, Sql, Value},
     },
@@ -72,6 +72,16 @@ impl Connection for SqliteSession {
             let (executed, made) =
                 future::join(query.execute(&mut *self.0), async { statements.next().transpose() }).await;
             executed?;
+            next = made?;
+        }
+        Ok(())
+    }
+
+    async fn insert(&mut self, _: &'static Table, steps: &mut Steps<'_>) -> Result<(), StoreError> {
+        let mut next = steps.next().transpose()?;
+        while let Some(rows) = next {
+            let (written, made) = future::join(self.write(&rows), async { steps.next().transpose() }).await;
+            written?;
             next = made?;
         }
         Ok(())
