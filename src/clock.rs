@@ -212,14 +212,15 @@ impl Clock for ManualClock {
     }
 }
 
-/// Measures how long something takes. Nothing may be decided by it.
+/// Measures how long something takes, by the runtime's clock, which simulations set. No quota and nothing that is booked may be
+/// decided by it.
 #[derive(Debug, Clone, Copy)]
-pub struct Stopwatch(Instant);
+pub struct Stopwatch(tokio::time::Instant);
 
 impl Stopwatch {
     #[allow(clippy::disallowed_methods, reason = "here the time is read for everybody")]
     pub fn start() -> Self {
-        Self(Instant::now())
+        Self(tokio::time::Instant::now())
     }
 
     pub fn elapsed(&self) -> Duration {

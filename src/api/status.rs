@@ -28,7 +28,7 @@ pub(super) fn status(error: Error) -> Status {
         Error::JournalFailed => with_reason(Code::Unavailable, "JOURNAL_FAILED", message),
         Error::JournalFull => with_reason(Code::Unavailable, "JOURNAL_FULL", message),
         Error::Overloaded => with_reason(Code::Unavailable, "OVERLOADED", message),
-        Error::JournalUnreadable(_) => with_reason(Code::Unavailable, "JOURNAL_UNREADABLE", message),
+        Error::DiskUnavailable(_) => with_reason(Code::Unavailable, "DISK_UNAVAILABLE", message),
         Error::StoreUnavailable(_) => with_reason(Code::Unavailable, "STORE_UNAVAILABLE", message),
         Error::Internal(what) => {
             tracing::error!(%what, "a call failed for a reason of the server's own");

@@ -27,8 +27,8 @@ pub enum Error {
     /// The change may have been made; the same request tells, once the disk takes writes again.
     #[error("the journal can't be written at present; try again")]
     JournalFailed,
-    #[error("the journal can't be read at present: {0}; try again")]
-    JournalUnreadable(String),
+    #[error("the local disk can't be read or written at present: {0}; try again")]
+    DiskUnavailable(String),
     #[error(
         "the journal has reached its size limit, because the books can't be written: only what is held already can be settled; \
          try again when they follow"
@@ -55,7 +55,7 @@ impl From<StoreError> for Error {
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::Io(why) => Self::JournalUnreadable(why),
+            JournalError::Io(why) => Self::DiskUnavailable(why),
             damaged @ JournalError::Damaged(_) => Self::Internal(damaged.to_string()),
         }
     }

@@ -6,6 +6,7 @@ use futures::future;
 
 use super::{Error, Service, books::RENEW_EVERY};
 use crate::{
+    clock::Stopwatch,
     domain::{
         event::{Record, Stream},
         id::OrganizationId,
@@ -24,6 +25,11 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const MAX_LAG: u64 = 100_000;
 /// A journal that isn't drained grows by some megabytes meanwhile.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// How much longer than a batch took the next one is put off: what a transaction costs apart from its records, the database pays
+/// half as often then, or less; and a server that is busy deciding keeps most of the machine for that.
+const REST: u32 = 2;
+/// Where the books follow: the disk may be lost meanwhile.
+const LONGEST_REST: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -56,6 +62,11 @@ fn read_ahead(journal: &Arc<dyn Journal>, records: &[Record]) -> impl Future<Out
     }
 }
 
+/// Whether the journal grew, while so many records were projected, at a rate that decisions need the machine for.
+fn is_busy(projected: usize, grown: u64) -> bool {
+    grown > projected as u64 / 4
+}
+
 impl Service {
     /// Projects what the journal makes durable, until the task is dropped. With the books down it tries again.
     pub async fn run_projector(self: Arc<Self>) {
@@ -74,7 +85,7 @@ impl Service {
         }
     }
 
-    /// Projects what was read ahead, or else what the journal has; answers what it read ahead meanwhile.
+    /// Projects what was read ahead, or else what the journal has; answers what it read ahead meanwhile. Then rests.
     async fn project_next(&self, ahead: Vec<Record>) -> Result<Vec<Record>, Error> {
         let lease = self.join_books().await?;
         let reached = self.stored.get();
@@ -87,6 +98,7 @@ impl Service {
         if records.is_empty() {
             return Ok(records);
         }
+        let (watch, durable) = (Stopwatch::start(), self.writer.durable_position());
         let (project, read) = (self.store.project(lease, &records), read_ahead(&self.journal, &records));
         let (projected, ahead) = future::join(project, read).await;
         if let Err(StoreError::Damaged(what)) = &projected {
@@ -102,6 +114,13 @@ impl Service {
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
         self.metrics.store_stopped.set(0);
+        let grown = self.writer.durable_position() - durable;
+        if ahead.is_empty() || is_busy(records.len(), grown) && !self.is_journal_filling() {
+            let rest = watch.elapsed() * REST;
+            let rest = if ahead.is_empty() { rest.min(LONGEST_REST) } else { rest };
+            // Not while somebody waits for the books.
+            let _ = tokio::time::timeout(rest, self.stored.wanted()).await;
+        }
         Ok(ahead)
     }
 
@@ -154,6 +173,11 @@ impl Service {
             tracing::warn!(bytes, limit, "the journal is four fifths full, because the books don't follow");
         }
         Ok(())
+    }
+
+    /// Whether the books must follow at any cost.
+    fn is_journal_filling(&self) -> bool {
+        self.metrics.journal_bytes.get().unsigned_abs() >= self.tuning.journal_max / 2
     }
 
     pub(super) fn is_journal_full(&self) -> bool {

@@ -316,11 +316,11 @@ impl World {
         let rebuilt = service::rebuild(&*self.books, &*disk, &*disk).await;
         let stored = match rebuilt {
             Ok(stored) => stored,
-            Err(service::Error::StoreUnavailable(why)) => return Err(StoreError::Unavailable(why)),
+            Err(service::Error::StoreUnavailable(why) | service::Error::DiskUnavailable(why)) => {
+                return Err(StoreError::Unavailable(why));
+            }
             // A sync failed, or the disk was full.
-            Err(service::Error::Internal(why))
-                if why.contains("sync") || why.contains("space") || why.contains("snapshot") =>
-            {
+            Err(service::Error::Internal(why)) if why.contains("sync") || why.contains("space") => {
                 return Err(StoreError::Unavailable(why));
             }
             Err(error) => panic!("it can't be rebuilt: {error}"),
@@ -337,7 +337,7 @@ impl World {
 async fn recover(disk: &Arc<Disk>, stored: u64) -> Result<Recovered, service::Error> {
     loop {
         match service::recover(&**disk, &**disk, stored).await {
-            Err(service::Error::Internal(why)) if why.contains("a read failed") => {}
+            Err(service::Error::DiskUnavailable(why)) if why.contains("a read failed") => {}
             other => return other,
         }
     }
