@@ -108,6 +108,11 @@ pub trait Store: Send + Sync + 'static {
     /// What the entries of an organization add up to, recomputed from the entries alone.
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError>;
 
+    /// What is wrong with the file that the books are in; `None` also where a database answers for that itself. Reads all of it.
+    async fn file_damage(&self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     /// Leaves its files in order; nothing may be asked of it after that.
     async fn close(&self) {}
 }

@@ -106,7 +106,8 @@ impl Verification {
 }
 
 impl Service {
-    /// Compares memory with itself, with what journal and snapshots lead to, and with what the entries of the books add up to.
+    /// Compares memory with itself, with what journal and snapshots lead to, and with what the entries of the books add up to; of all
+    /// organizations, also looks whether the books' file is in order.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization, [`Error::StoreUnavailable`].
@@ -121,6 +122,9 @@ impl Service {
         let mut verification = Verification::default();
         for cells in cells.chunks(REPLAYED_AT_ONCE) {
             self.verify_journal(cells, &mut verification).await?;
+        }
+        if organization.is_none() {
+            verification.differences.extend(file_damage(&*self.store).await?);
         }
         for cell in cells {
             self.verify_books(&cell, &mut verification).await?;
@@ -259,7 +263,8 @@ impl Service {
 /// # Errors
 /// [`Error::StoreUnavailable`].
 pub async fn verify_recovered(recovered: &Recovered, store: &dyn Store) -> Result<Verification, Error> {
-    let mut verification = Verification { replayed: recovered.replayed, ..Verification::default() };
+    let differences = file_damage(store).await?.into_iter().collect();
+    let mut verification = Verification { replayed: recovered.replayed, differences, ..Verification::default() };
     for (id, state) in recovered.states() {
         let audit = store.audit(id).await?;
         let mut found = state.inconsistencies();
@@ -274,6 +279,16 @@ pub async fn verify_recovered(recovered: &Recovered, store: &dyn Store) -> Resul
         verification.differences.extend(found.into_iter().map(|found| Difference::of(id, found)));
     }
     Ok(verification)
+}
+
+async fn file_damage(store: &dyn Store) -> Result<Option<Difference>, Error> {
+    let found = store.file_damage().await?;
+    Ok(found.map(|found| Difference {
+        organization: None,
+        what: String::from("the file of the books"),
+        expected: String::from("in order"),
+        found,
+    }))
 }
 
 fn copy_of(cell: &Cell) -> Copied {

@@ -140,6 +140,10 @@ impl<D: Database + ?Sized> Store for D {
         view!(self, connection => audit::audit(connection, organization))
     }
 
+    async fn file_damage(&self) -> Result<Option<String>, StoreError> {
+        view!(self, connection => connection.file_damage())
+    }
+
     async fn close(&self) {
         Database::close(self).await;
     }

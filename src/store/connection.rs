@@ -51,6 +51,11 @@ pub(super) trait Connection: Send {
         Ok(())
     }
 
+    /// What is wrong with the file that this reads, where it is one.
+    async fn file_damage(&mut self) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     async fn commit(self: Box<Self>) -> Result<(), StoreError>;
 }
 

@@ -87,6 +87,13 @@ impl Connection for SqliteSession {
         Ok(())
     }
 
+    /// Its indexes have no checksums: one that lost its order hides rows from some questions, and not from others.
+    async fn file_damage(&mut self) -> Result<Option<String>, StoreError> {
+        let found = self.fetch(Sql::new("PRAGMA integrity_check(1)"), &[Kind::Text]).await?;
+        let found = found.into_iter().next().map_or(Ok(String::new()), |mut row| row.text(0))?;
+        Ok((found != "ok").then_some(found))
+    }
+
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
         sqlx::query("COMMIT").execute(&mut *self.0).await?;
         self.0.finish();
