@@ -8,7 +8,6 @@ use tokio::{
     task::{JoinHandle, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
 };
-use tonic::transport::{self, server::TcpIncoming};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
@@ -31,6 +30,7 @@ pub mod backup;
 mod data_dir;
 mod join;
 pub mod salvage;
+pub mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -39,13 +39,6 @@ use backends::Backends;
 pub use data_dir::{DataDir, DataDirError};
 use join::Joined;
 
-/// h2 closes a connection whose peer leaves many small frames unread: let it take them.
-const CONNECTION_WINDOW: u32 = 16 << 20;
-const STREAM_WINDOW: u32 = 4 << 20;
-/// Calls that one connection may have open.
-const MAX_STREAMS: u32 = 4096;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long calls in flight may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
 const HEALTH_INTERVAL: Duration = Duration::from_millis(500);
@@ -73,7 +66,7 @@ pub enum ServeError {
     #[error("the API's description can't be read: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     #[error("gRPC can't be served: {0}")]
-    Transport(#[from] transport::Error),
+    Transport(#[from] tonic::transport::Error),
     /// This data directory's journal may not write these books.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -121,16 +114,11 @@ async fn start(
     let (service, writer) = recover(settings, joined, metrics, clock, &operator_token).await?;
     let (stopper, stop) = Stop::new();
     let (health, health_server) = tonic_health::server::health_reporter();
-    let router = transport::Server::builder()
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+    let router = transport::server()
         .layer(Auth::new(Arc::clone(&service)))
         .add_routes(routes(&service, settings.max_message_size, stop.clone())?)
         .add_service(health_server);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL));
+    let incoming = transport::incoming(listener);
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&service).run_expiry());
     background.spawn(Arc::clone(&service).run_projector());
@@ -262,7 +250,7 @@ pub struct Running {
     writer: Writer,
     stopper: watch::Sender<bool>,
     health: HealthReporter,
-    serving: JoinHandle<Result<(), transport::Error>>,
+    serving: JoinHandle<Result<(), tonic::transport::Error>>,
     background: JoinSet<()>,
     /// Locked until everything else has ended.
     _data: DataDir,
