@@ -88,6 +88,7 @@ pub use quota::{Grant, Question, Released, Reply, ReservationRef};
 pub use revocations::{Subscription, WatchedRevocation};
 pub use system::PriceChange;
 pub use token::{Identity, NewMemberToken, NewToken, WhoAmI};
+pub use turn::Done;
 pub use verify::{Difference, Verification, verify_recovered};
 
 /// What a running service may remember and how often it saves.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::id::Holder,
-    service::{Caller, Error, Service, Subscription},
+    service::{Caller, Done, Error, Service, Subscription},
 };
 
 mod request;
@@ -42,40 +42,39 @@ pub(super) struct Asker<'a> {
 }
 
 impl Asker<'_> {
-    pub(super) async fn reserve(self, request: proto::ReserveRequest) -> Result<proto::ReserveResponse, Error> {
+    pub(super) fn reserve(self, request: proto::ReserveRequest) -> Result<Done<proto::ReserveResponse>, Error> {
         let (payer, reserve, include_limits) = request::reserve(request)?;
-        let reply = self.service.reserve(self.caller, &payer, reserve, self.session, include_limits).await?;
-        Ok(response::reserve(reply))
+        let done = self.service.reserve(self.caller, &payer, reserve, self.session, include_limits)?;
+        Ok(done.map(response::reserve))
     }
 
-    pub(super) async fn commit(self, request: proto::CommitRequest) -> Result<proto::CommitResponse, Error> {
+    pub(super) async fn commit(self, request: proto::CommitRequest) -> Result<Done<proto::CommitResponse>, Error> {
         let (reservation, commit, include_limits) = request::commit(request)?;
-        let reply = self.service.commit(self.caller, &reservation, &commit, include_limits).await?;
-        Ok(response::commit(reply))
+        let done = self.service.commit(self.caller, &reservation, &commit, include_limits).await?;
+        Ok(done.map(response::commit))
     }
 
-    pub(super) async fn release(self, request: proto::ReleaseRequest) -> Result<proto::ReleaseResponse, Error> {
+    pub(super) async fn release(self, request: proto::ReleaseRequest) -> Result<Done<proto::ReleaseResponse>, Error> {
         let (reservation, reason) = request::release(request)?;
-        let released = self.service.release(self.caller, &reservation, &reason).await?;
-        Ok(response::release(&released))
+        let done = self.service.release(self.caller, &reservation, &reason).await?;
+        Ok(done.map(|released| response::release(&released)))
     }
 
-    pub(super) async fn extend(self, request: proto::ExtendRequest) -> Result<proto::ExtendResponse, Error> {
+    pub(super) async fn extend(self, request: proto::ExtendRequest) -> Result<Done<proto::ExtendResponse>, Error> {
         let (reservation, extend) = request::extend(request)?;
-        let answer = self.service.extend(self.caller, &reservation, &extend).await?;
-        Ok(response::extend(answer))
+        let done = self.service.extend(self.caller, &reservation, &extend).await?;
+        Ok(done.map(response::extend))
     }
 
-    pub(super) async fn charge(self, request: proto::ChargeRequest) -> Result<proto::ChargeResponse, Error> {
+    pub(super) async fn charge(self, request: proto::ChargeRequest) -> Result<Done<proto::ChargeResponse>, Error> {
         let (payer, charge) = request::charge(request)?;
-        let answer = self.service.charge(self.caller, &payer, &charge).await?;
-        Ok(response::charge(answer))
+        let done = self.service.charge(self.caller, &payer, &charge).await?;
+        Ok(done.map(response::charge))
     }
 
-    pub(super) fn check(self, request: proto::CheckRequest) -> Result<proto::CheckResponse, Error> {
+    pub(super) fn check(self, request: proto::CheckRequest) -> Result<Done<proto::CheckResponse>, Error> {
         let (payer, question) = request::check(request)?;
-        let reply = self.service.check(self.caller, &payer, &question)?;
-        Ok(response::check(reply))
+        Ok(Done::at_once(response::check(self.service.check(self.caller, &payer, &question)?)))
     }
 }
 
@@ -85,7 +84,8 @@ macro_rules! unary {
         let (_, extensions, message) = $request.into_parts();
         let caller = caller(&extensions).map_err(status)?;
         let asker = Asker { service: &$self.service, caller, session: None };
-        asker.$operation(message)$(.$wait)?.map(Response::new).map_err(status)
+        let done = asker.$operation(message)$(.$wait)?.map_err(status)?;
+        $self.service.acknowledge(done).await.map(Response::new).map_err(status)
     }};
 }
 
@@ -94,7 +94,7 @@ type Answer<T> = Result<Response<T>, Status>;
 #[tonic::async_trait]
 impl QuotaService for QuotaApi {
     async fn reserve(&self, request: Request<proto::ReserveRequest>) -> Answer<proto::ReserveResponse> {
-        unary!(self, request, reserve.await)
+        unary!(self, request, reserve)
     }
 
     async fn commit(&self, request: Request<proto::CommitRequest>) -> Answer<proto::CommitResponse> {

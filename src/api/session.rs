@@ -1,10 +1,11 @@
 //! One stream of many operations. It is the answers' stream itself: the transport asks it for answers, and it reads requests
 //! only as fast as answers are taken, so that neither queues nor a task of its own are needed.
 //!
-//! An operation that needn't wait is answered as it is read. Those that wait for the disk are set aside, and delay nobody.
+//! An operation that needn't wait is answered as it is read. Those that wait for the disk queue up in the order in which they
+//! reach it: one look at how far it has got answers all of a batch. The few that wait for anything else delay nobody.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     future::Future,
     pin::{Pin, pin},
     sync::Arc,
@@ -24,11 +25,13 @@ use super::{
 };
 use crate::{
     domain::{error::Invalid, id::Holder},
-    service::{Caller, Error, Service, Subscription, WatchedRevocation, secret},
+    service::{Caller, Done, Error, Service, Subscription, WatchedRevocation, secret},
 };
 
-/// Operations of one session that may wait for the disk; beyond, nothing more is read.
-const MAX_IN_FLIGHT: usize = 1024;
+/// Operations of one session that may wait; beyond, nothing more is read.
+const MAX_IN_FLIGHT: usize = 4096;
+/// Answers between two looks for revocations, where there is always something to answer.
+const LOOK_FOR_REVOCATIONS: u32 = 16;
 /// Holders that one session may name.
 const MAX_HOLDERS: usize = 1024;
 
@@ -36,15 +39,24 @@ pub(super) struct Session<R> {
     shared: Arc<Shared>,
     /// `None` when nothing more is read: what is in flight is still answered.
     requests: Option<R>,
-    in_flight: FuturesUnordered<BoxFuture<'static, SessionResponse>>,
+    /// What waits for something else than the disk.
+    in_flight: FuturesUnordered<Operation>,
+    /// Answers with the journal position that must be on disk before, never decreasing.
+    due: VecDeque<(u64, SessionResponse)>,
+    /// Until the first of them is on disk.
+    flush: Option<BoxFuture<'static, Result<(), Error>>>,
     revocations: Subscription,
     /// Named by the client, and listened for.
     holders: HashSet<Holder>,
+    /// Answers that were asked for.
+    polls: u32,
     stop: Stop,
     stopped: BoxFuture<'static, ()>,
     /// Why it ends, where not because the client said all that it had to.
     end: Option<Status>,
 }
+
+type Operation = BoxFuture<'static, (u64, Result<Done<Answer>, Error>)>;
 
 struct Shared {
     service: Arc<Service>,
@@ -74,8 +86,11 @@ where
             shared: Arc::new(Shared { service, caller, holder }),
             requests: Some(requests),
             in_flight: FuturesUnordered::new(),
+            due: VecDeque::new(),
+            flush: None,
             revocations,
             holders: HashSet::new(),
+            polls: 0,
             stopped: stop.clone().wait().boxed(),
             stop,
             end: None,
@@ -84,7 +99,7 @@ where
 
     /// The next request, as long as there is room for it.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Option<SessionRequest>> {
-        if self.in_flight.len() >= MAX_IN_FLIGHT {
+        if self.in_flight.len() + self.due.len() >= MAX_IN_FLIGHT {
             return Poll::Pending;
         }
         let Some(requests) = &mut self.requests else { return Poll::Ready(None) };
@@ -114,27 +129,73 @@ where
         Poll::Ready(None)
     }
 
-    /// Answers at once where that can be, else puts the operation among those in flight.
+    /// Answers at once where that can be, else sees to it that it is answered later.
     fn start(&mut self, request: SessionRequest, cx: &mut Context<'_>) -> Option<SessionResponse> {
         let SessionRequest { correlation_id, op } = request;
-        let Some(op) = op else {
-            let missing = Invalid::new("op", "is missing, or newer than this server; give one of the operations");
-            return Some(response(correlation_id, Err(missing.into())));
+        let answer = match op {
+            None => {
+                let missing = Invalid::new("op", "is missing, or newer than this server; give one of the operations");
+                Err(missing.into())
+            }
+            Some(Op::Reserve(reserve)) => {
+                self.follow(&reserve.holder).map_err(Error::from).and_then(|()| self.shared.reserve(reserve))
+            }
+            Some(Op::Check(check)) => self.shared.check(check),
+            Some(op) => {
+                let shared = Arc::clone(&self.shared);
+                let mut operation = async move { (correlation_id, shared.settle(op).await) }.boxed();
+                match operation.as_mut().poll(cx) {
+                    Poll::Ready((_, answer)) => answer,
+                    Poll::Pending => {
+                        self.in_flight.push(operation);
+                        return None;
+                    }
+                }
+            }
         };
-        if let Op::Reserve(reserve) = &op
-            && let Err(invalid) = self.follow(&reserve.holder)
-        {
-            return Some(response(correlation_id, Err(invalid.into())));
+        self.give(correlation_id, answer)
+    }
+
+    /// Gives an answer that may be given, or puts it behind those that wait for the disk.
+    fn give(&mut self, correlation_id: u64, answer: Result<Done<Answer>, Error>) -> Option<SessionResponse> {
+        let Done { answer, position } = match answer {
+            Ok(done) => done,
+            Err(error) => return Some(response(correlation_id, Err(error))),
+        };
+        let response = response(correlation_id, Ok(answer));
+        if position <= self.shared.service.durable_position() {
+            return Some(response);
         }
-        let shared = Arc::clone(&self.shared);
-        let mut operation = async move { response(correlation_id, shared.answer(op).await) }.boxed();
-        match operation.as_mut().poll(cx) {
-            Poll::Ready(response) => Some(response),
-            Poll::Pending => {
-                self.in_flight.push(operation);
-                None
+        // A replay may rest on an older position than what came before it, and comes with that.
+        let position = self.due.back().map_or(position, |(last, _)| position.max(*last));
+        self.due.push_back((position, response));
+        None
+    }
+
+    /// The next answer that waited for the disk. Registers the wake-up for the next batch where there is none.
+    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<SessionResponse> {
+        loop {
+            let Some((position, _)) = self.due.front() else { return Poll::Pending };
+            let service = &self.shared.service;
+            let flushed = if *position <= service.durable_position() {
+                Ok(())
+            } else {
+                let flush = self.flush.get_or_insert_with(|| service.durable(*position).boxed());
+                let Poll::Ready(flushed) = flush.as_mut().poll(cx) else { return Poll::Pending };
+                self.flush = None;
+                flushed
+            };
+            if let Some((_, answered)) = self.due.pop_front() {
+                return Poll::Ready(match flushed {
+                    Ok(()) => answered,
+                    Err(error) => response(answered.correlation_id, Err(error)),
+                });
             }
         }
+    }
+
+    fn poll_revocations(&mut self, cx: &mut Context<'_>) -> Poll<Option<SessionResponse>> {
+        pin!(self.revocations.next()).poll(cx).map(|watched| Some(revocation(&watched?)))
     }
 
     /// Listens for a holder before anything is reserved in its name, so that no revocation is missed.
@@ -163,12 +224,25 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let session = self.get_mut();
+        session.polls = session.polls.wrapping_add(1);
+        // Else a client that always has more to ask would never hear of them.
+        if session.polls.is_multiple_of(LOOK_FOR_REVOCATIONS)
+            && let Poll::Ready(Some(revocation)) = session.poll_revocations(cx)
+        {
+            return Poll::Ready(Some(Ok(revocation)));
+        }
         loop {
-            if let Poll::Ready(Some(response)) = session.in_flight.poll_next_unpin(cx) {
+            if let Poll::Ready(response) = session.poll_due(cx) {
                 return Poll::Ready(Some(Ok(response)));
             }
-            if let Poll::Ready(Some(watched)) = pin!(session.revocations.next()).poll(cx) {
-                return Poll::Ready(Some(Ok(revocation(&watched))));
+            // Asked only where there are any, because asking costs as much as deciding.
+            if !session.in_flight.is_empty()
+                && let Poll::Ready(Some((correlation_id, answer))) = session.in_flight.poll_next_unpin(cx)
+            {
+                match session.give(correlation_id, answer) {
+                    Some(response) => return Poll::Ready(Some(Ok(response))),
+                    None => continue,
+                }
             }
             match session.poll_request(cx) {
                 Poll::Ready(Some(request)) => {
@@ -176,24 +250,44 @@ where
                         return Poll::Ready(Some(Ok(response)));
                     }
                 }
-                Poll::Ready(None) if session.in_flight.is_empty() => return Poll::Ready(session.end.take().map(Err)),
-                Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                idle => {
+                    if let Poll::Ready(Some(revocation)) = session.poll_revocations(cx) {
+                        return Poll::Ready(Some(Ok(revocation)));
+                    }
+                    let nothing_left = session.in_flight.is_empty() && session.due.is_empty();
+                    return match idle {
+                        Poll::Ready(_) if nothing_left => Poll::Ready(session.end.take().map(Err)),
+                        _ => Poll::Pending,
+                    };
+                }
             }
         }
     }
 }
 
 impl Shared {
-    async fn answer(&self, op: Op) -> Result<Answer, Error> {
-        let Self { service, caller, holder } = self;
-        let asker = Asker { service, caller, session: Some(holder) };
+    fn asker(&self) -> Asker<'_> {
+        Asker { service: &self.service, caller: &self.caller, session: Some(&self.holder) }
+    }
+
+    fn reserve(&self, request: proto::ReserveRequest) -> Result<Done<Answer>, Error> {
+        Ok(self.asker().reserve(request)?.map(Answer::Reserve))
+    }
+
+    fn check(&self, request: proto::CheckRequest) -> Result<Done<Answer>, Error> {
+        Ok(self.asker().check(request)?.map(Answer::Check))
+    }
+
+    /// What may have to wait: for room in the journal's queue, or for the books.
+    async fn settle(&self, op: Op) -> Result<Done<Answer>, Error> {
+        let asker = self.asker();
         Ok(match op {
-            Op::Reserve(request) => Answer::Reserve(asker.reserve(request).await?),
-            Op::Commit(request) => Answer::Commit(asker.commit(request).await?),
-            Op::Release(request) => Answer::Release(asker.release(request).await?),
-            Op::Extend(request) => Answer::Extend(asker.extend(request).await?),
-            Op::Charge(request) => Answer::Charge(asker.charge(request).await?),
-            Op::Check(request) => Answer::Check(asker.check(request)?),
+            Op::Reserve(request) => asker.reserve(request)?.map(Answer::Reserve),
+            Op::Commit(request) => asker.commit(request).await?.map(Answer::Commit),
+            Op::Release(request) => asker.release(request).await?.map(Answer::Release),
+            Op::Extend(request) => asker.extend(request).await?.map(Answer::Extend),
+            Op::Charge(request) => asker.charge(request).await?.map(Answer::Charge),
+            Op::Check(request) => asker.check(request)?.map(Answer::Check),
         })
     }
 }

@@ -21,6 +21,7 @@ pub struct Rate {
 impl Rate {
     /// What counts at `now`.
     pub fn count(&self, now: Timestamp) -> i64 {
+        // Looks at one bucket where nothing has left since something was added.
         let gone = self.buckets.iter().take_while(|(second, _)| has_left(*second, now));
         self.total - gone.map(|(_, amount)| amount).sum::<i64>()
     }
@@ -40,7 +41,9 @@ impl Rate {
             return;
         }
         let second = if inside { admitted.seconds() } else { now.seconds() };
-        let at = self.buckets.partition_point(|(s, _)| *s < second);
+        // Nearly always the last one, or one of the last.
+        let later = self.buckets.iter().rev().take_while(|(s, _)| *s >= second).count();
+        let at = self.buckets.len() - later;
         match self.buckets.get_mut(at) {
             Some((s, amount)) if *s == second => {
                 let changed = amount.saturating_add(delta).max(0);

@@ -25,9 +25,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 const MAX_LAG: u64 = 100_000;
 /// A journal that isn't drained grows by some megabytes meanwhile.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// How much longer than a batch took the next one is put off: what a transaction costs apart from its records, the database pays
-/// half as often then, or less; and a server that is busy deciding keeps most of the machine for that.
+/// How many times as long as a batch took the next one is put off: what a transaction costs apart from its records, the
+/// database pays less often then; and a server that is busy deciding keeps most of the machine for that. The long rests are for
+/// bursts: what isn't in the books stays in memory.
 const REST: u32 = 2;
+const REST_IN_BURST: u32 = 8;
+/// Records that the books may lag behind in a burst.
+const BURST: u64 = 500_000;
 /// Where the books follow: the disk may be lost meanwhile.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -116,7 +120,8 @@ impl Service {
         self.metrics.store_stopped.set(0);
         let grown = self.writer.durable_position() - durable;
         if ahead.is_empty() || is_busy(records.len(), grown) && !self.is_journal_filling() {
-            let rest = watch.elapsed() * REST;
+            let factor = if self.books_lag() < BURST { REST_IN_BURST } else { REST };
+            let rest = watch.elapsed() * factor;
             let rest = if ahead.is_empty() { rest.min(LONGEST_REST) } else { rest };
             // Not while somebody waits for the books.
             let _ = tokio::time::timeout(rest, self.stored.wanted()).await;

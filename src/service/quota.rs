@@ -65,38 +65,36 @@ fn key_unknown() -> Denial {
 }
 
 impl Service {
-    /// Holds an estimate. Answers from memory: the hold reaches the disk within milliseconds. A reservation that names no
-    /// holder is held by the `session` that it came over.
+    /// Holds an estimate. Answers from memory: the hold reaches the disk within milliseconds, and only a replay has to wait for
+    /// that. A reservation that names no holder is held by the `session` that it came over.
     ///
     /// # Errors
     /// [`Error`] when the request id is reused or the journal can't take more.
-    pub async fn reserve(
+    pub fn reserve(
         &self,
         caller: &Caller,
         payer: &Payer,
         mut request: Reserve,
         session: Option<&Holder>,
         include_limits: bool,
-    ) -> Result<Reply<Decision<Grant>>, Error> {
+    ) -> Result<Done<Reply<Decision<Grant>>>, Error> {
         self.check_room_for_more()?;
         let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
-            return Ok(Reply { answer: Err(self.denied(key_unknown())), limits: Vec::new() });
+            return Ok(Done::at_once(Reply { answer: Err(self.denied(key_unknown())), limits: Vec::new() }));
         };
         let fingerprint = request.fingerprint(key);
         request.holder = request.holder.or_else(|| session.cloned());
-        let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
+        let done = self.turn(&cell, &caller.actor, |turn| {
             let answer = turn.reserve(key, &request, fingerprint)?;
             Ok::<_, Conflict>((answer, limits_if(include_limits, turn, key, &request.model)))
         });
-        let (answer, limits) = answer?;
-        if let Ok(Granted { replayed: true, .. }) = &answer {
-            self.writer.wait_durable(position).await?;
-        }
+        let Done { answer: (answer, limits), position } = done.transposed()?;
+        let is_replay = matches!(&answer, Ok(granted) if granted.replayed);
         let answer = match answer {
             Ok(granted) => Ok(self.grant(&cell, granted)),
             Err(denial) => Err(self.denied(denial)),
         };
-        Ok(Reply { answer, limits })
+        Ok(Done { answer: Reply { answer, limits }, position: if is_replay { position } else { 0 } })
     }
 
     fn grant(&self, cell: &Cell, granted: Granted) -> Grant {
@@ -147,9 +145,9 @@ impl Service {
         reservation: &ReservationRef,
         commit: &Commit,
         include_limits: bool,
-    ) -> Result<Reply<Charged>, Error> {
+    ) -> Result<Done<Reply<Charged>>, Error> {
         let fingerprint = commit.fingerprint();
-        let (answer, limits) = self
+        let done = self
             .settle(caller, reservation, |turn, no| {
                 let charged = turn.commit(no, commit, fingerprint)?;
                 let limits = match turn.state.reservation(no) {
@@ -164,7 +162,7 @@ impl Service {
                 Ok((charged, limits))
             })
             .await?;
-        Ok(Reply { answer, limits })
+        Ok(done.map(|(answer, limits)| Reply { answer, limits }))
     }
 
     /// Gives a hold back. Acknowledged when on disk.
@@ -176,10 +174,10 @@ impl Service {
         caller: &Caller,
         reservation: &ReservationRef,
         reason: &str,
-    ) -> Result<Released, Error> {
+    ) -> Result<Done<Released>, Error> {
         let reason = SmolStr::new(reason);
-        let (released, replayed) = self.settle(caller, reservation, |turn, no| turn.release(no, &reason)).await?;
-        Ok(Released { released, replayed })
+        let done = self.settle(caller, reservation, |turn, no| turn.release(no, &reason)).await?;
+        Ok(done.map(|(released, replayed)| Released { released, replayed }))
     }
 
     /// Renews a hold. Acknowledged when on disk only if it reports usage.
@@ -191,35 +189,35 @@ impl Service {
         caller: &Caller,
         reservation: &ReservationRef,
         extend: &Extend,
-    ) -> Result<Decision<Grant>, Error> {
+    ) -> Result<Done<Decision<Grant>>, Error> {
         self.check_room()?;
-        let (cell, Done { answer, position }) =
-            self.turn_on(reservation, caller, |turn, no| turn.extend(no, extend)).await?;
-        let answer = answer?;
-        if extend.usage_so_far.is_some() {
-            self.writer.wait_durable(position).await?;
-        }
-        Ok(match answer {
+        let (cell, done) = self.turn_on(reservation, caller, |turn, no| turn.extend(no, extend)).await?;
+        let Done { answer, position } = done.transposed()?;
+        let answer = match answer {
             Ok(granted) => Ok(self.grant(&cell, granted)),
             Err(denial) => Err(self.denied(denial)),
-        })
+        };
+        Ok(Done { answer, position: if extend.usage_so_far.is_some() { position } else { 0 } })
     }
 
     /// Books known usage at once. Acknowledged when on disk.
     ///
     /// # Errors
     /// [`Error`] when the request id is reused or the journal can't be written.
-    pub async fn charge(&self, caller: &Caller, payer: &Payer, charge: &Charge) -> Result<Decision<Charged>, Error> {
+    pub async fn charge(
+        &self,
+        caller: &Caller,
+        payer: &Payer,
+        charge: &Charge,
+    ) -> Result<Done<Decision<Charged>>, Error> {
         let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
-            return Ok(Err(self.denied(key_unknown())));
+            return Ok(Done::at_once(Err(self.denied(key_unknown()))));
         };
         self.wait_for_room().await?;
         self.recall_entry(&cell, &charge.request).await?;
         let fingerprint = charge.fingerprint(key);
-        let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| turn.charge(key, charge, fingerprint));
-        let answer = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok(answer.map_err(|denial| self.denied(denial)))
+        let done = self.turn(&cell, &caller.actor, |turn| turn.charge(key, charge, fingerprint)).transposed()?;
+        Ok(done.map(|answer| answer.map_err(|denial| self.denied(denial))))
     }
 
     /// One settlement: acknowledged when on disk, its replays no sooner.
@@ -228,12 +226,10 @@ impl Service {
         caller: &Caller,
         reservation: &ReservationRef,
         operation: impl FnMut(&mut Turn<'_>, ReservationNo) -> Outcome<T>,
-    ) -> Result<T, Error> {
+    ) -> Result<Done<T>, Error> {
         self.wait_for_room().await?;
-        let (_, Done { answer, position }) = self.turn_on(reservation, caller, operation).await?;
-        let answer = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok(answer)
+        let (_, done) = self.turn_on(reservation, caller, operation).await?;
+        Ok(done.transposed()?)
     }
 }
 

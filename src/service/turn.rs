@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Service, outbox, system::SystemTurn};
+use super::{Error, Service, outbox, system::SystemTurn};
 use crate::{
     domain::{
         alert::AlertState,
@@ -19,10 +19,30 @@ use crate::{
     },
 };
 
-/// An answer, and the journal position that must be on disk before it is a promise.
-pub(super) struct Done<T> {
+/// An answer, and the journal position that must be on disk before it may be given; 0 where it may be given at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "it may be given once it is on disk: see `Service::acknowledge`"]
+pub struct Done<T> {
     pub answer: T,
     pub position: u64,
+}
+
+impl<T> Done<T> {
+    pub fn at_once(answer: T) -> Self {
+        Self { answer, position: 0 }
+    }
+
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Done<U> {
+        Done { answer: with(self.answer), position: self.position }
+    }
+}
+
+impl<T, E> Done<Result<T, E>> {
+    /// An error changed nothing, so that there is nothing to wait for.
+    pub(super) fn transposed(self) -> Result<Done<T>, E> {
+        let Self { answer, position } = self;
+        answer.map(|answer| Done { answer, position })
+    }
 }
 
 /// What is left to do once the lock is released.
@@ -36,6 +56,26 @@ struct Aftermath {
 }
 
 impl Service {
+    /// Gives an answer once what it rests on is on disk.
+    ///
+    /// # Errors
+    /// [`Error::JournalFailed`] when it may never be: what was done stands, or not.
+    pub async fn acknowledge<T>(&self, done: Done<T>) -> Result<T, Error> {
+        self.writer.wait_durable(done.position).await?;
+        Ok(done.answer)
+    }
+
+    /// For who has many answers to give: waits as [`Self::acknowledge`] does, without borrowing.
+    pub fn durable(&self, position: u64) -> impl Future<Output = Result<(), Error>> + Send + use<> {
+        let writer = self.writer.clone();
+        async move { Ok(writer.wait_durable(position).await?) }
+    }
+
+    /// All that is on disk.
+    pub fn durable_position(&self) -> u64 {
+        self.writer.durable_position()
+    }
+
     /// One turn on one organization.
     pub(super) fn turn<T>(
         &self,

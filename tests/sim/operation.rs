@@ -15,7 +15,7 @@ use quotad::{
     },
     engine::conflict::Conflict,
     service::{
-        AllocationChange, Caller, Error, KeyChange, MemberChange, NewCorrection, NewTopUp, OrganizationChange,
+        AllocationChange, Caller, Done, Error, KeyChange, MemberChange, NewCorrection, NewTopUp, OrganizationChange,
         PriceChange, Question, Repeatable, ReservationRef, Service, TeamChange,
     },
 };
@@ -98,28 +98,33 @@ pub(crate) fn usage(tokens: u64) -> Usage {
     Usage { input_tokens: tokens, output_tokens: tokens / 2, requests: 1, ..Usage::default() }
 }
 
+async fn kept<T>(service: &Service, done: Result<Done<T>, Error>) -> Result<T, Error> {
+    service.acknowledge(done?).await
+}
+
 /// Asks once.
 pub(crate) async fn ask(service: &Arc<Service>, caller: &Caller, operation: &Operation) -> Answer {
     let answered = match operation {
-        Operation::Reserve(place, reserve) => service
-            .reserve(caller, &place.payer(), reserve.clone(), None, false)
-            .await
-            .map(|reply| reply.answer.map_or(Answer::Denied, granted)),
-        Operation::Commit(hold, commit) => {
-            service.commit(caller, &hold.named(), commit, true).await.map(|reply| Answer::Charged(reply.answer))
+        Operation::Reserve(place, reserve) => {
+            let done = service.reserve(caller, &place.payer(), reserve.clone(), None, false);
+            kept(service, done).await.map(|reply| reply.answer.map_or(Answer::Denied, granted))
         }
-        Operation::Release(hold) => service
-            .release(caller, &hold.named(), "not needed")
-            .await
-            .map(|released| Answer::Released(released.released)),
-        Operation::Extend(hold, extend) => service
-            .extend(caller, &hold.named(), extend)
-            .await
-            .map(|answer| answer.map_or(Answer::Denied, |_| Answer::Extended)),
-        Operation::Charge(place, charge) => service
-            .charge(caller, &place.payer(), charge)
-            .await
-            .map(|answer| answer.map_or(Answer::Denied, Answer::Charged)),
+        Operation::Commit(hold, commit) => {
+            let done = service.commit(caller, &hold.named(), commit, true).await;
+            kept(service, done).await.map(|reply| Answer::Charged(reply.answer))
+        }
+        Operation::Release(hold) => {
+            let done = service.release(caller, &hold.named(), "not needed").await;
+            kept(service, done).await.map(|released| Answer::Released(released.released))
+        }
+        Operation::Extend(hold, extend) => {
+            let done = service.extend(caller, &hold.named(), extend).await;
+            kept(service, done).await.map(|answer| answer.map_or(Answer::Denied, |_| Answer::Extended))
+        }
+        Operation::Charge(place, charge) => {
+            let done = service.charge(caller, &place.payer(), charge).await;
+            kept(service, done).await.map(|answer| answer.map_or(Answer::Denied, Answer::Charged))
+        }
         Operation::Check(place, question) => service.check(caller, &place.payer(), question).map(|_| Answer::Changed),
         Operation::TopUp(organization, new) => service
             .top_up(caller, organization, new.clone())
