@@ -5,6 +5,7 @@
 
 use std::{error::Error, time::Duration};
 
+use http::{HeaderValue, Uri};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -24,7 +25,7 @@ pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
 /// A page of 1,000 ledger entries with full labels passes tonic's default of 4 MiB.
 const MAX_ANSWER: usize = 64 << 20;
 /// h2 closes a connection whose peer leaves many small frames unread; the adaptive window would shrink this again.
-const WINDOW: u32 = 16 << 20;
+pub const WINDOW: u32 = 16 << 20;
 
 /// A connection to one server, made again by itself when it breaks. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -92,6 +93,19 @@ impl Connection {
     /// [`ConnectError::Unreachable`] when nothing listens there any more.
     pub async fn another(&self) -> Result<Self, ConnectError> {
         Self::connect(self.endpoint.clone(), self.bearer.clone()).await
+    }
+
+    /// Where the server is.
+    pub fn uri(&self) -> &Uri {
+        self.endpoint.uri()
+    }
+
+    /// The header that every call carries.
+    pub fn authorization(&self) -> HeaderValue {
+        let mut value =
+            HeaderValue::from_bytes(self.bearer.0.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        value
     }
 
     /// The same connection under another token.

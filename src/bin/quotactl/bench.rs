@@ -31,6 +31,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 mod unary;
+mod wire;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,7 +48,8 @@ too. What is due while all of --connections × --in-flight are under way waits; 
 
 Operations take turns by their weights on each connection. A Commit, a Release and an Extend take the oldest reservation that is open; \
 where none is, or --max-open are, what is possible goes first. A Commit and a Charge report half of the output tokens \
-that a Reserve asks for; an Extend renews the time to live and reports no usage. What is open at the end is released.
+that a Reserve asks for; an Extend renews the time to live and reports no usage. What is open at the end is released, but \
+with --leave-open.
 
 Measured is what ends after --warm-up. Only what was granted counts as done. Denials are counted by code, errors by gRPC code and reason. It exits 1 if nothing \
 was done. The load comes from this machine: where it is the server's too, both share its cores.";
@@ -138,6 +140,9 @@ struct Load {
     /// Reservations that may be open at one time, over all connections
     #[arg(long, default_value_t = 100_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     max_open: u32,
+    /// Leaves what is open to expire, however much it is, instead of releasing it
+    #[arg(long, conflicts_with = "max_open")]
+    leave_open: bool,
 }
 
 /// Reads a rate from 1 to 10,000,000 a second.
@@ -166,7 +171,7 @@ impl Load {
             session: self.session,
             connections: self.connections.into(),
             in_flight: size(self.in_flight),
-            max_open: size(self.max_open),
+            max_open: (!self.leave_open).then(|| size(self.max_open)),
             rate: self.rate,
             warm_up: self.warm_up,
             duration: self.duration,

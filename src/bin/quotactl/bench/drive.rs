@@ -14,6 +14,7 @@ use super::{
     record::{Recorder, Sample},
     script::{Held, Script, SharedScript, Traffic},
     session, unary,
+    wire::Wire,
 };
 use crate::{
     failure::Failure,
@@ -39,8 +40,8 @@ pub(super) struct Shape {
     pub(super) connections: usize,
     /// On each connection.
     pub(super) in_flight: usize,
-    /// Reservations open at one time, over all.
-    pub(super) max_open: usize,
+    /// Reservations open at one time, over all; `None` leaves them to expire.
+    pub(super) max_open: Option<usize>,
     pub(super) rate: Option<NonZeroU64>,
     pub(super) warm_up: Duration,
     pub(super) duration: Duration,
@@ -88,7 +89,7 @@ pub(super) async fn run(
     }
     let recorder = Recorder::new(shape.warm_up)?;
     // With less room than operations under way, some would find nothing that they may do.
-    let room = (shape.max_open / connections.len().max(1)).max(shape.in_flight);
+    let room = shape.max_open.map(|max| (max / connections.len().max(1)).max(shape.in_flight));
     let script = |index| Arc::new(Mutex::new(Script::new(Arc::clone(traffic), index, room)));
     let scripts: Vec<SharedScript> = (0..connections.len()).map(script).collect();
     let load = Arc::new(Load { pace: Pace::start(shape.length(), shape.rate)?, recorder });
@@ -122,7 +123,12 @@ pub(super) async fn run(
     callers.abort_all();
     samples.push(take(&load, &samples)?);
     bar.set_message("settling what is open");
-    let settled = settle(&connections, traffic, &scripts).await;
+    let settled = if shape.max_open.is_some() {
+        settle(&connections, traffic, &scripts).await
+    } else {
+        let left = scripts.iter().map(|script| script.lock().leave()).sum();
+        Settled { left, ..Settled::default() }
+    };
     bar.finish_and_clear();
     Ok(Run { load, samples, settled })
 }
@@ -130,14 +136,14 @@ pub(super) async fn run(
 fn spawn(connections: &[Connection], scripts: &[SharedScript], shape: &Shape, load: &Arc<Load>) -> JoinSet<()> {
     let mut callers = JoinSet::new();
     for (index, (connection, script)) in connections.iter().zip(scripts).enumerate() {
-        let (client, depth) = (connection.quota(), shape.in_flight);
-        let own = || (client.clone(), Arc::clone(script), Arc::clone(load));
+        let own = || (Arc::clone(script), Arc::clone(load));
         if shape.session {
-            let (client, script, load) = own();
-            callers.spawn(session::call(client, script, load, index, depth));
+            let (script, load) = own();
+            callers.spawn(session::call(connection.quota(), script, load, index, shape.in_flight));
         } else {
-            for (client, script, load) in (0..depth).map(|_| own()) {
-                callers.spawn(unary::call(client, script, load, index));
+            let wire = Arc::new(Wire::new(connection));
+            for (script, load) in (0..shape.in_flight).map(|_| own()) {
+                callers.spawn(unary::call(Arc::clone(&wire), script, load, index));
             }
         }
     }

@@ -47,6 +47,11 @@ impl Mix {
     pub(super) fn weight(self, kind: Kind) -> u32 {
         self.0[kind as usize]
     }
+
+    /// Whether anything is done on what was reserved.
+    pub(super) fn settles(self) -> bool {
+        Kind::ALL.into_iter().any(|kind| kind.needs_reservation() && self.weight(kind) > 0)
+    }
 }
 
 /// The largest weight.

@@ -72,11 +72,16 @@ impl Report {
         if self.unanswered > 0 {
             line(&mut out, "missing", &format!("{} operations were never answered", thousands(self.unanswered)));
         }
-        let left = match self.settled.left {
-            0 => String::new(),
-            some => format!("; {} couldn't be and end by themselves", thousands(some)),
+        let Settled { released, left, .. } = self.settled;
+        let left = match (left, shape.max_open) {
+            (left, None) => format!("{}, which end by themselves", thousands(left)),
+            (0, _) => format!("{}, released after the run", thousands(released)),
+            (left, _) => {
+                let (released, left) = (thousands(released), thousands(left));
+                format!("{released}, released after the run; {left} couldn't be and end by themselves")
+            }
         };
-        line(&mut out, "left open", &format!("{}, released after the run{left}", thousands(self.settled.released)));
+        line(&mut out, "left open", &left);
         let _ = write!(out, "\n{}", self.latencies());
         if let Some(removal) = &self.removal {
             let _ = write!(out, "\n\n{removal}");

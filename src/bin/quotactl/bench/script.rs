@@ -57,8 +57,9 @@ pub(super) struct Script {
     rotation: Rotation,
     /// Which of the run's scripts it is.
     index: usize,
-    /// Reservations that may be open at one time.
-    room: usize,
+    /// Reservations that may be open at one time; `None` leaves them to expire, and keeps none in mind that nothing will be
+    /// done on.
+    room: Option<usize>,
     number: u64,
     /// Oldest first, without those that an operation is under way on.
     open: VecDeque<String>,
@@ -66,10 +67,12 @@ pub(super) struct Script {
     doubtful: VecDeque<Held>,
     /// Reserves and Extends under way.
     opening: usize,
+    /// Reservations that weren't kept in mind.
+    left: u64,
 }
 
 impl Script {
-    pub(super) fn new(traffic: Arc<Traffic>, index: usize, room: usize) -> Self {
+    pub(super) fn new(traffic: Arc<Traffic>, index: usize, room: Option<usize>) -> Self {
         // Apart in more than their last bits, which is what generators want of their seeds.
         let stream = u64::try_from(index).unwrap_or_default().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Self {
@@ -77,18 +80,19 @@ impl Script {
             rotation: Rotation::new(traffic.mix),
             traffic,
             index,
-            room: room.max(1),
+            room: room.map(|room| room.max(1)),
             number: 0,
             open: VecDeque::new(),
             doubtful: VecDeque::new(),
             opening: 0,
+            left: 0,
         }
     }
 
     /// The next operation. Its end is to be told by [`Self::end`].
     pub(super) fn next(&mut self) -> (Step, Op) {
         let known = self.open.len() + self.doubtful.len() + self.opening;
-        let possible = Possible { reserve: known < self.room, settle: !self.open.is_empty() };
+        let possible = Possible { reserve: self.room.is_none_or(|room| known < room), settle: !self.open.is_empty() };
         match self.rotation.next(possible) {
             Some(kind) if kind.needs_reservation() => match self.open.pop_front() {
                 Some(id) => self.on_reservation(kind, Held::Id(id)),
@@ -110,6 +114,7 @@ impl Script {
             self.opening -= 1;
         }
         match (kind, outcome, about) {
+            (Kind::Reserve, Outcome::Done(Some(_)), _) if self.forgets() => self.left += 1,
             (Kind::Reserve, Outcome::Done(Some(id)), _) => self.open.push_back(id.clone()),
             // An error that the server chose holds nothing.
             (Kind::Reserve, Outcome::Failed(fault), Some(held)) if fault.lost => self.doubtful.push_back(held),
@@ -119,6 +124,15 @@ impl Script {
             }
             _ => {}
         }
+    }
+
+    fn forgets(&self) -> bool {
+        self.room.is_none() && !self.traffic.mix.settles()
+    }
+
+    /// How many reservations are, or may be, open still, where they are to stay so.
+    pub(super) fn leave(&mut self) -> u64 {
+        self.left + u64::try_from(self.take_leftovers().len()).unwrap_or(u64::MAX)
     }
 
     /// What is, or may be, open still.
@@ -224,7 +238,7 @@ mod tests {
             run: "run".into(),
             seed: 1,
         };
-        Script::new(Arc::new(traffic), 3, room)
+        Script::new(Arc::new(traffic), 3, Some(room))
     }
 
     fn granted(step: &Step) -> Outcome {
@@ -313,7 +327,7 @@ mod tests {
     fn scripts_draw_keys_of_their_own_and_the_same_in_every_run() {
         let keys = |index| {
             let mut script = script("check=1", 1);
-            script = Script::new(Arc::clone(&script.traffic), index, 1);
+            script = Script::new(Arc::clone(&script.traffic), index, Some(1));
             let drawn = (0..64).map(|_| match script.next().1 {
                 Op::Check(check) => check.payer,
                 other => panic!("{other:?}"),

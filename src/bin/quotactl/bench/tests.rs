@@ -33,7 +33,7 @@ fn report() -> Report {
             session: false,
             connections: 2,
             in_flight: 8,
-            max_open: 100,
+            max_open: Some(100),
             rate: NonZeroU64::new(1000),
             warm_up: ms(500),
             duration: ms(2000),

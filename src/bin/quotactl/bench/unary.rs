@@ -2,32 +2,25 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quotad::{
-    api::proto::{quota_service_client::QuotaServiceClient, session_request::Op, session_response::Result as Answer},
-    client::Authenticated,
-};
+use quotad::api::proto::{session_request::Op, session_response::Result as Answer};
 use tonic::Status;
 
 use super::{
     drive::Load,
     outcome::{Fault, Outcome, judge},
     script::SharedScript,
+    wire::Wire,
 };
 
 /// Before a caller asks again that found no server.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Asks until the end.
-pub(super) async fn call(
-    mut client: QuotaServiceClient<Authenticated>,
-    script: SharedScript,
-    load: Arc<Load>,
-    shard: usize,
-) {
+pub(super) async fn call(wire: Arc<Wire>, script: SharedScript, load: Arc<Load>, shard: usize) {
     while let Some(begun) = load.pace.next().await {
         let (step, op) = script.lock().next();
         load.recorder.begin();
-        let outcome = match send(&mut client, op).await {
+        let outcome = match send(&wire, op).await {
             Ok(answer) => judge(answer),
             Err(status) => Outcome::Failed(Fault::of(&status)),
         };
@@ -41,13 +34,13 @@ pub(super) async fn call(
     }
 }
 
-async fn send(client: &mut QuotaServiceClient<Authenticated>, op: Op) -> Result<Answer, Status> {
+async fn send(wire: &Wire, op: Op) -> Result<Answer, Status> {
     Ok(match op {
-        Op::Reserve(request) => Answer::Reserve(client.reserve(request).await?.into_inner()),
-        Op::Commit(request) => Answer::Commit(client.commit(request).await?.into_inner()),
-        Op::Release(request) => Answer::Release(client.release(request).await?.into_inner()),
-        Op::Extend(request) => Answer::Extend(client.extend(request).await?.into_inner()),
-        Op::Charge(request) => Answer::Charge(client.charge(request).await?.into_inner()),
-        Op::Check(request) => Answer::Check(client.check(request).await?.into_inner()),
+        Op::Reserve(request) => Answer::Reserve(wire.call("/quotad.v1.QuotaService/Reserve", &request).await?),
+        Op::Commit(request) => Answer::Commit(wire.call("/quotad.v1.QuotaService/Commit", &request).await?),
+        Op::Release(request) => Answer::Release(wire.call("/quotad.v1.QuotaService/Release", &request).await?),
+        Op::Extend(request) => Answer::Extend(wire.call("/quotad.v1.QuotaService/Extend", &request).await?),
+        Op::Charge(request) => Answer::Charge(wire.call("/quotad.v1.QuotaService/Charge", &request).await?),
+        Op::Check(request) => Answer::Check(wire.call("/quotad.v1.QuotaService/Check", &request).await?),
     })
 }

@@ -1,0 +1,143 @@
+//! Single calls over HTTP/2 with nothing around them: a load generator that shares the machine with the server has to be lighter than
+//! what it measures. A connection that breaks fails what is under way on it and is made again for the next call.
+
+use std::error::Error;
+
+use h2::client::SendRequest;
+use http::{
+    HeaderValue, Request, Uri, Version,
+    header::{AUTHORIZATION, CONTENT_TYPE, TE},
+    uri::PathAndQuery,
+};
+use parking_lot::RwLock;
+use prost::{
+    Message,
+    bytes::{Buf as _, BufMut as _, Bytes, BytesMut},
+};
+use quotad::client::{Connection, WINDOW};
+use tokio::{net::TcpStream, sync::Mutex};
+use tonic::Status;
+
+/// Before each message: whether it is compressed, and its length.
+const PREFIX: usize = 5;
+
+#[derive(Debug)]
+pub(super) struct Wire {
+    /// Without path.
+    server: Uri,
+    authorization: HeaderValue,
+    sender: RwLock<Option<SendRequest<Bytes>>>,
+    connecting: Mutex<()>,
+}
+
+type Fault = Box<dyn Error + Send + Sync>;
+
+impl Wire {
+    /// Connects at the first call.
+    pub(super) fn new(connection: &Connection) -> Self {
+        Self {
+            server: connection.uri().clone(),
+            authorization: connection.authorization(),
+            sender: RwLock::new(None),
+            connecting: Mutex::new(()),
+        }
+    }
+
+    /// One unary call. `path` is `/package.Service/Method`.
+    ///
+    /// # Errors
+    /// What the server said, or what kept it from saying anything.
+    pub(super) async fn call<Answer: Message + Default>(
+        &self,
+        path: &'static str,
+        message: &impl Message,
+    ) -> Result<Answer, Status> {
+        let sender = self.sender().await.map_err(|fault| Status::unavailable(fault.to_string()))?;
+        let answer = async { exchange(sender, self.request(path)?, framed(message)).await }.await;
+        answer.unwrap_or_else(|fault: Fault| {
+            // Also where only the stream was reset: a new connection is no loss.
+            *self.sender.write() = None;
+            Err(Status::from_error(fault))
+        })
+    }
+
+    async fn sender(&self) -> Result<SendRequest<Bytes>, Fault> {
+        if let Some(sender) = self.sender.read().clone() {
+            return Ok(sender);
+        }
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(sender) = self.sender.read().clone() {
+            return Ok(sender);
+        }
+        let sender = connect(&self.server).await?;
+        *self.sender.write() = Some(sender.clone());
+        Ok(sender)
+    }
+
+    fn request(&self, path: &'static str) -> Result<Request<()>, http::Error> {
+        let mut uri = self.server.clone().into_parts();
+        uri.path_and_query = Some(PathAndQuery::from_static(path));
+        Request::post(Uri::from_parts(uri)?)
+            .version(Version::HTTP_2)
+            .header(TE, HeaderValue::from_static("trailers"))
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/grpc"))
+            .header(AUTHORIZATION, self.authorization.clone())
+            .body(())
+    }
+}
+
+async fn connect(server: &Uri) -> Result<SendRequest<Bytes>, Fault> {
+    let (host, port) = (server.host().unwrap_or_default(), server.port_u16().unwrap_or(80));
+    let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
+    stream.set_nodelay(true)?;
+    let mut http = h2::client::Builder::new();
+    http.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    let (sender, connection) = http.handshake(stream).await?;
+    // How it ends, the calls on it are told.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+fn framed(message: &impl Message) -> Bytes {
+    let length = message.encoded_len();
+    let mut frame = BytesMut::with_capacity(PREFIX + length);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // There is room for it.
+    let _ = message.encode(&mut frame);
+    frame.freeze()
+}
+
+/// The outer error is the connection's, the inner one the server's.
+async fn exchange<Answer: Message + Default>(
+    sender: SendRequest<Bytes>,
+    request: Request<()>,
+    frame: Bytes,
+) -> Result<Result<Answer, Status>, Fault> {
+    let (response, mut stream) = sender.ready().await?.send_request(request, false)?;
+    stream.send_data(frame, true)?;
+    let (head, mut body) = response.await?.into_parts();
+    if let Some(status) = Status::from_header_map(&head.headers) {
+        return Ok(Err(status));
+    }
+    let mut received = BytesMut::new();
+    while let Some(data) = body.data().await {
+        let data = data?;
+        body.flow_control().release_capacity(data.len())?;
+        received.extend_from_slice(&data);
+    }
+    let trailers = body.trailers().await?.unwrap_or_default();
+    Ok(match Status::from_header_map(&trailers) {
+        Some(status) if status.code() == tonic::Code::Ok => unframed(received),
+        Some(status) => Err(status),
+        None => Err(Status::internal(format!("HTTP status {} without a gRPC status", head.status))),
+    })
+}
+
+fn unframed<Answer: Message + Default>(mut received: BytesMut) -> Result<Answer, Status> {
+    let broken = || Status::internal("an answer that isn't one uncompressed message");
+    if received.len() < PREFIX || received.get_u8() != 0 || received.get_u32() as usize != received.len() {
+        return Err(broken());
+    }
+    Answer::decode(received).map_err(|_| broken())
+}
