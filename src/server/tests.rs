@@ -215,7 +215,7 @@ async fn nobody_is_let_in_without_the_right_token() {
     assert_eq!(try_with("qt_made_up").await, (Code::Unauthenticated, "TOKEN_UNKNOWN".into()));
     let operator = running.operator_token.clone();
     assert_eq!(try_with(&operator).await, (Code::PermissionDenied, "PERMISSION_DENIED".into()));
-    let channel = transport::Endpoint::from_shared(format!("http://{}", running.address)).unwrap();
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", running.address)).unwrap();
     let channel = channel.connect().await.unwrap();
     let mut bare = proto::quota_service_client::QuotaServiceClient::new(channel.clone());
     let refused = bare.reserve(reserve("r", "0.1")).await.unwrap_err();
