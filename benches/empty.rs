@@ -114,7 +114,10 @@ impl QuotaService for Empty {
 
     type SessionStream = Answers<SessionResponse>;
 
-    async fn session(&self, requests: Request<Streaming<SessionRequest>>) -> Result<Response<Self::SessionStream>, Status> {
+    async fn session(
+        &self,
+        requests: Request<Streaming<SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
         Ok(Response::new(Box::pin(requests.into_inner().map(|request| request.map(answer)))))
     }
 
