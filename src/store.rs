@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use project::prepare_rows;
+
 use crate::domain::{
     event::{EntryKind, LimitNo, Record, Reserved, Settled, Stream, TopUp},
     id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},

@@ -63,11 +63,12 @@ install_postgres() {
     has_postgres || { echo 'install the Postgres server, version 13 or later' >&2 && return 1; }
 }
 
-# What the fault tests break the server with: system calls that fail, a clock that leaps.
-install_fault_tools() {
+# What the fault tests break the server with: system calls that fail, a clock that leaps. What instructions are counted with.
+install_test_tools() {
     local missing=()
     command -v strace >/dev/null || missing+=(strace)
     command -v faketime >/dev/null || missing+=(faketime)
+    command -v valgrind >/dev/null || missing+=(valgrind)
     if ((${#missing[@]} == 0)); then
         return
     fi
@@ -77,7 +78,7 @@ install_fault_tools() {
 
 step 'install buf' install_buf
 step 'install Postgres' install_postgres
-step 'install strace and faketime' install_fault_tools
+step 'install strace, faketime and valgrind' install_test_tools
 step 'cargo fmt' cargo fmt --check
 step 'cargo clippy' cargo clippy --all-targets --locked -- -D warnings
 step 'buf lint' "$TOOLS/buf-$BUF_VERSION/bin/buf" lint

@@ -66,6 +66,21 @@ async fn write(connection: &mut dyn Connection, batch: &Batch<'_>, records: &[Re
     follow_rules(connection, batch).await
 }
 
+/// Makes all rows of a batch that begins the books, as [`project`] does, and writes none: what projecting costs beside the
+/// database, for those who measure it. Answers how many cells they have.
+///
+/// # Errors
+/// [`StoreError::Damaged`] when the entries don't begin their ledgers or an event can't be encoded.
+pub fn prepare_rows(records: &[Record]) -> Result<usize, StoreError> {
+    let batch = Batch::of(records);
+    let heads = rows::heads(&batch, &mut Heads::new())?;
+    let mut cells = heads.cells.len() + rows::states(&batch)?.iter().map(|rows| rows.cells.len()).sum::<usize>();
+    for rows in rows::entries(&batch).chain([Ok(rows::money_ids(&batch)), states::events(records)]) {
+        cells += rows?.cells.len();
+    }
+    Ok(cells)
+}
+
 /// Checks the entries against the ledgers' heads, so that no entry is ever missing or there twice.
 async fn moved_heads<'b>(connection: &mut dyn Connection, batch: &'b Batch<'_>) -> Result<Rows<'b>, StoreError> {
     let organizations: BTreeSet<&'b str> = batch.entries.iter().map(|entry| entry.organization.as_str()).collect();

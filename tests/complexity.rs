@@ -1,0 +1,189 @@
+//! How much work an operation of the data plane is, in a small place and in a large one: it must be nearly the same.
+//!
+//! Nothing is timed. Each test runs itself once more under callgrind, which counts the instructions that the calling thread
+//! executes within [`run_counted`] and nowhere else, so that the numbers are the same on every machine under any load.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[allow(dead_code, reason = "shared with benches")]
+#[path = "../benches/fixture/organization.rs"]
+mod organization;
+#[allow(dead_code, reason = "shared with benches")]
+#[path = "../benches/fixture/serving.rs"]
+mod serving;
+
+use std::{env, fs, hint::black_box, process::Command, sync::Arc, time::Duration};
+
+use organization::{Beside, START};
+use quotad::{clock::ManualClock, domain::operation::Payer};
+use serving::{Population, RESERVE, Serving, TOKEN, broke, question, rich};
+
+/// Set in the process under callgrind.
+const COUNTING: &str = "QUOTAD_COUNTING";
+const OPERATIONS: [&str; 6] = ["authorize", "reserve", "refused reserve", "check", "commit", "release"];
+/// Of each kind.
+const ROUNDS: usize = 8;
+const FEW: usize = 10;
+const MANY: usize = 2000;
+/// How much more work the large place may be, in percent: a few steps more in trees and tables, never a walk over all.
+const MOST_PERCENT: u64 = 110;
+
+/// What a place has, besides the key that pays.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    population: Population,
+    open: usize,
+    /// Committed reservations whose ids are remembered.
+    remembered: usize,
+}
+
+/// The only code whose instructions are counted; callgrind knows it by its name.
+#[inline(never)]
+fn run_counted(operation: &mut dyn FnMut()) {
+    operation();
+    black_box(());
+}
+
+/// A place to count in. Tables grow now and then, at once for all that is in them: both places have been used before, so that
+/// none grows meanwhile.
+fn furnish(place: &Place) -> (Serving, impl FnMut() -> u64) {
+    // So that the writer never runs meanwhile.
+    let window = Duration::from_hours(1);
+    let serving = Serving::start(&Population { window, ..place.population }, Arc::new(ManualClock::new(START)));
+    let mut requests = 0..;
+    let mut next = move || requests.next().unwrap_or_default();
+    for _ in 0..place.open {
+        serving.hold(&rich(0), organization::request(next()));
+    }
+    for _ in 0..place.remembered.max(2 * OPERATIONS.len() * ROUNDS) {
+        let hold = serving.hold(&rich(0), organization::request(next()));
+        serving.begin_commit(&hold);
+    }
+    (serving, next)
+}
+
+/// Runs each of [`OPERATIONS`] so often, counted.
+fn count(place: &Place) {
+    let (serving, mut next) = furnish(place);
+    let (rich, broke, question) = (rich(0), broke(0), question());
+    let mut reserve = |payer: &Payer, fits: bool| {
+        let mut request = Some(organization::request(next()));
+        let mut answer = None;
+        run_counted(&mut || answer = request.take().and_then(|request| serving.reserve(payer, request)));
+        assert_eq!(answer.map(|decision| decision.is_ok()), Some(fits));
+    };
+    for _ in 0..ROUNDS {
+        run_counted(&mut || assert!(serving.service.authorize(Some(TOKEN), RESERVE).is_ok()));
+    }
+    for _ in 0..ROUNDS {
+        reserve(&rich, true);
+    }
+    for _ in 0..ROUNDS {
+        reserve(&broke, false);
+    }
+    for _ in 0..ROUNDS {
+        run_counted(&mut || assert!(serving.check(&rich, &question).is_ok()));
+    }
+    let mut holds = (0..2 * ROUNDS).map(|_| serving.hold(&rich, organization::request(next()))).collect::<Vec<_>>();
+    for hold in holds.drain(..ROUNDS) {
+        run_counted(&mut || serving.begin_commit(&hold));
+    }
+    for hold in holds {
+        run_counted(&mut || serving.begin_release(&hold));
+    }
+}
+
+/// Fails unless every operation is about as much work in the one place as in the other. Called by a test that has
+/// nothing else to do: under callgrind it is what is run again.
+fn compare(test: &str, small: &Place, large: &Place) {
+    if env::var_os(COUNTING).is_some() {
+        count(small);
+        count(large);
+        return;
+    }
+    let counts = under_callgrind(test);
+    let (small, large) = counts.split_at(counts.len() / 2);
+    let mut wrong = Vec::new();
+    for ((name, small), large) in OPERATIONS.iter().zip(small.chunks(ROUNDS)).zip(large.chunks(ROUNDS)) {
+        let (small, large) = (middle(small), middle(large));
+        assert!(small > 1000, "{name}: nothing was counted");
+        println!("{test}: {name}: {small} instructions in the small place, {large} in the large one");
+        if large * 100 > small * MOST_PERCENT {
+            wrong.push(format!("{name}: {large} instructions instead of {small}"));
+        }
+    }
+    assert!(wrong.is_empty(), "work grows with what it shouldn't depend on: {wrong:#?}");
+}
+
+fn middle(counts: &[u64]) -> u64 {
+    let mut sorted = counts.to_vec();
+    sorted.sort_unstable();
+    sorted[sorted.len() / 2]
+}
+
+/// The instructions of each counted call, in order: callgrind writes a file after each.
+fn under_callgrind(test: &str) -> Vec<u64> {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("counted");
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--collect-atstart=no"])
+        .args(["--toggle-collect=complexity::run_counted", "--dump-after=complexity::run_counted"])
+        .arg(format!("--callgrind-out-file={}", file.display()))
+        .arg(env::current_exe().unwrap())
+        .args(["--exact", test, "--nocapture"])
+        .env(COUNTING, "yes")
+        .output()
+        .expect("valgrind counts the instructions; install it (`apt-get install valgrind`)");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{said}", String::from_utf8_lossy(&output.stdout));
+    let expected = 2 * OPERATIONS.len() * ROUNDS;
+    let counts = (1..=expected).map(|no| instructions(&file.with_extension(no.to_string())));
+    counts.collect()
+}
+
+fn instructions(file: &std::path::Path) -> u64 {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let total = text.lines().find_map(|line| line.strip_prefix("summary: ").or_else(|| line.strip_prefix("totals: ")));
+    total.and_then(|total| total.trim().parse().ok()).unwrap_or_else(|| panic!("no total in {text}"))
+}
+
+fn with(population: Population) -> Place {
+    Place { population, ..Place::default() }
+}
+
+#[test]
+fn other_keys_of_the_organization_make_no_operation_more_work() {
+    let place = |keys| with(Population { beside: Beside { keys, ..Beside::default() }, ..Population::default() });
+    compare("other_keys_of_the_organization_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+#[test]
+fn limits_in_other_places_make_no_operation_more_work() {
+    let beside = |many| Beside { keys: 0, members: many / 2, teams: many / 2 };
+    let place = |many| with(Population { beside: beside(many), ..Population::default() });
+    compare("limits_in_other_places_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+#[test]
+fn other_organizations_make_no_operation_more_work() {
+    let place = |idle| with(Population { idle, ..Population::default() });
+    compare("other_organizations_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+#[test]
+fn other_tokens_make_no_operation_more_work() {
+    let place = |tokens| with(Population { tokens, ..Population::default() });
+    compare("other_tokens_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+#[test]
+fn open_reservations_make_no_operation_more_work() {
+    let place = |open| Place { open, ..Place::default() };
+    compare("open_reservations_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+#[test]
+fn remembered_ids_make_no_operation_more_work() {
+    let place = |remembered| Place { remembered, ..Place::default() };
+    compare("remembered_ids_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
