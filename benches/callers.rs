@@ -75,7 +75,7 @@ fn decisions_a_second(organizations: usize, callers: usize) -> f64 {
         for _ in 0..callers {
             scope.spawn(|| {
                 for _ in 0..of_each {
-                    black_box(serving.reserve(&payers[mine() % organizations], next_request()));
+                    drop(black_box(serving.reserve(&payers[mine() % organizations], next_request())));
                 }
             });
         }

@@ -69,7 +69,7 @@ fn count(place: &Place) {
     let mut reserve = |payer: &Payer, fits: bool| {
         let mut request = Some(organization::request(next()));
         let mut answer = None;
-        run_counted(&mut || answer = request.take().and_then(|request| serving.reserve(payer, request)));
+        run_counted(&mut || answer = request.take().map(|request| serving.reserve(payer, request)));
         assert_eq!(answer.map(|decision| decision.is_ok()), Some(fits));
     };
     for _ in 0..ROUNDS {
