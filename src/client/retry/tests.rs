@@ -26,7 +26,7 @@ async fn moments(retry: Retry, seed: u64, answer: impl Fn(usize) -> Status) -> (
 #[tokio::test(start_paused = true)]
 async fn pauses_double_up_to_the_longest_and_lie_in_the_upper_half() {
     let (made, error) = moments(RETRY, 7, |_| Status::unavailable("down")).await;
-    let pauses: Vec<_> = made.windows(2).map(|two| two[1] - two[0]).collect();
+    let pauses: Vec<_> = made.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
     assert!(pauses.len() > 8, "{pauses:?}");
     for (no, pause) in pauses.iter().enumerate() {
         let due = Duration::from_millis(100 << no.min(20)).min(Duration::from_secs(1));
