@@ -10,7 +10,7 @@ use quotad::{
 use tonic::{Code, Status};
 
 use crate::{
-    fake::{Deed, Fake, idle, overloaded},
+    fake::{Deed, Fake, drained, idle, overloaded},
     messages::{reserve, usd},
     world::{Place, World},
 };
@@ -89,10 +89,12 @@ async fn a_request_id_whose_work_is_over_is_no_ticket() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hold_whose_answer_was_lost_is_given_back_by_payer_and_request_id() {
-    let fake = Fake::new(vec![Deed::Lose; 100]);
+    let fake = Fake::new([]);
+    fake.otherwise(Deed::Lose);
     let gate = Gate::new(fake.connect(), options(WhenUnreachable::FailClosed));
     gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
-    gate.drain().await;
+    fake.otherwise(Deed::Pass);
+    drained(&gate).await;
     let Some(Op::Release(release)) = fake.calls().pop() else { panic!("{:?}", fake.names()) };
     assert_eq!(release.reservation, crate::messages::by_request(crate::messages::key("k1"), "r"));
 }
@@ -104,7 +106,7 @@ async fn a_server_that_said_it_holds_nothing_isnt_asked_to_give_it_back() {
     let gate = Gate::new(fake.connect(), options(WhenUnreachable::FailClosed));
     gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
     fake.otherwise(Deed::Pass);
-    gate.drain().await;
+    drained(&gate).await;
     idle().await;
     assert!(!fake.names().contains(&"release"), "{:?}", fake.names());
 }
@@ -115,7 +117,7 @@ async fn a_caller_that_goes_away_during_reserve_leaves_no_hold() {
     let gate = Gate::new(fake.connect(), options(WhenUnreachable::FailOpen));
     let gone = tokio::time::timeout(Duration::from_millis(100), gate.enter(reserve("k1", "r", usd("1"))));
     gone.await.unwrap_err();
-    gate.drain().await;
+    drained(&gate).await;
     assert_eq!(fake.names(), ["reserve", "release"]);
 }
 
@@ -133,7 +135,7 @@ async fn a_request_tried_again_under_its_id_keeps_its_hold() {
     fake.otherwise(Deed::Pass);
     let before = fake.calls().len();
     let ticket = gate.enter(reserve("k1", "r", usd("1"))).await.unwrap();
-    gate.drain().await;
+    drained(&gate).await;
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(fake.names()[before..], ["reserve"], "the running request's hold was given back");
     ticket.commit(usd("1")).await.unwrap();

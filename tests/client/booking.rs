@@ -11,7 +11,7 @@ use quotad::{
 
 use crate::{
     asking::options,
-    fake::{Deed, Fake, overloaded},
+    fake::{Deed, Fake, drained, overloaded},
     messages::{budget, policy, reserve, seconds, tokens, usd},
     world::{Place, START, World},
 };
@@ -47,7 +47,7 @@ impl Street {
         let ticket = self.gate.enter(request).await.unwrap();
         assert_eq!(ticket.grant(), None);
         assert_eq!(ticket.commit(usd("2")).await.unwrap(), Settled::Later);
-        self.gate.drain().await;
+        drained(&self.gate).await;
     }
 
     /// One entry of 2 USD of this kind, nothing held, and books that add up. Answers when it was used.
@@ -76,7 +76,7 @@ async fn work_that_was_never_held_is_charged_at_the_time_it_began() {
     street.world.advance(3600);
     street.clock.set(Timestamp::from_seconds(START + 3600));
     ticket.commit(usd("2")).await.unwrap();
-    street.gate.drain().await;
+    drained(&street.gate).await;
     assert_eq!(street.assert_booked_once(TransactionKind::Charge).await, START);
 }
 
@@ -85,7 +85,7 @@ async fn a_charge_goes_beyond_the_limits_because_the_work_is_done() {
     let street = Street::new([overloaded()]).await;
     let ticket = street.gate.enter(reserve("k1", "r", usd("1"))).await.unwrap();
     ticket.commit(usd("12")).await.unwrap();
-    street.gate.drain().await;
+    drained(&street.gate).await;
     assert_eq!(street.world.books().await.limit("cap"), ("12", "0", "-2"));
     assert_eq!(street.fake.names(), ["reserve", "charge"], "nothing can be held after an answer that nothing is");
 }
@@ -135,7 +135,7 @@ async fn a_hold_that_expired_and_was_forgotten_meanwhile_is_booked_late() {
     street.world.advance(3600);
     street.world.books().await;
     ticket.commit(usd("2")).await.unwrap();
-    street.gate.drain().await;
+    drained(&street.gate).await;
     street.assert_booked_once(TransactionKind::LateCommit).await;
 }
 
@@ -153,7 +153,7 @@ async fn usage_of_a_key_that_quotad_doesnt_know_is_refused_and_counted() {
     let street = Street::new([Deed::Break]).await;
     let ticket = street.gate.enter(reserve("nobody", "r", usd("1"))).await.unwrap();
     ticket.commit(usd("2")).await.unwrap();
-    street.gate.drain().await;
+    drained(&street.gate).await;
     assert_eq!(street.gate.debts(), Debts { refused: 1, ..Debts::default() });
 }
 
@@ -162,7 +162,7 @@ async fn failing_closed_leaves_nothing_held() {
     let street = Street::new([Deed::Lose]).await;
     let gate = Gate::new(street.fake.connect(), once(WhenUnreachable::FailClosed));
     gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
-    gate.drain().await;
+    drained(&gate).await;
     assert_eq!(street.world.books().await.limit("cap"), ("0", "0", "10"));
     assert_eq!(street.fake.names(), ["reserve", "release"]);
 }

@@ -11,7 +11,7 @@ use quotad::{
         session_request::Op,
         session_response::Result as Answer,
     },
-    client::Connection,
+    client::{Connection, Gate},
 };
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::{
@@ -252,4 +252,9 @@ fn in_band(status: &Status) -> tonic_types::Status {
 /// Until nobody has anything to do: a paused clock moves only then.
 pub(crate) async fn idle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
+}
+
+/// Fails where what is owed is never paid.
+pub(crate) async fn drained(gate: &Gate) {
+    tokio::time::timeout(Duration::from_mins(1), gate.drain()).await.expect("nothing owed any more");
 }

@@ -10,7 +10,7 @@ use quotad::{
 
 use crate::{
     asking::options,
-    fake::{Deed, Fake, idle, overloaded},
+    fake::{Deed, Fake, drained, idle, overloaded},
     messages::{by_id, by_request, key, reserve, tokens, usd},
 };
 
@@ -48,7 +48,7 @@ async fn a_commit_beyond_its_deadline_is_put_off_and_sent_when_the_server_is_bac
     assert!(begun.elapsed() <= Retry::WORK_IS_DONE.overall + Duration::from_millis(5));
     assert_eq!(gate.debts().waiting, 1);
     fake.otherwise(Deed::Pass);
-    gate.drain().await;
+    drained(&gate).await;
     assert_eq!(gate.debts(), Debts { settled: 1, ..Debts::default() });
     let Some(Op::Commit(commit)) = fake.calls().pop() else { panic!("{:?}", fake.names()) };
     assert_eq!((commit.reservation, commit.usage), (by_id("of r"), Some(usd("0.5"))));
@@ -60,7 +60,7 @@ async fn a_commit_whose_caller_went_away_is_sent_all_the_same() {
     let gate = Gate::new(fake.connect(), closed());
     let ticket = gate.enter(reserve("k1", "r", usd("1"))).await.unwrap();
     tokio::time::timeout(Duration::from_millis(10), ticket.commit(usd("0.5"))).await.unwrap_err();
-    gate.drain().await;
+    drained(&gate).await;
     assert_eq!(fake.names(), ["reserve", "commit", "commit"]);
     assert_eq!(gate.debts().settled, 1);
 }
@@ -75,7 +75,7 @@ async fn work_without_a_hold_makes_nobody_wait_for_its_booking() {
     assert_eq!(ticket.commit(tokens(3, 4)).await.unwrap(), Settled::Later);
     assert_eq!(begun.elapsed(), Duration::ZERO);
     fake.otherwise(Deed::Pass);
-    gate.drain().await;
+    drained(&gate).await;
     let Some(Op::Charge(charge)) = fake.calls().pop() else { panic!("{:?}", fake.names()) };
     assert!(charge.already_used && charge.occurred_at.is_some());
     assert_eq!((charge.payer, charge.request_id.as_str()), (key("k1"), "r"));
@@ -87,13 +87,13 @@ async fn a_ticket_let_go_is_released_or_committed_for_what_it_used() {
     let fake = Fake::new([]);
     let gate = Gate::new(fake.connect(), closed());
     drop(gate.enter(reserve("k1", "unused", usd("1"))).await.unwrap());
-    gate.drain().await;
+    drained(&gate).await;
     let mut ticket = gate.enter(reserve("k1", "used", usd("1"))).await.unwrap();
     ticket.used(tokens(10, 1));
     ticket.used(tokens(10, 2));
     ticket.ran_on("small");
     drop(ticket);
-    gate.drain().await;
+    drained(&gate).await;
     let calls = fake.calls();
     let [_, Op::Release(release), _, Op::Commit(commit)] = &calls[..] else { panic!("{calls:?}") };
     assert_eq!(release.reservation, by_id("of unused"));
@@ -131,7 +131,7 @@ async fn what_is_beyond_the_bound_is_told_and_counted_and_the_rest_is_booked() {
     };
     assert_eq!(gate.debts(), Debts { waiting: 2, dropped: 1, ..Debts::default() });
     fake.otherwise(Deed::Pass);
-    gate.drain().await;
+    drained(&gate).await;
     assert_eq!(gate.debts(), Debts { settled: 2, dropped: 1, ..Debts::default() });
 }
 
@@ -149,7 +149,7 @@ async fn holds_that_merely_expire_take_no_room_of_work_that_was_done() {
     drop(ticket);
     assert_eq!(gate.debts().dropped, 0);
     fake.otherwise(Deed::Pass);
-    gate.drain().await;
+    drained(&gate).await;
     assert!(fake.names().contains(&"commit"));
 }
 
@@ -165,7 +165,7 @@ async fn usage_that_quotad_wont_have_is_counted_and_the_rest_is_booked() {
         tickets.push(ticket);
     }
     drop(tickets);
-    gate.drain().await;
+    drained(&gate).await;
     assert_eq!(gate.debts(), Debts { settled: 1, refused: 1, ..Debts::default() });
 }
 
@@ -188,7 +188,7 @@ async fn giving_back_what_may_not_be_held_goes_by_what_was_asked() {
     let ticket = gate.enter(reserve("k1", "r", usd("1"))).await.unwrap();
     fake.otherwise(Deed::Pass);
     ticket.release("never ran").await.unwrap();
-    gate.drain().await;
+    drained(&gate).await;
     idle().await;
     let Some(Op::Release(proto::ReleaseRequest { reservation, reason })) = fake.calls().pop() else { panic!() };
     assert_eq!((reservation, reason.as_str()), (by_request(key("k1"), "r"), "never ran"));
