@@ -1,36 +1,51 @@
-//! The caller's side of the API: one connection, a bearer token on every call, errors in words. What `quotactl` and the
-//! demo are built on.
+//! The caller's side of the API: connections with a bearer token on every call, errors in words, and what an inference
+//! server needs around a request, done right. What `quotactl`, the demo and the tests are built on.
+//!
+//! * [`Connection`]: one channel. [`Pool`]: several, taken in turns.
+//! * [`Session`]: one stream with many operations under way.
+//! * [`Gate`]: Reserve before the work, Commit after it, over either: deadlines, retries, and what happens while quotad is
+//!   out of reach.
 //!
 //! Knows the server by its protobuf only, never by its insides.
 
-use std::{error::Error, time::Duration};
+use std::error::Error;
 
-use http::{HeaderValue, Uri};
+use http::HeaderValue;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    transport::Channel,
 };
 
+use self::transport::Dial;
 use crate::api::proto;
 
 mod explain;
+mod gate;
+mod pool;
+mod retry;
+mod session;
+mod transport;
 
 pub use explain::{code_name, explain, is_transient, reason};
+pub use gate::{Debts, Gate, GateError, GateOptions, Line, Settled, Ticket, WhenUnreachable};
+pub use pool::Pool;
+pub use retry::Retry;
+pub use session::{Revocations, Session, StreamBroken};
+pub use transport::WINDOW;
 
 /// Where a server listens unless told otherwise.
 pub const DEFAULT_ENDPOINT: &str = "http://127.0.0.1:50051";
 
 /// A page of 1,000 ledger entries with full labels passes tonic's default of 4 MiB.
 const MAX_ANSWER: usize = 64 << 20;
-/// h2 closes a connection whose peer leaves many small frames unread; the adaptive window would shrink this again.
-pub const WINDOW: u32 = 16 << 20;
 
 /// A connection to one server, made again by itself when it breaks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Connection {
-    endpoint: Endpoint,
+    /// `None` for a channel that was made elsewhere.
+    dial: Option<Dial>,
     channel: Channel,
     bearer: Bearer,
 }
@@ -61,7 +76,10 @@ impl Interceptor for Bearer {
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("endpoint: {endpoint:?} is no address of a server ({cause}); give one such as \"{DEFAULT_ENDPOINT}\"")]
+    #[error(
+        "endpoint: {endpoint:?} is no address of a server ({cause}); give one such as \"{DEFAULT_ENDPOINT}\" or \
+         \"unix:/run/quotad.sock\""
+    )]
     Endpoint { endpoint: String, cause: String },
     #[error("token: holds characters that can't be sent; give the token as it was made, on one line")]
     Token,
@@ -70,37 +88,50 @@ pub enum ConnectError {
 }
 
 impl Connection {
-    /// Connects to `endpoint`, such as `http://127.0.0.1:50051`, within 5 seconds.
+    /// Connects to `endpoint`, such as `http://127.0.0.1:50051` or `unix:/run/quotad.sock`, within 5 seconds.
     ///
     /// # Errors
     /// [`ConnectError`] when the endpoint or the token can't be used, or nothing listens there.
     pub async fn open(endpoint: &str, token: &str) -> Result<Self, ConnectError> {
         let bearer = Bearer::new(token)?;
-        Self::connect(transport(endpoint)?, bearer).await
+        let dial = Dial::new(endpoint)?;
+        Ok(Self { channel: dial.connect().await?, dial: Some(dial), bearer })
     }
 
-    async fn connect(endpoint: Endpoint, bearer: Bearer) -> Result<Self, ConnectError> {
-        let channel = endpoint.connect().await.map_err(|error| ConnectError::Unreachable {
-            endpoint: endpoint.uri().to_string().trim_end_matches('/').to_owned(),
-            cause: innermost(&error).to_string(),
-        })?;
-        Ok(Self { endpoint, channel, bearer })
+    /// Like [`Self::open`], but connects with the first call, which is what fails if nothing listens. Needs a runtime.
+    ///
+    /// # Errors
+    /// [`ConnectError`] when the endpoint or the token can't be used.
+    pub fn lazy(endpoint: &str, token: &str) -> Result<Self, ConnectError> {
+        let bearer = Bearer::new(token)?;
+        let dial = Dial::new(endpoint)?;
+        Ok(Self { channel: dial.connect_lazy(), dial: Some(dial), bearer })
     }
 
-    /// A further connection to the same server, with the same token: one connection's calls share one stream of bytes.
+    /// Over a channel that was made elsewhere: through TLS, a proxy, or in memory.
+    ///
+    /// # Errors
+    /// [`ConnectError::Token`] when the token can't be sent.
+    pub fn over(channel: Channel, token: &str) -> Result<Self, ConnectError> {
+        Ok(Self { dial: None, channel, bearer: Bearer::new(token)? })
+    }
+
+    /// A further connection to the same server, with the same token: one connection's calls share one stream of bytes. Of a
+    /// channel that was made elsewhere it is that channel again.
     ///
     /// # Errors
     /// [`ConnectError::Unreachable`] when nothing listens there any more.
     pub async fn another(&self) -> Result<Self, ConnectError> {
-        Self::connect(self.endpoint.clone(), self.bearer.clone()).await
+        let Some(dial) = &self.dial else { return Ok(self.clone()) };
+        Ok(Self { channel: dial.connect().await?, ..self.clone() })
     }
 
-    /// Where the server is.
-    pub fn uri(&self) -> &Uri {
-        self.endpoint.uri()
+    /// Where the server is, as it was given; `None` for a channel that was made elsewhere.
+    pub fn address(&self) -> Option<&str> {
+        self.dial.as_ref().map(Dial::name)
     }
 
-    /// The header that every call carries.
+    /// The `authorization` that every call carries.
     pub fn authorization(&self) -> HeaderValue {
         let mut value =
             HeaderValue::from_bytes(self.bearer.0.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""));
@@ -144,23 +175,6 @@ services! {
     tokens => token_service_client::TokenServiceClient;
 }
 
-fn transport(endpoint: &str) -> Result<Endpoint, ConnectError> {
-    let wrong = |cause: String| ConnectError::Endpoint { endpoint: endpoint.to_owned(), cause };
-    let transport = Endpoint::from_shared(endpoint.to_owned()).map_err(|error| wrong(innermost(&error).to_string()))?;
-    match transport.uri().scheme_str() {
-        Some("http") => {}
-        Some("https") => return Err(wrong("TLS is not spoken here; put a proxy in front".to_owned())),
-        _ => return Err(wrong("it doesn't begin with http://".to_owned())),
-    }
-    Ok(transport
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .initial_connection_window_size(WINDOW)
-        .initial_stream_window_size(WINDOW)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_timeout(Duration::from_secs(10)))
-}
-
 /// The last in a chain of causes: where transport errors keep what happened.
 fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut error = error;
@@ -181,15 +195,6 @@ mod tests {
         assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer secret");
         assert!(!format!("{bearer:?}").contains("secret"));
         assert!(matches!(Bearer::new("two\nlines"), Err(ConnectError::Token)));
-    }
-
-    #[test]
-    fn endpoints_that_no_server_can_have_are_named() {
-        for bad in ["127.0.0.1:50051", "https://example.org", "http://", "ftp://x", ""] {
-            let error = transport(bad).unwrap_err();
-            assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
-        }
-        assert!(transport(DEFAULT_ENDPOINT).is_ok());
     }
 
     #[tokio::test]

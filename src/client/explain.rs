@@ -46,7 +46,9 @@ pub fn reason(status: &Status) -> Option<String> {
 
 /// True where the same call may succeed later: the server was out of reach or too busy. Repeat only what is idempotent.
 pub fn is_transient(status: &Status) -> bool {
-    matches!(status.code(), Code::Unavailable | Code::ResourceExhausted | Code::Aborted | Code::DeadlineExceeded)
+    use Code::{Aborted, Cancelled, DeadlineExceeded, ResourceExhausted, Unavailable};
+    // Cancelled is what tonic's servers answer when their own timeout is over.
+    matches!(status.code(), Unavailable | ResourceExhausted | Aborted | DeadlineExceeded | Cancelled)
         || std::error::Error::source(status).is_some()
 }
 
@@ -111,7 +113,9 @@ mod tests {
     #[test]
     fn only_errors_that_may_pass_are_transient() {
         let broken = Status::from_error(Box::new(std::io::Error::other("connection reset")));
-        assert!(is_transient(&broken) && is_transient(&Status::unavailable("draining")));
+        for passing in [&broken, &Status::unavailable("draining"), &Status::cancelled("timeout expired")] {
+            assert!(is_transient(passing));
+        }
         assert!(explain(&broken).contains("connection reset"));
         for lasting in [Status::invalid_argument("x"), Status::internal("x"), Status::permission_denied("x")] {
             assert!(!is_transient(&lasting));

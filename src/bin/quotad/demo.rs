@@ -6,7 +6,7 @@ use clap::Args;
 use parking_lot::Mutex;
 use quotad::{
     api::proto::{GetBalanceRequest, ListTransactionsRequest, TransactionKind, VerifyRequest},
-    client::{ConnectError, Connection, explain},
+    client::{ConnectError, Connection, GateError, explain},
     clock::SystemClock,
     config::Settings,
     domain::money::Nanos,
@@ -45,6 +45,8 @@ pub(crate) enum DemoError {
     Connect(#[from] ConnectError),
     #[error("{}", explain(.0))]
     Status(Box<Status>),
+    #[error(transparent)]
+    Gate(Box<GateError>),
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("the server's answer has no {0}")]
@@ -58,6 +60,12 @@ pub(crate) enum DemoError {
 impl From<Status> for DemoError {
     fn from(status: Status) -> Self {
         Self::Status(Box::new(status))
+    }
+}
+
+impl From<GateError> for DemoError {
+    fn from(error: GateError) -> Self {
+        Self::Gate(Box::new(error))
     }
 }
 

@@ -15,7 +15,11 @@ use prost::{
     bytes::{Buf as _, BufMut as _, Bytes, BytesMut},
 };
 use quotad::client::{Connection, WINDOW};
-use tokio::{net::TcpStream, sync::Mutex};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpStream, UnixStream},
+    sync::Mutex,
+};
 use tonic::Status;
 
 /// Before each message: whether it is compressed, and its length.
@@ -23,8 +27,10 @@ const PREFIX: usize = 5;
 
 #[derive(Debug)]
 pub(super) struct Wire {
-    /// Without path.
-    server: Uri,
+    /// `http://HOST:PORT` or `unix:/PATH`.
+    server: String,
+    /// What requests name; means nothing to a Unix socket.
+    authority: Uri,
     authorization: HeaderValue,
     sender: RwLock<Option<SendRequest<Bytes>>>,
     connecting: Mutex<()>,
@@ -35,8 +41,10 @@ type Fault = Box<dyn Error + Send + Sync>;
 impl Wire {
     /// Connects at the first call.
     pub(super) fn new(connection: &Connection) -> Self {
+        let server = connection.address().unwrap_or_default().to_owned();
         Self {
-            server: connection.uri().clone(),
+            authority: server.parse().unwrap_or_else(|_| Uri::from_static("http://localhost:80")),
+            server,
             authorization: connection.authorization(),
             sender: RwLock::new(None),
             connecting: Mutex::new(()),
@@ -69,13 +77,13 @@ impl Wire {
         if let Some(sender) = self.sender.read().clone() {
             return Ok(sender);
         }
-        let sender = connect(&self.server).await?;
+        let sender = connect(&self.server, &self.authority).await?;
         *self.sender.write() = Some(sender.clone());
         Ok(sender)
     }
 
     fn request(&self, path: &'static str) -> Result<Request<()>, http::Error> {
-        let mut uri = self.server.clone().into_parts();
+        let mut uri = self.authority.clone().into_parts();
         uri.path_and_query = Some(PathAndQuery::from_static(path));
         Request::post(Uri::from_parts(uri)?)
             .version(Version::HTTP_2)
@@ -86,10 +94,19 @@ impl Wire {
     }
 }
 
-async fn connect(server: &Uri) -> Result<SendRequest<Bytes>, Fault> {
-    let (host, port) = (server.host().unwrap_or_default(), server.port_u16().unwrap_or(80));
+async fn connect(server: &str, authority: &Uri) -> Result<SendRequest<Bytes>, Fault> {
+    if let Some(path) = server.strip_prefix("unix:") {
+        return shake_hands(UnixStream::connect(path).await?).await;
+    }
+    let (host, port) = (authority.host().unwrap_or_default(), authority.port_u16().unwrap_or(80));
     let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
     stream.set_nodelay(true)?;
+    shake_hands(stream).await
+}
+
+async fn shake_hands(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> Result<SendRequest<Bytes>, Fault> {
     let mut http = h2::client::Builder::new();
     http.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
     let (sender, connection) = http.handshake(stream).await?;

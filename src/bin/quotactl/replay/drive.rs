@@ -7,7 +7,7 @@ use quotad::{
         CommitRequest, CommitResponse, Payer, ReservationRef, ReserveRequest, Usage,
         quota_service_client::QuotaServiceClient, reservation_ref::Reservation, reserve_response::Decision,
     },
-    client::{Authenticated, is_transient},
+    client::{Authenticated, Retry},
     clock::Stopwatch,
 };
 use rust_decimal::Decimal;
@@ -16,8 +16,12 @@ use tonic::{Response, Status};
 use super::trace::Row;
 use crate::names::code;
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+const RETRY: Retry = Retry {
+    attempt: Duration::from_secs(30),
+    overall: Duration::ZERO,
+    first_pause: Duration::from_millis(50),
+    longest_pause: Duration::from_secs(2),
+};
 
 pub(super) struct Drive {
     pub(super) client: QuotaServiceClient<Authenticated>,
@@ -96,7 +100,7 @@ impl Drive {
     async fn reserve_and_commit(&self, row: &Row, outcome: &mut Outcome) -> Result<End, CallError> {
         let request = self.reserve_request(row);
         let (answer, took) = self
-            .persist(&mut outcome.retries, || {
+            .persist(row, &mut outcome.retries, || {
                 let (mut client, request) = (self.client.clone(), request.clone());
                 async move { client.reserve(request).await }
             })
@@ -118,7 +122,7 @@ impl Drive {
             ..CommitRequest::default()
         };
         let (answer, took) = self
-            .persist(&mut outcome.retries, || {
+            .persist(row, &mut outcome.retries, || {
                 let (mut client, request) = (self.client.clone(), request.clone());
                 async move { client.commit(request).await }
             })
@@ -146,25 +150,21 @@ impl Drive {
         }
     }
 
-    /// Repeats an idempotent call while its errors are transient, with growing pauses. Answers how long the last one took.
-    async fn persist<T, F>(&self, retries: &mut u64, call: impl Fn() -> F) -> Result<(T, Duration), Status>
+    /// Repeats an idempotent call while its errors are transient. Answers how long the last one took.
+    async fn persist<T, F>(&self, row: &Row, retries: &mut u64, call: impl Fn() -> F) -> Result<(T, Duration), Status>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        let begun = Stopwatch::start();
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let watch = Stopwatch::start();
-            match call().await {
-                Ok(answer) => return Ok((answer.into_inner(), watch.elapsed())),
-                Err(status) if is_transient(&status) && begun.elapsed() + pause < self.patience => {
-                    *retries += 1;
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                Err(status) => return Err(status),
-            }
-        }
+        let retry = Retry { overall: self.patience, ..RETRY };
+        let mut calls = 0;
+        let answer = retry.run(row.number, || {
+            calls += 1;
+            let (watch, call) = (Stopwatch::start(), call());
+            async move { Ok((call.await?.into_inner(), watch.elapsed())) }
+        });
+        let answer = answer.await;
+        *retries += calls - 1;
+        answer
     }
 }
 

@@ -6,10 +6,10 @@ use futures::StreamExt as _;
 use parking_lot::Mutex;
 use quotad::{
     api::proto::{
-        CommitRequest, Denial, ExtendRequest, Payer, ReleaseRequest, ReservationRef, ReserveRequest, Usage,
-        WatchRevocationsRequest, extend_response, payer, reservation_ref, reserve_response,
+        CommitRequest, Denial, ExtendRequest, Payer, ReservationRef, ReserveRequest, Usage, WatchRevocationsRequest,
+        extend_response, payer, reservation_ref, reserve_response,
     },
-    client::Connection,
+    client::{Connection, Gate, GateError, GateOptions, Settled, WhenUnreachable},
 };
 
 use super::{
@@ -93,38 +93,37 @@ fn reserve_request(request_id: String, key: usize, model: &str, usage: Usage) ->
 
 /// Sends the whole plan, some requests at a time.
 pub(super) async fn drive(connection: &Connection, board: &Arc<Mutex<Board>>) -> Result<(), DemoError> {
-    let mut running = futures::stream::iter((0..REQUESTS).map(|number| run(connection.clone(), board, step(number))))
-        .buffer_unordered(IN_FLIGHT);
+    let gate = Gate::new(connection.clone(), GateOptions::new(WhenUnreachable::FailClosed));
+    let mut running =
+        futures::stream::iter((0..REQUESTS).map(|number| run(&gate, board, step(number)))).buffer_unordered(IN_FLIGHT);
     while let Some(outcome) = running.next().await {
         outcome?;
     }
     Ok(())
 }
 
-async fn run(connection: Connection, board: &Arc<Mutex<Board>>, step: Step) -> Result<(), DemoError> {
+async fn run(gate: &Gate, board: &Arc<Mutex<Board>>, step: Step) -> Result<(), DemoError> {
     let estimate = usage(step.input, step.output.0);
     let request = reserve_request(format!("demo-{}", step.number), step.key, step.model, estimate);
-    let answer = connection.quota().reserve(request).await?.into_inner();
-    let granted = match answer.decision.ok_or(DemoError::Incomplete("decision"))? {
-        reserve_response::Decision::Granted(granted) => granted,
-        reserve_response::Decision::Denied(denial) => {
+    let ticket = match gate.enter(request).await {
+        Ok(ticket) => ticket,
+        Err(GateError::Denied(denial)) => {
             board.lock().denied(step.key, &denial);
             return Ok(());
         }
+        Err(error) => return Err(error.into()),
     };
     board.lock().granted(step.key);
     tokio::time::sleep(step.generates).await;
-    let reservation = Some(by_id(&granted.reservation_id));
     if step.aborted {
-        let reason = String::from("client went away");
-        connection.quota().release(ReleaseRequest { reservation, reason }).await?;
+        ticket.release("client went away").await?;
         board.lock().released(step.key);
         return Ok(());
     }
-    let usage = Some(usage(step.input, step.output.1));
-    let request = CommitRequest { reservation, usage, ..CommitRequest::default() };
-    let committed = connection.quota().commit(request).await?.into_inner();
-    board.lock().committed(step.key, &committed)
+    match ticket.commit(usage(step.input, step.output.1)).await? {
+        Settled::Charged(committed) => board.lock().committed(step.key, &committed),
+        Settled::Later => Err(DemoError::Incomplete("acknowledgement of a commit")),
+    }
 }
 
 /// A request that runs away passes its key's budget; the one that still runs on the same budget is told to stop.
