@@ -20,6 +20,8 @@ pub use outside::{MailTls, PaymentSettings, TIMEOUT};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     pub listen: SocketAddr,
+    /// A Unix socket to listen on besides, for callers on the same machine.
+    pub socket: Option<PathBuf>,
     pub data_dir: PathBuf,
     /// Postgres; `None` keeps the books in a file of the data directory.
     pub database_url: Option<String>,
@@ -54,6 +56,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50_051)),
+            socket: None,
             data_dir: PathBuf::from("quotad-data"),
             database_url: None,
             accept_journal_loss: false,
@@ -94,6 +97,9 @@ pub struct Given {
     /// Address to serve gRPC on; port 0 takes a free one [default: 127.0.0.1:50051]
     #[arg(long, value_name = "ADDRESS:PORT", env = "QUOTAD_LISTEN")]
     pub listen: Option<SocketAddr>,
+    /// Unix socket to serve gRPC on too: callers on the same machine spare the machine a good part of TCP [default: none]
+    #[arg(long, value_name = "PATH", env = "QUOTAD_SOCKET")]
+    pub socket: Option<PathBuf>,
     /// Directory of the journal, the books and the operator's token [default: ./quotad-data]
     #[arg(long, value_name = "DIRECTORY", env = "QUOTAD_DATA_DIR")]
     pub data_dir: Option<PathBuf>,
@@ -208,6 +214,7 @@ impl Settings {
         let (smtp, payments, bounds) = (outside::smtp(&given)?, outside::payments(&given)?, given.bounds()?);
         let Given {
             listen,
+            socket,
             data_dir,
             database_url,
             journal_max_bytes,
@@ -230,6 +237,7 @@ impl Settings {
         let max_message_size = count("max_message_size", max_message_size, 4096..=67_108_864, "bytes")?;
         Ok(Self {
             listen: listen.unwrap_or(default.listen),
+            socket: socket.filter(|path| !path.as_os_str().is_empty()),
             data_dir: data_dir.map(check_data_dir).transpose()?.unwrap_or(default.data_dir),
             database_url: database_url.filter(|given| !given.is_empty()).map(check_database).transpose()?,
             accept_journal_loss: default.accept_journal_loss,
@@ -269,6 +277,7 @@ impl Given {
     fn or(self, lower: Self) -> Self {
         Self {
             listen: self.listen.or(lower.listen),
+            socket: self.socket.or(lower.socket),
             data_dir: self.data_dir.or(lower.data_dir),
             database_url: self.database_url.or(lower.database_url),
             journal_max_bytes: self.journal_max_bytes.or(lower.journal_max_bytes),

@@ -3,7 +3,6 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::{
-    net::TcpListener,
     sync::watch,
     task::{JoinHandle, JoinSet},
     time::{MissedTickBehavior, interval, timeout},
@@ -38,6 +37,7 @@ mod tests;
 use backends::Backends;
 pub use data_dir::{DataDir, DataDirError};
 use join::Joined;
+use transport::{Listeners, Taken};
 
 /// How long calls in flight may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ pub enum ServeError {
     #[error(transparent)]
     Service(#[from] service::Error),
     #[error("{listen} can't be listened on: {source}")]
-    Listen { listen: SocketAddr, source: io::Error },
+    Listen { listen: String, source: io::Error },
     #[error("the API's description can't be read: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     #[error("gRPC can't be served: {0}")]
@@ -106,19 +106,15 @@ async fn start(
     clock: impl FnOnce(Timestamp) -> Arc<dyn Clock>,
 ) -> Result<Running, ServeError> {
     // First, because a taken address should not cost a recovery.
-    let failed = |source| ServeError::Listen { listen: settings.listen, source };
-    let listener = TcpListener::bind(settings.listen).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let failed = |Taken(listen, source)| ServeError::Listen { listen, source };
+    let listeners = Listeners::bind(settings.listen, settings.socket.as_deref()).await.map_err(failed)?;
+    let address = listeners.address;
     let operator_token = data.operator_token()?;
     let joined = join::join(settings, &data, backends).await?;
     let (service, writer) = recover(settings, joined, metrics, clock, &operator_token).await?;
     let (stopper, stop) = Stop::new();
     let (health, health_server) = tonic_health::server::health_reporter();
-    let router = transport::server()
-        .layer(Auth::new(Arc::clone(&service)))
-        .add_routes(routes(&service, settings.max_message_size, stop.clone())?)
-        .add_service(health_server);
-    let incoming = transport::incoming(listener);
+    let routes = routes(&service, settings.max_message_size, stop.clone())?.add_service(health_server);
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&service).run_expiry());
     background.spawn(Arc::clone(&service).run_projector());
@@ -127,7 +123,7 @@ async fn start(
     background.spawn(Arc::clone(&service).run_snapshots());
     background.spawn(Arc::clone(&service).run_outbox());
     background.spawn(follow_health(health.clone(), Arc::clone(&service)));
-    let serving = tokio::spawn(router.serve_with_incoming_shutdown(incoming, stop.wait()));
+    let serving = tokio::spawn(listeners.serve(Auth::new(Arc::clone(&service)), routes, stop));
     let token_file = data.token_file();
     Ok(Running {
         address,

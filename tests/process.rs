@@ -21,5 +21,7 @@ mod carrying;
 #[path = "process/recipes.rs"]
 mod recipes;
 
+#[path = "process/socket.rs"]
+mod socket;
 #[path = "process/start.rs"]
 mod start;

@@ -175,21 +175,20 @@ where
     /// The next answer that waited for the disk. Registers the wake-up for the next batch where there is none.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<SessionResponse> {
         loop {
-            let Some((position, _)) = self.due.front() else { return Poll::Pending };
+            let Some(position) = self.due.front().map(|(position, _)| *position) else { return Poll::Pending };
             let service = &self.shared.service;
-            let flushed = if *position <= service.durable_position() {
-                Ok(())
-            } else {
-                let flush = self.flush.get_or_insert_with(|| service.durable(*position).boxed());
-                let Poll::Ready(flushed) = flush.as_mut().poll(cx) else { return Poll::Pending };
-                self.flush = None;
-                flushed
-            };
+            if position <= service.durable_position()
+                && let Some((_, answered)) = self.due.pop_front()
+            {
+                return Poll::Ready(answered);
+            }
+            let flush = self.flush.get_or_insert_with(|| service.durable(position).boxed());
+            let Poll::Ready(flushed) = flush.as_mut().poll(cx) else { return Poll::Pending };
+            self.flush = None;
+            // It may have been begun for what was answered long ago, so it proves nothing for the first in the queue.
+            let Err(error) = flushed else { continue };
             if let Some((_, answered)) = self.due.pop_front() {
-                return Poll::Ready(match flushed {
-                    Ok(()) => answered,
-                    Err(error) => response(answered.correlation_id, Err(error)),
-                });
+                return Poll::Ready(response(answered.correlation_id, Err(error)));
             }
         }
     }

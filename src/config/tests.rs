@@ -100,10 +100,11 @@ fn every_key_of_the_file_is_taken() {
         smtp_password = 'secret'\nsmtp_from = 'quotad@example.org'\npayment_url = 'https://pay.example.org/orders'\n\
         max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n";
     let file = format!(
-        "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\n"
+        "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nsocket = 'q.sock'\n"
     );
     let expected = Settings {
         listen: "[::1]:0".parse().unwrap(),
+        socket: Some("q.sock".into()),
         data_dir: "d".into(),
         database_url: Some("postgres://db/quotad".to_owned()),
         accept_journal_loss: false,
@@ -139,12 +140,13 @@ fn every_key_of_the_file_is_taken() {
 fn every_flag_beats_the_file() {
     let file = "listen = '[::1]:0'\ndata_dir = 'd'\njournal_window_ms = 0\nqueue_capacity = 5000\n\
         remembered_seconds = 3600\nremembered_max = 2000\nsnapshot_interval_seconds = 7\nmax_message_size = 8192\n\
-        otlp_endpoint = 'http://collector:4317'\nlog = 'warn'\n";
-    let flags = "--listen 0.0.0.0:1 --data-dir e --journal-window-ms 1 --queue-capacity 5001 --remembered-seconds 3601 \
+        otlp_endpoint = 'http://collector:4317'\nlog = 'warn'\nsocket = 'q.sock'\n";
+    let flags = "--socket r.sock --listen 0.0.0.0:1 --data-dir e --journal-window-ms 1 --queue-capacity 5001 --remembered-seconds 3601 \
         --remembered-max 2001 --snapshot-interval-seconds 8 --max-message-size 8193 --otlp-endpoint= --log error";
     let flags: Vec<_> = flags.split_whitespace().collect();
     let expected = Settings {
         listen: "0.0.0.0:1".parse().unwrap(),
+        socket: Some("r.sock".into()),
         data_dir: "e".into(),
         journal_window: Duration::from_millis(1),
         queue_capacity: 5001,

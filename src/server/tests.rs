@@ -26,6 +26,7 @@ use crate::{
 mod accepting;
 mod backing_up;
 mod numbers;
+mod session;
 mod staged;
 mod together;
 mod verifying;

@@ -1,9 +1,22 @@
-//! How gRPC is spoken: the settings of HTTP/2 and TCP, each as it was measured (BENCHMARKS.md).
+//! How gRPC is spoken: where connections come in, and the settings of HTTP/2 and TCP, each as it was measured (BENCHMARKS.md).
 
-use std::time::Duration;
+use std::{
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use tokio::net::TcpListener;
-use tonic::transport::{Server, server::TcpIncoming};
+use futures::future::try_join;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::{
+    service::Routes,
+    transport::{Error, Server, server::TcpIncoming},
+};
+
+use crate::api::{Auth, Stop};
 
 /// h2 closes a connection whose peer leaves many small frames unread: let it take them.
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -25,5 +38,62 @@ pub fn server() -> Server {
 
 /// The connections that come in.
 pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    // A small answer isn't held back until more comes together.
     TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL))
+}
+
+/// Where a server is listening.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    pub(super) address: SocketAddr,
+    tcp: TcpListener,
+    socket: Option<(UnixListener, SocketFile)>,
+}
+
+/// The place that can't be listened on, and why not.
+#[derive(Debug)]
+pub(super) struct Taken(pub(super) String, pub(super) io::Error);
+
+impl Listeners {
+    pub(super) async fn bind(listen: SocketAddr, socket: Option<&Path>) -> Result<Self, Taken> {
+        let failed = |source| Taken(listen.to_string(), source);
+        let tcp = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = tcp.local_addr().map_err(failed)?;
+        let socket = match socket {
+            None => None,
+            Some(path) => Some(bind_socket(path).await.map_err(|source| Taken(path.display().to_string(), source))?),
+        };
+        Ok(Self { address, tcp, socket })
+    }
+
+    /// Until `stop` is set, and what is in flight has ended.
+    pub(super) async fn serve(self, auth: Auth, routes: Routes, stop: Stop) -> Result<(), Error> {
+        let Self { tcp, socket, .. } = self;
+        let router = || server().layer(auth.clone()).add_routes(routes.clone());
+        let over_tcp = router().serve_with_incoming_shutdown(incoming(tcp), stop.clone().wait());
+        let Some((listener, _file)) = socket else { return over_tcp.await };
+        let over_socket = router().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.wait());
+        try_join(over_tcp, over_socket).await.map(drop)
+    }
+}
+
+/// Removed with its server: a socket outlives whoever listens on it.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // One that is gone already needs no removing.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Takes the place of a socket that a server left behind when it was killed, never that of a running one or of another file.
+async fn bind_socket(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    {
+        fs::remove_file(path)?;
+    }
+    Ok((UnixListener::bind(path)?, SocketFile(path.to_owned())))
 }

@@ -157,6 +157,8 @@ async fn a_server_that_goes_away_is_an_error_and_the_run_ends() {
         // What was acknowledged is in the books, whatever became of the rest.
         let server = Server::start(directory.path());
         let operator = server.operator().await;
-        assert!(entries(&operator, ORGANIZATION, TransactionKind::Commit).await >= done(&report, "commit"));
+        let kept = entries(&operator, ORGANIZATION, TransactionKind::Commit).await;
+        let told = done(&report, "commit");
+        assert!(kept >= told, "{session:?}: {kept} commits are kept of the {told} that were acknowledged");
     }
 }

@@ -1,6 +1,6 @@
 //! `quotad serve`: from the settings to a server, and from a signal to its end.
 
-use std::{io, path::Path, sync::Arc};
+use std::{io, sync::Arc};
 
 use quotad::{
     clock::SystemClock,
@@ -33,7 +33,7 @@ pub(crate) async fn run(args: &ServeArgs) -> Result<(), RunError> {
         clock
     })
     .await?;
-    greet(&running, &settings.data_dir);
+    greet(&running, &settings);
     tokio::select! {
         () = either(terminate, interrupt) => {}
         error = running.failure() => return Err(error.into()),
@@ -51,9 +51,12 @@ async fn either(mut one: Signal, mut other: Signal) {
     }
 }
 
-fn greet(running: &Running, data_dir: &Path) {
+fn greet(running: &Running, Settings { data_dir, socket, .. }: &Settings) {
     let (address, token) = (running.address, running.token_file.display());
     println!("quotad {} listens on {address}", env!("CARGO_PKG_VERSION"));
+    if let Some(socket) = socket {
+        println!("  socket          unix:{}", socket.display());
+    }
     println!("  data            {}", data_dir.display());
     println!("  operator token  {token}");
     println!("  try             quotactl --endpoint http://{address} --token-file {token} org list");
