@@ -9,6 +9,7 @@ mod key;
 mod ledger;
 mod member;
 mod organization;
+mod patience;
 mod price;
 mod quota;
 mod router;

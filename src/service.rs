@@ -205,7 +205,7 @@ impl Service {
         self.clock.now()
     }
 
-    pub fn metrics(&self) -> &Metrics {
+    pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 

@@ -15,7 +15,10 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tonic::{Code, Status};
 use tower::{Layer, Service as TowerService};
 
-use super::status::{blame_caller, status};
+use super::{
+    patience::{Patient, Waiting},
+    status::{blame_caller, status},
+};
 use crate::service::{Caller, Error, Service};
 
 /// Needs no token: whoever asks learns whether the server runs, nothing else.
@@ -65,7 +68,7 @@ where
 {
     type Response = Response<Out>;
     type Error = S::Error;
-    type Future = Either<Answered<S::Future, Out>, Ready<Result<Response<Out>, S::Error>>>;
+    type Future = Either<Patient<Answered<S::Future, Out>>, Ready<Result<Response<Out>, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -74,13 +77,14 @@ where
     fn call(&mut self, mut request: Request<In>) -> Self::Future {
         let path = request.uri().path();
         if path.starts_with(OPEN) {
-            return Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _));
+            return Either::Left(Patient::new(None, self.inner.call(request).map_ok(put_right as fn(_) -> _)));
         }
         let caller = bearer(request.headers()).and_then(|token| self.service.authorize(token, path));
         match caller {
             Ok(caller) => {
+                let waiting = Waiting::of(&caller, self.service.metrics());
                 request.extensions_mut().insert(caller);
-                Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _))
+                Either::Left(Patient::new(waiting, self.inner.call(request).map_ok(put_right as fn(_) -> _)))
             }
             Err(error) => Either::Right(std::future::ready(Ok(status(error).into_http()))),
         }

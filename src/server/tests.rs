@@ -229,6 +229,20 @@ async fn nobody_is_let_in_without_the_right_token() {
 }
 
 #[tokio::test]
+async fn only_what_has_not_begun_may_be_put_off_when_too_much_is_asked() {
+    let home = Home::new();
+    let running = home.start().await;
+    let token = seed(&running).await;
+    let may_wait = |method: &str| {
+        let path = format!("/quotad.v1.QuotaService/{method}");
+        running.service.authorize(Some(&token), &path).unwrap().asks_for_new_work()
+    };
+    let methods = ["Reserve", "Check", "Commit", "Release", "Extend", "Charge", "Session", "WatchRevocations"];
+    let put_off: Vec<&str> = methods.into_iter().filter(|method| may_wait(method)).collect();
+    assert_eq!(put_off, ["Reserve", "Check"]);
+}
+
+#[tokio::test]
 async fn a_session_answers_every_operation_once_and_ends_when_the_client_is_done() {
     let home = Home::new();
     let running = home.start().await;

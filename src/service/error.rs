@@ -34,7 +34,7 @@ pub enum Error {
          try again when they follow"
     )]
     JournalFull,
-    #[error("more changes wait for the disk than may; try again")]
+    #[error("more is asked than this server can do at present; try again")]
     Overloaded,
     #[error("the books can't be asked at present: {0}; try again")]
     StoreUnavailable(String),
