@@ -18,7 +18,6 @@ use stored::Stored;
 use crate::{
     clock::Clock,
     domain::{
-        access::AccessToken,
         id::SecretHash,
         lease::Lease,
         price::PriceBook,
@@ -128,7 +127,7 @@ pub struct Parts {
 pub use recover::{Recovered, recover};
 
 /// Tokens by the hash of their secret: read at every call, so swapped whole at every change.
-type Tokens = HashMap<SecretHash, Arc<AccessToken>>;
+type Tokens = HashMap<SecretHash, authorize::KnownToken, foldhash::fast::RandomState>;
 
 pub struct Service {
     directory: Directory,

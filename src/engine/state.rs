@@ -1,9 +1,6 @@
 //! All of one organization, and the one function that changes it.
 
-use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
@@ -11,7 +8,7 @@ use smol_str::SmolStr;
 
 use super::{
     limit::LimitEntry,
-    reservation::Reservation,
+    reservation::{KeptTaken, Reservation, Settlement},
     table::{KeyRow, Row, Table},
 };
 use crate::domain::{
@@ -19,7 +16,7 @@ use crate::domain::{
     allocation::CreditRequest,
     decision::LimitState,
     entity::{Member, Membership, Organization, Team, WalletMode},
-    event::{LimitNo, Record, Settled, Touch},
+    event::{LimitNo, Record, Touch},
     id::{Model, OrderId, RequestId},
     money::Nanos,
     payment::Correction,
@@ -102,9 +99,10 @@ pub struct Wallet {
 
 /// What a request id was used for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "KeptTaken", into = "KeptTaken")]
 pub enum Taken {
     Reservation(ReservationNo),
-    Charge(Arc<Settled>),
+    Charge(Box<Settlement>),
     /// Never forgotten, as corrections aren't.
     Order(OrderId),
     Correction(Box<Correction>),

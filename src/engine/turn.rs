@@ -13,9 +13,9 @@ use super::{
     state::{OrganizationState, Taken},
 };
 use crate::domain::{
-    decision::{Charged, Denial, DenialCode, Granted, ReservationState, Revocation},
+    decision::{Denial, DenialCode, Granted, ReservationState, Revocation},
     error::Invalid,
-    event::{EntryKind, Event, Record, Reserved, Settled, Stream},
+    event::{Event, Record, Reserved, Stream},
     id::{Actor, RequestId},
     operation::{MAX_AGE, Reserve},
     policy::Scope,
@@ -245,17 +245,6 @@ fn granted(reservation: &Reservation, replayed: bool) -> Granted {
         replayed,
         state: reservation.state(),
         warnings: Vec::new(),
-    }
-}
-
-fn charged(settled: &Settled, replayed: bool) -> Charged {
-    Charged {
-        charged: settled.total,
-        overage: settled.overage,
-        late: settled.kind == EntryKind::LateCommit,
-        replayed,
-        entry: settled.entry.unwrap_or(0),
-        balance: settled.balance,
     }
 }
 

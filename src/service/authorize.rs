@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Error, Service};
 use crate::{
     domain::{
-        access::{Bearer, Role},
+        access::{AccessToken, Bearer, Role},
         id::{Actor, CreditRequestId, InvitationId, KeyId, MemberId, OrganizationId, SecretHash, TokenId},
         time::Timestamp,
     },
@@ -67,6 +67,33 @@ pub enum Subject<'a> {
     Member(&'a str),
     Key(&'a str),
     CreditRequest(&'a str),
+}
+
+/// A token with what is told of its bearer: made once, because each call asks.
+#[derive(Debug)]
+pub(super) struct KnownToken {
+    pub expire_time: Option<Timestamp>,
+    pub bearer: Bearer,
+    actor: Actor,
+    principal: Principal,
+}
+
+impl From<&AccessToken> for KnownToken {
+    fn from(token: &AccessToken) -> Self {
+        let AccessToken { id, bearer, expire_time, .. } = token;
+        let (actor, principal) = match bearer {
+            Bearer::Service => (Actor::service(id), Principal::Service),
+            Bearer::Member(grants) => {
+                let principal = Principal::Member { token: id.clone(), grants: grants.as_slice().into() };
+                // Which member it is follows from the organization.
+                (Actor::SYSTEM, principal)
+            }
+            Bearer::Invitee(organization, invitation) => {
+                (Actor::SYSTEM, Principal::Invitee(organization.clone(), invitation.clone()))
+            }
+        };
+        Self { expire_time: *expire_time, bearer: bearer.clone(), actor, principal }
+    }
 }
 
 impl Caller {
@@ -156,17 +183,7 @@ impl Service {
         if known.expire_time.is_some_and(|end| now >= end) {
             return Err(Error::TokenUnknown);
         }
-        Ok(match &known.bearer {
-            Bearer::Service => (Actor::service(&known.id), Principal::Service),
-            Bearer::Member(grants) => {
-                let principal = Principal::Member { token: known.id.clone(), grants: grants.as_slice().into() };
-                // Which member it is follows from the organization.
-                (Actor::SYSTEM, principal)
-            }
-            Bearer::Invitee(organization, invitation) => {
-                (Actor::SYSTEM, Principal::Invitee(organization.clone(), invitation.clone()))
-            }
-        })
+        Ok((known.actor.clone(), known.principal.clone()))
     }
 
     /// Whether the caller may do so to what its message is about. Answers it as who it is there.

@@ -14,7 +14,7 @@ use crate::{
     engine::{
         conflict::Conflict,
         directory::{Cell, Route},
-        reservation::{End, Reservation},
+        reservation::{End, Reservation, Settlement},
         state::Taken,
         turn::{Forgotten, Outcome, Turn, check_age},
     },
@@ -150,7 +150,11 @@ impl Service {
             // Orders and corrections are never forgotten.
             if let EntryDetail::Settled(settled) = entry.detail {
                 let mut inner = cell.lock();
-                inner.state.recall_request(request, Taken::Charge(settled), self.clock.now());
+                inner.state.recall_request(
+                    request,
+                    Taken::Charge(Box::new(Settlement::from(&*settled))),
+                    self.clock.now(),
+                );
             }
         }
         Ok(())
@@ -164,7 +168,9 @@ fn ended(stored: StoredReservation) -> Option<Reservation> {
         StoredEnd::Open => return None,
         StoredEnd::Released { reserved, reason } => (reserved, End::Released { reason: reason.into() }),
         StoredEnd::Expired { reserved, charged } => (reserved, End::Expired { charged }),
-        StoredEnd::Committed(settled) => (Arc::new(hold_of(&settled, admit_time)), End::Committed(settled)),
+        StoredEnd::Committed(settled) => {
+            (Arc::new(hold_of(&settled, admit_time)), End::Committed(Box::new(Settlement::from(&*settled))))
+        }
     };
     let mut reservation = Reservation::open(no, admit_time, reserved, 0);
     reservation.end = Some(end);

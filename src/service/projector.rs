@@ -113,7 +113,7 @@ impl Service {
             self.metrics.store_stopped.set(1);
         }
         let position = self.guard_books(projected)?;
-        self.note_stored(&records);
+        self.note_stored(&records).await;
         self.stored.set(position);
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
@@ -190,7 +190,7 @@ impl Service {
     }
 
     /// Lets memory forget what the books have.
-    fn note_stored(&self, records: &[Record]) {
+    async fn note_stored(&self, records: &[Record]) {
         let mut last: HashMap<&OrganizationId, u64> = HashMap::new();
         for record in records {
             if let Stream::Organization(id) = &record.stream {
@@ -200,20 +200,24 @@ impl Service {
         for (id, sequence) in last {
             if let Some(cell) = self.directory.find(id) {
                 cell.lock().stored = sequence;
-                self.forget(&cell);
+                self.forget(&cell).await;
             }
         }
     }
 
     /// Forgets what is over for long enough and in the books.
-    pub(super) fn forget(&self, cell: &Cell) {
+    pub(super) async fn forget(&self, cell: &Cell) {
         let before = self.clock.now() - self.tuning.remember;
         loop {
-            let mut inner = cell.lock();
-            let stored = inner.stored;
-            if inner.state.forget(before, self.tuning.remember_at_most, stored) == 0 {
-                return;
+            {
+                let mut inner = cell.lock();
+                let stored = inner.stored;
+                if inner.state.forget(before, self.tuning.remember_at_most, stored) == 0 {
+                    return;
+                }
             }
+            // There may be thousands of them, and calls that wait for this thread.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -67,7 +67,7 @@ impl Service {
         let state = encode(&system.1)?;
         let mut batch = Vec::new();
         for cell in self.directory.all() {
-            self.forget(&cell);
+            self.forget(&cell).await;
             batch.extend(snapshot_of(&cell)?);
             if batch.len() == AT_ONCE {
                 self.save(std::mem::take(&mut batch)).await?;

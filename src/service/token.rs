@@ -1,8 +1,6 @@
 //! What callers authenticate with: tokens of services, members and invitations.
 
-use std::sync::Arc;
-
-use super::{Caller, Error, Service, Tokens, secret};
+use super::{Caller, Error, Service, Tokens, authorize::KnownToken, secret};
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Role},
@@ -55,7 +53,7 @@ pub struct Identity {
 }
 
 pub(super) fn tokens_of(system: &SystemState) -> Tokens {
-    system.tokens.values().map(|token| (token.hash, Arc::new(token.clone()))).collect()
+    system.tokens.values().map(|token| (token.hash, KnownToken::from(token))).collect()
 }
 
 fn stands_for(token: &AccessToken, organization: &OrganizationId, member: Option<&MemberId>) -> bool {

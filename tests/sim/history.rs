@@ -181,7 +181,7 @@ impl Followed {
                 }
             }
             Event::Released { reservation, .. } => {
-                let held = self.state.reservation(*reservation).unwrap().held;
+                let held = self.state.reservation(*reservation).unwrap().held();
                 assert!(self.released.insert(*reservation, held).is_none(), "{reservation:?} is released twice");
             }
             Event::Expired { reservation } => {
@@ -253,12 +253,12 @@ impl Followed {
         let mut wallet = Nanos::ZERO;
         for hold in self.state.open() {
             if hold.reserved.wallet {
-                wallet += hold.held.usd;
+                wallet += hold.held().usd;
             }
             for touch in hold.reserved.touches.iter() {
                 match touch.unit {
-                    Unit::Usd => *held.entry((touch.limit, touch.window)).or_default() += hold.held.usd,
-                    Unit::Credits => *held.entry((touch.limit, touch.window)).or_default() += hold.held.credits,
+                    Unit::Usd => *held.entry((touch.limit, touch.window)).or_default() += hold.held().usd,
+                    Unit::Credits => *held.entry((touch.limit, touch.window)).or_default() += hold.held().credits,
                     Unit::InFlight => *slots.entry(touch.limit).or_default() += 1,
                     Unit::RequestsPerMinute | Unit::TokensPerMinute => {}
                 }

@@ -15,7 +15,7 @@ use crate::{
         time::Timestamp,
         usage::Amounts,
     },
-    engine::reservation::{End, Reservation},
+    engine::reservation::{End, Reservation, Settlement},
 };
 
 /// A record that doesn't continue the state: the journal and the snapshot don't belong together, or one is damaged.
@@ -67,7 +67,7 @@ impl OrganizationState {
             Event::Settled(settled) => self.apply_settled(settled, record.time),
             Event::Revoked { reservation, cause } => {
                 if let Some(reservation) = self.reservations.get_mut(reservation) {
-                    reservation.revoked = Some(Box::new(((**cause).clone(), record.time)));
+                    reservation.revoke(cause, record.time);
                     reservation.sequence = record.sequence;
                 }
             }
@@ -115,13 +115,10 @@ impl OrganizationState {
     fn apply_extended(&mut self, extended: &Extended, now: Timestamp) {
         let Some(reservation) = self.reservations.get_mut(&extended.reservation) else { return };
         let reserved = Arc::clone(&reservation.reserved);
-        let more = extended.held.minus(reservation.held);
-        self.expiries.remove(&(reservation.expire_time, reservation.no));
+        let more = extended.held.minus(reservation.held());
+        self.expiries.remove(&(reservation.expire_time(), reservation.no));
         self.expiries.insert((extended.expire_time, reservation.no));
-        reservation.expire_time = extended.expire_time;
-        reservation.usage = extended.usage;
-        reservation.held = extended.held;
-        reservation.progress = extended.progress.or(reservation.progress);
+        reservation.extend(extended);
         reservation.sequence = self.sequence;
         if reserved.wallet {
             self.wallet.held += more.usd;
@@ -146,21 +143,21 @@ impl OrganizationState {
                 let end = if settled.is_expiry() {
                     End::Expired { charged: Some(Arc::clone(settled)) }
                 } else {
-                    End::Committed(Arc::clone(settled))
+                    End::Committed(Box::new(Settlement::from(&**settled)))
                 };
                 self.close(no, booked, end, now);
             }
             Some(no) => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
                 if let Some(reservation) = self.reservations.get_mut(&no) {
-                    reservation.end = Some(End::Committed(Arc::clone(settled)));
+                    reservation.end = Some(End::Committed(Box::new(Settlement::from(&**settled))));
                     reservation.sequence = self.sequence;
                 }
             }
             None => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
                 if let Some(request) = &settled.request {
-                    self.take(request, Taken::Charge(Arc::clone(settled)), now);
+                    self.take(request, Taken::Charge(Box::new(Settlement::from(&**settled))), now);
                 }
             }
         }
@@ -170,10 +167,10 @@ impl OrganizationState {
     fn close(&mut self, no: ReservationNo, charged: Amounts, end: End, now: Timestamp) {
         let Some(reservation) = self.reservations.get_mut(&no) else { return };
         let reserved = Arc::clone(&reservation.reserved);
-        let held = reservation.held;
+        let held = reservation.held();
         reservation.end = Some(end);
         reservation.sequence = self.sequence;
-        self.expiries.remove(&(reservation.expire_time, no));
+        self.expiries.remove(&(reservation.expire_time(), no));
         if reserved.wallet {
             self.wallet.held -= held.usd;
         }

@@ -141,11 +141,11 @@ impl OrganizationState {
         let mut slots: HashMap<LimitNo, i64> = HashMap::new();
         for reservation in self.open() {
             if reservation.reserved.wallet {
-                wallet += reservation.held.usd;
+                wallet += reservation.held().usd;
             }
             for touch in reservation.reserved.touches.iter() {
                 *slots.entry(touch.limit).or_default() += 1;
-                *budgets.entry((touch.limit, touch.window)).or_default() += amount_in(touch.unit, reservation.held);
+                *budgets.entry((touch.limit, touch.window)).or_default() += amount_in(touch.unit, reservation.held());
             }
         }
         found.compare(|| String::from("held of the balance by open reservations"), wallet, self.wallet.held);

@@ -363,9 +363,9 @@ impl Model {
         assert_eq!(state.open_count(), open.len());
         for used in open {
             let reservation = state.reservation(used.no.unwrap()).unwrap();
-            assert_eq!(reservation.held, used.held);
-            assert_eq!(reservation.expire_time.micros(), used.expire);
-            assert_eq!(reservation.revoked.as_ref().map(|revoked| revoked.0.code), used.revoked);
+            assert_eq!(reservation.held(), used.held);
+            assert_eq!(reservation.expire_time().micros(), used.expire);
+            assert_eq!(reservation.revoked().map(|revoked| revoked.0.code), used.revoked);
         }
     }
 }

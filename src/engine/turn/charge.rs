@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Outcome, Turn, charged, settle::Bill};
+use super::{Decision, Outcome, Turn, settle::Bill};
 use crate::{
     domain::{
         decision::{Charged, Denial, DenialCode, Violated, Violation},
@@ -28,7 +28,7 @@ impl Turn<'_> {
         self.expire_due(None);
         match self.state.taken(&charge.request) {
             Some(Taken::Charge(settled)) if settled.fingerprint == fingerprint => {
-                return Ok(Ok(charged(settled, true)));
+                return Ok(Ok(settled.charged(true)));
             }
             Some(_) => return Err(Conflict::RequestReused(charge.request.clone())),
             None => {}

@@ -26,7 +26,7 @@ impl Turn<'_> {
             self.expire(no);
         }
         let target = target.and_then(|no| self.state.reservation(no));
-        if let Some(reservation) = target.filter(|r| r.end.is_none() && r.expire_time <= self.now) {
+        if let Some(reservation) = target.filter(|r| r.end.is_none() && r.expire_time() <= self.now) {
             self.expire(reservation.no);
         }
         self.state.next_expiry().is_some_and(|time| time <= self.now)
@@ -53,7 +53,7 @@ impl Turn<'_> {
             usage,
             total,
             before: Booked::default(),
-            own: reservation.held,
+            own: reservation.held(),
             wallet: reserved.wallet,
             touches: Arc::clone(&reserved.touches),
             labels: reserved.labels.clone(),
@@ -65,9 +65,9 @@ impl Turn<'_> {
 /// What an expired reservation pays: the progress it reported, or all that it held.
 fn owed(reservation: &Reservation, policy: ExpiryPolicy) -> Option<(Usage, Amounts)> {
     match policy {
-        ExpiryPolicy::Release => reservation.progress,
+        ExpiryPolicy::Release => reservation.progress(),
         // The hold covers every progress reported: an Extend raises it where it doesn't.
-        ExpiryPolicy::ChargeHeld if reservation.held == Amounts::ZERO => reservation.progress,
-        ExpiryPolicy::ChargeHeld => Some((reservation.usage, reservation.held)),
+        ExpiryPolicy::ChargeHeld if reservation.held() == Amounts::ZERO => reservation.progress(),
+        ExpiryPolicy::ChargeHeld => Some((reservation.usage(), reservation.held())),
     }
 }

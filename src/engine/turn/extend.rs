@@ -32,15 +32,15 @@ impl Turn<'_> {
             Some(End::Expired { .. }) => return Ok(Err(expired(reservation))),
             Some(end) => return Err(ended_otherwise(end)),
         }
-        if let Some(revoked) = &reservation.revoked {
-            let cause = revoked.0.clone();
+        if let Some((cause, _)) = reservation.revoked() {
+            let cause = cause.clone();
             let reserved = Arc::clone(&reservation.reserved);
             return Ok(Err(self.stopped(&reserved, &cause)));
         }
         check_growth(reservation, extend)?;
         let (admit_time, reserved, held) =
-            (reservation.admit_time, Arc::clone(&reservation.reserved), reservation.held);
-        let (reservation_usage, expire_before) = (reservation.usage, reservation.expire_time);
+            (reservation.admit_time, Arc::clone(&reservation.reserved), reservation.held());
+        let (reservation_usage, expire_before) = (reservation.usage(), reservation.expire_time());
         let mut usage = extend.estimate.unwrap_or(reservation_usage);
         let progress = match extend.usage_so_far {
             None => None,
@@ -119,15 +119,15 @@ impl Turn<'_> {
 fn check_growth(reservation: &Reservation, extend: &Extend) -> Result<(), Invalid> {
     let shrinks =
         |field: &str, what: &str| Err(Invalid::new(field, format!("is less than {what} before; it can only grow")));
-    if let (Some(so_far), Some((before, _))) = (&extend.usage_so_far, &reservation.progress)
-        && !so_far.covers(before)
+    if let (Some(so_far), Some((before, _))) = (&extend.usage_so_far, reservation.progress())
+        && !so_far.covers(&before)
     {
         return shrinks("usage_so_far", "was reported");
     }
     // Progress may have gone beyond the estimate that came with it; the same two again are a repeat.
     let covered = |estimate: &Usage| extend.usage_so_far.map_or(*estimate, |so_far| estimate.at_least(&so_far));
     match &extend.estimate {
-        Some(estimate) if !covered(estimate).covers(&reservation.usage) => shrinks("estimate", "was held"),
+        Some(estimate) if !covered(estimate).covers(&reservation.usage()) => shrinks("estimate", "was held"),
         _ => Ok(()),
     }
 }

@@ -159,6 +159,6 @@ impl Turn<'_> {
 
 /// The open reservations, not stopped yet, that hold so.
 fn holding(state: &OrganizationState, holds: impl Fn(&Reservation) -> bool) -> Vec<ReservationNo> {
-    let running = state.open().filter(|reservation| reservation.revoked.is_none());
+    let running = state.open().filter(|reservation| reservation.revoked().is_none());
     running.filter(|reservation| holds(reservation)).map(|reservation| reservation.no).collect()
 }

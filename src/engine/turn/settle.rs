@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::{Outcome, Turn, charged, check_age, ended_otherwise};
+use super::{Outcome, Turn, check_age, ended_otherwise};
 use crate::{
     domain::{
         decision::Charged,
@@ -22,7 +22,7 @@ use crate::{
         conflict::Conflict,
         decide::{cost_of, touches_at},
         limit::amount_in,
-        reservation::End,
+        reservation::{End, Settlement},
         state::OrganizationState,
     },
 };
@@ -66,17 +66,17 @@ impl Turn<'_> {
     pub fn commit(&mut self, no: ReservationNo, commit: &Commit, fingerprint: u64) -> Outcome<Charged> {
         let reservation = self.find(no)?;
         let (kind, before, own) = match &reservation.end {
-            None => (EntryKind::Commit, Booked::default(), reservation.held),
+            None => (EntryKind::Commit, Booked::default(), reservation.held()),
             Some(End::Expired { charged }) => {
                 let before = charged.as_ref().map(|settled| settled.booked).unwrap_or_default();
                 (EntryKind::LateCommit, before, Amounts::ZERO)
             }
-            Some(End::Committed(settled)) if settled.fingerprint == fingerprint => return Ok(charged(settled, true)),
+            Some(End::Committed(settled)) if settled.fingerprint == fingerprint => return Ok(settled.charged(true)),
             Some(End::Committed(_)) => return Err(Conflict::SettledOtherwise),
             Some(end @ End::Released { .. }) => return Err(ended_otherwise(end)),
         };
         let (reserved, held, occurred_at) =
-            (Arc::clone(&reservation.reserved), reservation.held, reservation.admit_time);
+            (Arc::clone(&reservation.reserved), reservation.held(), reservation.admit_time);
         let other = commit.model.as_ref().filter(|model| **model != reserved.model);
         let (price, cost) = self.settling_cost(&reserved, other, &commit.usage, held)?;
         Ok(self.book(Bill {
@@ -157,7 +157,7 @@ impl Turn<'_> {
             self.check_low_balance();
             self.check_auto_top_up();
         }
-        charged(&settled, false)
+        Settlement::from(&*settled).charged(false)
     }
 
     /// Gives a hold back. Answers what was freed, and whether it had been before.
@@ -166,7 +166,7 @@ impl Turn<'_> {
     /// [`Conflict`] when the reservation is unknown, too old or ended otherwise.
     pub fn release(&mut self, no: ReservationNo, reason: &SmolStr) -> Outcome<(Amounts, bool)> {
         let reservation = self.find(no)?;
-        let held = reservation.held;
+        let held = reservation.held();
         match &reservation.end {
             None => {}
             Some(End::Released { reason: before }) if before == reason => return Ok((held, true)),
