@@ -3,12 +3,13 @@
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import harness
 
 # Asks four counters and takes of all, or of none: what a limiter in Redis does at least. Nothing is durable.
 SCRIPT = """
@@ -101,29 +102,20 @@ def spread(rounds, figure, digits=0):
 
 
 def table(results):
-    rows = [
-        ["load", "quotad /s", "empty /s", "ratio", "p50 µs", "of empty", "p99 µs", "server's CPU µs", "of empty"],
-        ["---"] + ["--:"] * 8,
-    ]
+    head = ["load", "quotad /s", "empty /s", "ratio", "p50 µs", "of empty", "p99 µs", "server's CPU µs", "of empty"]
+    rows = []
     for name, _, _ in LOADS:
         ours, empty = results[name]["quotad"], results[name]["empty"]
         ratio = {figure: median(ours, figure) / max(median(empty, figure), 1e-9) for figure in ours[0]}
         cells = [name, spread(ours, "per_second"), spread(empty, "per_second"), f"{ratio['per_second']:.2f}"]
         cells += [f"{median(ours, 'p50'):,.0f}", f"{ratio['p50']:.2f}", f"{median(ours, 'p99'):,.0f}"]
         rows.append([*cells, spread(ours, "cpu", 1), f"{ratio['cpu']:.2f}"])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines = [harness.table(head, rows)]
     if "redis" in results:
         ours, theirs = results[LOADS[0][0]]["quotad"], results["redis"]
         ratio = median(ours, "per_second") / median(theirs, "per_second")
         lines += ["", f"Redis, EVALSHA over 4 counters, 32 clients: {spread(theirs, 'per_second')} /s; quotad's unary Reserve × {ratio:.2f}"]
     return "\n".join(lines)
-
-
-def machine():
-    cpu = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} × {names[0] if names else platform.processor()}, {memory:.0f} GiB, {platform.system()} {platform.release()}"
 
 
 def main():
@@ -150,9 +142,9 @@ def main():
         if options.redis:
             results.setdefault("redis", []).append(redis(options))
     print(file=sys.stderr)
-    print(f"{machine()}; {options.rounds} rounds of {options.seconds} s, medians (lowest–highest)\n\n{table(results)}")
+    print(f"{harness.machine()}; {options.rounds} rounds of {options.seconds} s, medians (lowest–highest)\n\n{table(results)}")
     if options.json:
-        options.json.write_text(json.dumps({"machine": machine(), "results": results}, indent=2))
+        options.json.write_text(json.dumps({"machine": harness.machine(), "results": results}, indent=2))
 
 
 if __name__ == "__main__":

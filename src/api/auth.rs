@@ -16,10 +16,13 @@ use tonic::{Code, Status};
 use tower::{Layer, Service as TowerService};
 
 use super::{
-    patience::{Patient, Waiting},
+    patience::waited_too_long,
     status::{blame_caller, status},
 };
-use crate::service::{Caller, Error, Service};
+use crate::{
+    clock::Stopwatch,
+    service::{Caller, Error, Service},
+};
 
 /// Needs no token: whoever asks learns whether the server runs, nothing else.
 const OPEN: &str = "/grpc.health.v1.Health/";
@@ -40,14 +43,22 @@ impl<S> Layer<S> for Auth {
     type Service = Authenticated<S>;
 
     fn layer(&self, inner: S) -> Authenticated<S> {
-        Authenticated { service: Arc::clone(&self.service), inner }
+        Authenticated { service: Arc::clone(&self.service), inner, read: Stopwatch::start() }
     }
 }
 
-#[derive(Clone)]
 pub struct Authenticated<S> {
     service: Arc<Service>,
     inner: S,
+    read: Stopwatch,
+}
+
+/// hyper clones its service for each request as it reads it, and calls the clone when the request's turn has come: what lies between
+/// is how long it waited.
+impl<S: Clone> Clone for Authenticated<S> {
+    fn clone(&self) -> Self {
+        Self { service: Arc::clone(&self.service), inner: self.inner.clone(), read: Stopwatch::start() }
+    }
 }
 
 type Answered<F, Out> = MapOk<F, fn(Response<Out>) -> Response<Out>>;
@@ -68,7 +79,7 @@ where
 {
     type Response = Response<Out>;
     type Error = S::Error;
-    type Future = Either<Patient<Answered<S::Future, Out>>, Ready<Result<Response<Out>, S::Error>>>;
+    type Future = Either<Answered<S::Future, Out>, Ready<Result<Response<Out>, S::Error>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -77,14 +88,17 @@ where
     fn call(&mut self, mut request: Request<In>) -> Self::Future {
         let path = request.uri().path();
         if path.starts_with(OPEN) {
-            return Either::Left(Patient::new(None, self.inner.call(request).map_ok(put_right as fn(_) -> _)));
+            return Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _));
+        }
+        if waited_too_long(path, self.read.elapsed()) {
+            self.service.metrics().overloaded.increment();
+            return Either::Right(std::future::ready(Ok(status(Error::Overloaded).into_http())));
         }
         let caller = bearer(request.headers()).and_then(|token| self.service.authorize(token, path));
         match caller {
             Ok(caller) => {
-                let waiting = Waiting::of(&caller, self.service.metrics());
                 request.extensions_mut().insert(caller);
-                Either::Left(Patient::new(waiting, self.inner.call(request).map_ok(put_right as fn(_) -> _)))
+                Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _))
             }
             Err(error) => Either::Right(std::future::ready(Ok(status(error).into_http()))),
         }

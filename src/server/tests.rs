@@ -26,6 +26,7 @@ use crate::{
 mod accepting;
 mod backing_up;
 mod numbers;
+mod overload;
 mod session;
 mod staged;
 mod together;
@@ -226,20 +227,6 @@ async fn nobody_is_let_in_without_the_right_token() {
     let health = health.check(asked).await.unwrap().into_inner();
     assert_eq!(health.status(), tonic_health::pb::health_check_response::ServingStatus::Serving);
     assert!(connect(&running, &token).await.quota().reserve(reserve("r", "0.1")).await.is_ok());
-}
-
-#[tokio::test]
-async fn only_what_has_not_begun_may_be_put_off_when_too_much_is_asked() {
-    let home = Home::new();
-    let running = home.start().await;
-    let token = seed(&running).await;
-    let may_wait = |method: &str| {
-        let path = format!("/quotad.v1.QuotaService/{method}");
-        running.service.authorize(Some(&token), &path).unwrap().asks_for_new_work()
-    };
-    let methods = ["Reserve", "Check", "Commit", "Release", "Extend", "Charge", "Session", "WatchRevocations"];
-    let put_off: Vec<&str> = methods.into_iter().filter(|method| may_wait(method)).collect();
-    assert_eq!(put_off, ["Reserve", "Check"]);
 }
 
 #[tokio::test]

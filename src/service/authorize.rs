@@ -122,11 +122,6 @@ impl Caller {
         }
     }
 
-    /// Whether the call is for something that hasn't begun, so that it can be put off.
-    pub fn asks_for_new_work(&self) -> bool {
-        self.principal == Principal::Service && matches!(self.method.name, "Reserve" | "Check")
-    }
-
     pub fn is_operator(&self) -> bool {
         self.principal == Principal::Operator
     }

@@ -1,0 +1,101 @@
+"""What the scripts beside this one share: a server of their own, the load, and what the machine says of them."""
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+
+
+def build():
+    subprocess.run(["cargo", "build", "--release", "--locked", "--bins"], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+class Server:
+    """A quotad with a data directory that goes with it."""
+
+    def __init__(self):
+        self.home = tempfile.TemporaryDirectory(prefix="quotad-bench-")
+        self.data = Path(self.home.name) / "data"
+        self.process = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        self.home.cleanup()
+
+    def start(self):
+        """Until it listens; answers the seconds that took."""
+        began = time.monotonic()
+        log = open(Path(self.home.name) / "log", "a", encoding="utf-8")
+        command = [BIN / "quotad", "--listen", "127.0.0.1:0", "--data-dir", self.data]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        greeting = self.process.stdout.readline()
+        if "listens on" not in greeting:
+            sys.exit(f"quotad doesn't start: {(Path(self.home.name) / 'log').read_text()}")
+        self.endpoint = f"http://{greeting.split()[-1]}"
+        return time.monotonic() - began
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        """In good order; answers the seconds that took, most of them for the last snapshots."""
+        began = time.monotonic()
+        self.process.terminate()
+        self.process.wait()
+        return time.monotonic() - began
+
+    def memory(self):
+        """Resident MiB, now and at most so far."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return tuple(int(re.search(rf"{name}:\s+(\d+)", status)[1]) / 1024 for name in ("VmRSS", "VmHWM"))
+
+    def replayed(self):
+        """Events that the last start replayed, as its log tells."""
+        found = re.findall(r"replayed=(\d+)", (Path(self.home.name) / "log").read_text())
+        return int(found[-1]) if found else 0
+
+    def quotactl(self, *arguments):
+        command = [BIN / "quotactl", "--endpoint", self.endpoint, "--token-file", self.data / "operator.token"]
+        return subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def bench(self, *arguments):
+        return report(self.quotactl("bench", "--json", *arguments))
+
+
+def report(running):
+    said, complaint = running.communicate()
+    if running.returncode != 0:
+        sys.exit(f"{said}{complaint}")
+    return json.loads(said)
+
+
+def p99(run):
+    """Of the slowest operation, in ms."""
+    return max(each["latency_us"]["p99"] for each in run["operations"].values()) / 1000
+
+
+def table(head, rows):
+    lines = [head, ["---"] + ["--:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def machine():
+    cpu = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpu.read_text()) if cpu.exists() else []
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} × {names[0] if names else platform.processor()}, {memory:.0f} GiB, {platform.system()} {platform.release()}"

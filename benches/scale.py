@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+"""From a thousand keys to a million, and from one organization to a million: memory, speed, and how long a start takes.
+
+Each size has a server of its own. Memory is what making the keys added to it; speed is that of a session of Reserve and Commit and of unary
+calls, keys drawn alike; the start is after SIGKILL, with what the run left to replay, and after an orderly end.
+
+    benches/scale.py                          all sizes: about 20 minutes after a release build
+    benches/scale.py --sizes 10x100 1000x100  some of them
+"""
+
+import argparse
+import sys
+import time
+
+import harness
+from harness import Server
+
+SIZES = ["10x100", "1x1000", "100x1000", "1x100000", "100000x1", "1000x1000", "1x1000000", "1000000x1"]
+
+
+def measure(size, seconds):
+    organizations, keys = map(int, size.split("x"))
+    with Server() as server:
+        empty, _ = server.memory()
+        began = time.monotonic()
+        prepare = ["--prepare", size, "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
+        server.bench(*prepare)
+        made = time.monotonic() - began
+        full, _ = server.memory()
+        load = ["--keys-file", server.data / "keys", "--model", "bench", "--warm-up", "2s", "--duration", f"{seconds}s"]
+        session = server.bench(*load, "--session", "--connections", "2", "--in-flight", "512")
+        unary = server.bench(*load)
+        _, most = server.memory()
+        server.kill()
+        killed = server.start()
+        replayed = server.replayed()
+        stopped = server.stop()
+        started = server.start()
+        after, _ = server.memory()
+    per_key = (full - empty) * 2**20 / (organizations * keys)
+    return [
+        f"{organizations:,} × {keys:,}",
+        f"{made:.0f}",
+        f"{full:,.0f}",
+        f"{per_key:,.0f}",
+        f"{most:,.0f}",
+        f"{session['done_per_second']:,}",
+        f"{harness.p99(session):.0f}",
+        f"{unary['done_per_second']:,}",
+        f"{harness.p99(unary):.0f}",
+        f"{killed:.1f} ({replayed:,})",
+        f"{stopped:.1f}",
+        f"{started:.1f}",
+        f"{after:,.0f}",
+    ]
+
+
+HEAD = [
+    "organizations × keys",
+    "made in s",
+    "MiB",
+    "bytes a key",
+    "MiB at most",
+    "Session /s",
+    "p99 ms",
+    "unary /s",
+    "p99 ms",
+    "start after SIGKILL s (events)",
+    "stop s",
+    "start s",
+    "MiB then",
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="ORGSxKEYS")
+    parser.add_argument("--seconds", type=int, default=10, metavar="N", help="of each load (10)")
+    options = parser.parse_args()
+    harness.build()
+    rows = []
+    for size in options.sizes:
+        print(f"{size} …", file=sys.stderr)
+        rows.append(measure(size, options.seconds))
+        print(" | ".join(rows[-1]), file=sys.stderr)
+    print(f"{harness.machine()}; three limits a key\n\n{harness.table(HEAD, rows)}")
+
+
+if __name__ == "__main__":
+    main()

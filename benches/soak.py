@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Full speed for long: what is over must leave memory, and the books must follow. Prints memory, throughput and lag by the minute.
+
+    benches/soak.py                30 minutes, after a release build
+    benches/soak.py --minutes 5 --rate 20000
+"""
+
+import argparse
+import sqlite3
+import sys
+import time
+
+import harness
+from harness import Server
+
+
+def lag(server):
+    """Journal positions that the books don't have yet."""
+    def ask(file, query):
+        with sqlite3.connect(f"file:{server.data / file}?mode=ro", uri=True, timeout=30) as books:
+            return books.execute(query).fetchone()[0] or 0
+    return ask("journal.db", "SELECT max(last) FROM batches") - ask("books.db", "SELECT position FROM projector")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=int, default=30, metavar="N", help="(30)")
+    parser.add_argument("--rate", type=int, metavar="N", help="operations a second; without it as many as are answered")
+    parser.add_argument("--plot", metavar="FILE", help="throughput and latency as a picture, .png or .svg")
+    options = parser.parse_args()
+    harness.build()
+    with Server() as server:
+        prepare = ["--prepare", "10x100", "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
+        server.bench(*prepare)
+        load = ["--keys-file", server.data / "keys", "--model", "bench", "--session", "--connections", "2", "--in-flight", "512"]
+        load += ["--duration", f"{options.minutes}m"]
+        load += ["--rate", options.rate] if options.rate else []
+        load += ["--plot", options.plot] if options.plot else []
+        running, began, rows = server.quotactl("bench", "--json", *load), time.monotonic(), []
+        for minute in range(options.minutes + 1):
+            time.sleep(max(0, began + 60 * minute - time.monotonic()))
+            behind, (resident, most) = lag(server), server.memory()
+            journal = (server.data / "journal.db").stat().st_size / 2**20
+            rows.append([str(minute), f"{resident:,.0f}", f"{most:,.0f}", f"{behind:,}", f"{journal:,.0f}"])
+            print(" | ".join(rows[-1]), file=sys.stderr)
+        run = harness.report(running)
+    print(f"{harness.machine()}; {run['done_per_second']:,} operations/s, p99 {harness.p99(run):.0f} ms; failed {run['failed']}\n")
+    print(harness.table(["minute", "resident MiB", "at most", "records that the books lag", "journal MiB"], rows))
+    for kind in run["errors"]:
+        print(f"{kind['count']:,} × {kind['error']}: {kind['example']}")
+
+
+if __name__ == "__main__":
+    main()
