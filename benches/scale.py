@@ -6,6 +6,7 @@ calls, keys drawn alike; the start is after SIGKILL, with what the run left to r
 
     benches/scale.py                          all sizes: about 20 minutes after a release build
     benches/scale.py --sizes 10x100 1000x100  some of them
+    benches/scale.py --plot scale.svg         draws them too; needs matplotlib
 """
 
 import argparse
@@ -18,7 +19,7 @@ from harness import Server
 SIZES = ["10x100", "1x1000", "100x1000", "1x100000", "100000x1", "1000x1000", "1x1000000", "1000000x1"]
 
 
-def measure(size, seconds):
+def measure(size, seconds, points):
     organizations, keys = map(int, size.split("x"))
     with Server() as server:
         empty, _ = server.memory()
@@ -37,6 +38,7 @@ def measure(size, seconds):
         stopped = server.stop()
         started = server.start()
         after, _ = server.memory()
+    points.append((organizations, keys, full - empty, session["done_per_second"], unary["done_per_second"]))
     per_key = (full - empty) * 2**20 / (organizations * keys)
     return [
         f"{organizations:,} × {keys:,}",
@@ -72,17 +74,40 @@ HEAD = [
 ]
 
 
+def draw(points, file):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (memory, speed) = pyplot.subplots(1, 2, figsize=(11, 4))
+    total = [organizations * keys for organizations, keys, *_ in points]
+    memory.loglog(total, [point[2] for point in points], "o")
+    memory.set(xlabel="keys", ylabel="MiB for them", title="memory")
+    for no, name in ((3, "Session"), (4, "unary")):
+        speed.loglog(total, [point[no] for point in points], "o", label=name)
+    speed.set(xlabel="keys", ylabel="operations a second", title="speed", ylim=(1e3, 1e6))
+    speed.legend()
+    for axes in (memory, speed):
+        axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(file)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="ORGSxKEYS")
     parser.add_argument("--seconds", type=int, default=10, metavar="N", help="of each load (10)")
+    parser.add_argument("--plot", metavar="FILE", help="memory and speed by the number of keys, as .svg or .png")
     options = parser.parse_args()
     harness.build()
-    rows = []
+    rows, points = [], []
     for size in options.sizes:
         print(f"{size} …", file=sys.stderr)
-        rows.append(measure(size, options.seconds))
+        rows.append(measure(size, options.seconds, points))
         print(" | ".join(rows[-1]), file=sys.stderr)
+    if options.plot:
+        draw(points, options.plot)
     print(f"{harness.machine()}; three limits a key\n\n{harness.table(HEAD, rows)}")
 
 

@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Twice as much as the server can do: what it still does, what the rest is told, and how soon it is itself again.
+
+Finds the peak of unary Reserve and Commit, sends twice that at equal distances whatever the server answers, and watches it by a
+light load of its own that goes on when the heavy one has ended.
+
+    benches/overload.py    about a minute, after a release build
+"""
+
+import argparse
+import sys
+import time
+
+import harness
+from harness import Server
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=10, metavar="N", help="of each load (10)")
+    options = parser.parse_args()
+    harness.build()
+    with Server() as server:
+        prepare = ["--prepare", "10x100", "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
+        server.bench(*prepare)
+        load = ["bench", "--json", "--keys-file", server.data / "keys", "--model", "bench", "--warm-up", "1s"]
+        many = [*load, "--duration", f"{options.seconds}s", "--connections", "4"]
+        peak = max(harness.report(server.quotactl(*many, "--in-flight", n))["done_per_second"] for n in (32, 256, 1024))
+        print(f"peak {peak:,}/s", file=sys.stderr)
+        began = time.monotonic()
+        probe = server.quotactl(*load, "--duration", f"{2 * options.seconds + 5}s", "--rate", 500, "--connections", "1")
+        over = harness.report(server.quotactl(*many, "--rate", 2 * peak, "--in-flight", "10000"))
+        ended = time.monotonic() - began
+        light = harness.report(probe)
+    done = {name: each["per_second"] for name, each in over["operations"].items()}
+    refused = sum(error["count"] for error in over["errors"])
+    print(f"{harness.machine()}\n")
+    rows = [
+        ["peak, closed loop", f"{peak:,}/s"],
+        ["sent, open loop", f"{2 * peak:,}/s"],
+        ["done of it", f"{over['done_per_second']:,}/s ({over['done_per_second'] / peak:.0%} of the peak)"],
+        ["Commits, Reserves done", f"{done.get('commit', 0):,}/s, {done.get('reserve', 0):,}/s"],
+        ["told to come back", f"{refused:,}: " + ", ".join(f"{each['count']:,} × {each['operation']} {each['error']}" for each in over["errors"])],
+        ["due and never sent, because too much was under way", f"{over['unsent']:,}"],
+        ["denied", f"{over['denied']:,}"],
+    ]
+    after = [sample for sample in light["samples"] if sample["at_us"] / 1e6 > ended]
+    calm = next((sample for sample in after if sample["p99_us"] < 50_000), None)
+    rows.append(["p99 of the light load below 50 ms after the end", f"{calm['at_us'] / 1e6 - ended:.1f} s" if calm else "never"])
+    print(harness.table(["", "figure"], rows))
+
+
+if __name__ == "__main__":
+    main()
