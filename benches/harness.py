@@ -15,7 +15,7 @@ BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
 
 
 def build():
-    subprocess.run(["cargo", "build", "--release", "--locked", "--bins"], cwd=ROOT, check=True, stdout=sys.stderr)
+    subprocess.run(["cargo", "build", "--release", "--locked", "--bins", "--example", "empty"], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
 class Server:

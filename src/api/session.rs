@@ -43,8 +43,8 @@ pub(super) struct Session<R> {
     in_flight: FuturesUnordered<Operation>,
     /// Answers with the journal position that must be on disk before, never decreasing.
     due: VecDeque<(u64, SessionResponse)>,
-    /// Until the first of them is on disk.
-    flush: Option<BoxFuture<'static, Result<(), Error>>>,
+    /// Until a position is on disk: that of the first of them, while it waits.
+    flush: Option<(u64, BoxFuture<'static, Result<(), Error>>)>,
     revocations: Subscription,
     /// Named by the client, and listened for.
     holders: HashSet<Holder>,
@@ -132,28 +132,34 @@ where
     /// Answers at once where that can be, else sees to it that it is answered later.
     fn start(&mut self, request: SessionRequest, cx: &mut Context<'_>) -> Option<SessionResponse> {
         let SessionRequest { correlation_id, op } = request;
-        let answer = match op {
+        let later = match op {
             None => {
                 let missing = Invalid::new("op", "is missing, or newer than this server; give one of the operations");
-                Err(missing.into())
+                return self.give(correlation_id, Err(missing.into()));
             }
-            Some(Op::Reserve(reserve)) => {
-                self.follow(&reserve.holder).map_err(Error::from).and_then(|()| self.shared.reserve(reserve))
+            Some(Op::Reserve(request)) => {
+                let followed = self.follow(&request.holder).map_err(Error::from);
+                let answer = followed.and_then(|()| Ok(self.shared.asker().reserve(request)?.map(Answer::Reserve)));
+                return self.give(correlation_id, answer);
             }
-            Some(Op::Check(check)) => self.shared.check(check),
-            Some(op) => {
-                let shared = Arc::clone(&self.shared);
-                let mut operation = async move { (correlation_id, shared.settle(op).await) }.boxed();
-                match operation.as_mut().poll(cx) {
-                    Poll::Ready((_, answer)) => answer,
-                    Poll::Pending => {
-                        self.in_flight.push(operation);
-                        return None;
-                    }
-                }
+            Some(Op::Check(request)) => {
+                let answer = self.shared.asker().check(request).map(|done| done.map(Answer::Check));
+                return self.give(correlation_id, answer);
             }
+            Some(Op::Commit(request)) => Later::Commit(request),
+            Some(Op::Release(request)) => Later::Release(request),
+            Some(Op::Extend(request)) => Later::Extend(request),
+            Some(Op::Charge(request)) => Later::Charge(request),
         };
-        self.give(correlation_id, answer)
+        let shared = Arc::clone(&self.shared);
+        let mut operation = async move { (correlation_id, later.answer(shared.asker()).await) }.boxed();
+        match operation.as_mut().poll(cx) {
+            Poll::Ready((_, answer)) => self.give(correlation_id, answer),
+            Poll::Pending => {
+                self.in_flight.push(operation);
+                None
+            }
+        }
     }
 
     /// Gives an answer that may be given, or puts it behind those that wait for the disk.
@@ -182,10 +188,11 @@ where
             {
                 return Poll::Ready(answered);
             }
-            let flush = self.flush.get_or_insert_with(|| service.durable(position).boxed());
+            // One that was begun for what was answered long ago tells nothing of this.
+            self.flush.take_if(|(awaited, _)| *awaited != position);
+            let (_, flush) = self.flush.get_or_insert_with(|| (position, service.durable(position).boxed()));
             let Poll::Ready(flushed) = flush.as_mut().poll(cx) else { return Poll::Pending };
             self.flush = None;
-            // It may have been begun for what was answered long ago, so it proves nothing for the first in the queue.
             let Err(error) = flushed else { continue };
             if let Some((_, answered)) = self.due.pop_front() {
                 return Poll::Ready(response(answered.correlation_id, Err(error)));
@@ -268,25 +275,23 @@ impl Shared {
     fn asker(&self) -> Asker<'_> {
         Asker { service: &self.service, caller: &self.caller, session: Some(&self.holder) }
     }
+}
 
-    fn reserve(&self, request: proto::ReserveRequest) -> Result<Done<Answer>, Error> {
-        Ok(self.asker().reserve(request)?.map(Answer::Reserve))
-    }
+/// What may have to wait: for room in the journal's queue, or for the books.
+enum Later {
+    Commit(proto::CommitRequest),
+    Release(proto::ReleaseRequest),
+    Extend(proto::ExtendRequest),
+    Charge(proto::ChargeRequest),
+}
 
-    fn check(&self, request: proto::CheckRequest) -> Result<Done<Answer>, Error> {
-        Ok(self.asker().check(request)?.map(Answer::Check))
-    }
-
-    /// What may have to wait: for room in the journal's queue, or for the books.
-    async fn settle(&self, op: Op) -> Result<Done<Answer>, Error> {
-        let asker = self.asker();
-        Ok(match op {
-            Op::Reserve(request) => asker.reserve(request)?.map(Answer::Reserve),
-            Op::Commit(request) => asker.commit(request).await?.map(Answer::Commit),
-            Op::Release(request) => asker.release(request).await?.map(Answer::Release),
-            Op::Extend(request) => asker.extend(request).await?.map(Answer::Extend),
-            Op::Charge(request) => asker.charge(request).await?.map(Answer::Charge),
-            Op::Check(request) => asker.check(request)?.map(Answer::Check),
+impl Later {
+    async fn answer(self, asker: Asker<'_>) -> Result<Done<Answer>, Error> {
+        Ok(match self {
+            Self::Commit(request) => asker.commit(request).await?.map(Answer::Commit),
+            Self::Release(request) => asker.release(request).await?.map(Answer::Release),
+            Self::Extend(request) => asker.extend(request).await?.map(Answer::Extend),
+            Self::Charge(request) => asker.charge(request).await?.map(Answer::Charge),
         })
     }
 }

@@ -137,15 +137,15 @@ impl Gate {
     /// `request.request_id` must be the piece of work's own: every retry, Commit or Charge about it goes by this id.
     ///
     /// # Errors
-    /// [`GateError`]. After `Unreachable` the same request may be tried again under the same id: a hold that an answer was lost
-    /// of is given back, or found again by then.
+    /// [`GateError`]. After `Unreachable` try again under another id: a hold that an answer was lost of is given back. Under the
+    /// same id it is found again, or if it was given back already, [`GateError::Ended`] with `RELEASED`.
     pub async fn enter(&self, request: ReserveRequest) -> Result<Ticket, GateError> {
-        if !self.shared.debts.reclaim(&request) {
+        let Some(may_be_held) = self.shared.debts.reclaim(&request) else {
             let message = "an earlier attempt under this request_id is just being given back; try again";
             return Err(GateError::Unreachable(Status::unavailable(message)));
-        }
+        };
         let entered = self.shared.clock.now();
-        let mut debt = Debt::new(self.clone(), Owed::new(request, entered));
+        let mut debt = Debt::new(self.clone(), Owed::new(request, entered, may_be_held));
         let answer = self.shared.options.reserve.run(self.seed(), || debt.reserve()).await;
         let fail_open = self.shared.options.when_unreachable == WhenUnreachable::FailOpen;
         let error = match answer.map(|answer| answer.decision) {
@@ -153,15 +153,24 @@ impl Gate {
                 debt.hold(&grant);
                 return Ok(Ticket::new(debt, Some(grant)));
             }
-            Ok(Some(Decision::Granted(grant))) => GateError::Ended(grant.state()),
-            Ok(Some(Decision::Denied(denial))) => GateError::Denied(Box::new(denial)),
+            // Nobody's hold any more; but one that is only to be stopped is given back if an answer was lost that granted it.
+            Ok(Some(Decision::Granted(grant))) => {
+                if grant.state() != ReservationState::Revoked {
+                    debt.forgive();
+                }
+                GateError::Ended(grant.state())
+            }
+            // Had an earlier attempt been granted, this one would be told so.
+            Ok(Some(Decision::Denied(denial))) => {
+                debt.forgive();
+                GateError::Denied(Box::new(denial))
+            }
             Ok(None) => GateError::Failed(Status::internal("the answer to Reserve holds no decision")),
             Err(status) if is_transient(&status) && fail_open => return Ok(Ticket::new(debt, None)),
-            // Dropping the debt gives back what may be held.
-            Err(status) if is_transient(&status) => return Err(GateError::Unreachable(status)),
+            Err(status) if is_transient(&status) => GateError::Unreachable(status),
             Err(status) => GateError::Failed(status),
         };
-        debt.forgive();
+        // Dropping the debt gives back what may be held.
         Err(error)
     }
 

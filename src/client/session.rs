@@ -10,7 +10,7 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
 };
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::Connection;
@@ -54,8 +54,8 @@ struct Shared {
 /// Ends, for the server, when the last sender is gone: so the task that reads has none.
 #[derive(Debug)]
 struct Stream {
-    /// Never holds more than what is under way.
-    requests: mpsc::UnboundedSender<SessionRequest>,
+    /// As many as may be under way: those that were given up meanwhile take room too, until the server has read them.
+    requests: mpsc::Sender<SessionRequest>,
     under_way: Arc<Mutex<UnderWay>>,
     reading: JoinHandle<()>,
 }
@@ -69,7 +69,7 @@ struct UnderWay {
 }
 
 impl Session {
-    /// The server takes no more than this at a time of what waits for its disk.
+    /// More make a session no faster. A server reads on until 4,096 wait for its disk.
     pub const MAX_UNDER_WAY: usize = 1024;
 
     /// Over this connection, opened with the first operation. At most `max_under_way` operations, and no more than
@@ -115,13 +115,13 @@ impl Session {
         let Some(id) = open.under_way.lock().register(answered) else { return Err(broken("it ended")) };
         let asked = Asked { id, under_way: Arc::clone(&open.under_way) };
         let request = SessionRequest { correlation_id: id, op: Some(op) };
-        open.requests.send(request).map_err(|_| broken("it ended"))?;
+        open.requests.send(request).await.map_err(|_| broken("it ended"))?;
         Ok((asked, answer))
     }
 
     async fn open(&self) -> Result<Stream, Status> {
-        let (requests, sent) = mpsc::unbounded_channel();
-        let answers = self.shared.connection.quota().session(UnboundedReceiverStream::new(sent)).await?.into_inner();
+        let (requests, sent) = mpsc::channel(self.shared.max_under_way as usize);
+        let answers = self.shared.connection.quota().session(ReceiverStream::new(sent)).await?.into_inner();
         let under_way = Arc::default();
         let reading = tokio::spawn(read(answers, Arc::clone(&under_way), self.shared.revocations.clone()));
         Ok(Stream { requests, under_way, reading })

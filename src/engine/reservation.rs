@@ -47,7 +47,7 @@ struct Changed {
 /// How a reservation ended. An expired one may still be committed, late.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    Committed(Box<Settlement>),
+    Committed(Arc<Settlement>),
     Released { reason: SmolStr },
     Expired { charged: Option<Arc<Settled>> },
 }

@@ -1,6 +1,9 @@
 //! All of one organization, and the one function that changes it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
@@ -102,7 +105,7 @@ pub struct Wallet {
 #[serde(from = "KeptTaken", into = "KeptTaken")]
 pub enum Taken {
     Reservation(ReservationNo),
-    Charge(Box<Settlement>),
+    Charge(Arc<Settlement>),
     /// Never forgotten, as corrections aren't.
     Order(OrderId),
     Correction(Box<Correction>),

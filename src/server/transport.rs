@@ -3,12 +3,12 @@
 use std::{
     fs, io,
     net::SocketAddr,
-    os::unix::fs::FileTypeExt as _,
+    os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use futures::future::try_join;
+use futures::future::join;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{
@@ -71,20 +71,37 @@ impl Listeners {
         let Self { tcp, socket, .. } = self;
         let router = || server().layer(auth.clone()).add_routes(routes.clone());
         let over_tcp = router().serve_with_incoming_shutdown(incoming(tcp), stop.clone().wait());
-        let Some((listener, _file)) = socket else { return over_tcp.await };
-        let over_socket = router().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.wait());
-        try_join(over_tcp, over_socket).await.map(drop)
+        let Some((listener, file)) = socket else { return over_tcp.await };
+        let stopped = async {
+            stop.wait().await;
+            // Nobody listens from here on, though calls in flight are answered still.
+            drop(file);
+        };
+        let over_socket = router().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped);
+        // Neither cuts the other's calls off.
+        let (tcp, socket) = join(over_tcp, over_socket).await;
+        tcp.and(socket)
     }
 }
 
-/// Removed with its server: a socket outlives whoever listens on it.
+/// Removed with its server: a socket outlives whoever listens on it. Not if another has taken its place meanwhile.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode.
+    made: (u64, u64),
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // One that is gone already needs no removing.
-        let _ = fs::remove_file(&self.0);
+        if identity(&self.path).is_ok_and(|found| found == self.made) {
+            // Who can't remove it leaves it to the next server, which replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -95,5 +112,6 @@ async fn bind_socket(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     {
         fs::remove_file(path)?;
     }
-    Ok((UnixListener::bind(path)?, SocketFile(path.to_owned())))
+    let listener = UnixListener::bind(path)?;
+    Ok((listener, SocketFile { path: path.to_owned(), made: identity(path)? }))
 }

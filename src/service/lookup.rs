@@ -152,7 +152,7 @@ impl Service {
                 let mut inner = cell.lock();
                 inner.state.recall_request(
                     request,
-                    Taken::Charge(Box::new(Settlement::from(&*settled))),
+                    Taken::Charge(Arc::new(Settlement::from(&*settled))),
                     self.clock.now(),
                 );
             }
@@ -169,7 +169,7 @@ fn ended(stored: StoredReservation) -> Option<Reservation> {
         StoredEnd::Released { reserved, reason } => (reserved, End::Released { reason: reason.into() }),
         StoredEnd::Expired { reserved, charged } => (reserved, End::Expired { charged }),
         StoredEnd::Committed(settled) => {
-            (Arc::new(hold_of(&settled, admit_time)), End::Committed(Box::new(Settlement::from(&*settled))))
+            (Arc::new(hold_of(&settled, admit_time)), End::Committed(Arc::new(Settlement::from(&*settled))))
         }
     };
     let mut reservation = Reservation::open(no, admit_time, reserved, 0);

@@ -21,8 +21,8 @@ use crate::{
 const BATCH: usize = 16_384;
 /// How long a read waits for the books where its caller sets no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Journal positions that the books may lag behind and still count as following: a few seconds' worth.
-const MAX_LAG: u64 = 100_000;
+/// Journal positions that the books may lag behind and still count as following: seconds' worth of the fastest server.
+const MAX_LAG: u64 = 1_000_000;
 /// A journal that isn't drained grows by some megabytes meanwhile.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How many times as long as a batch took the next one is put off: what a transaction costs apart from its records, the
@@ -30,8 +30,8 @@ const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// bursts: what isn't in the books stays in memory.
 const REST: u32 = 2;
 const REST_IN_BURST: u32 = 8;
-/// Records that the books may lag behind in a burst.
-const BURST: u64 = 500_000;
+/// Records that the books may lag behind in a burst: they still count as following.
+const BURST: u64 = MAX_LAG / 2;
 /// Where the books follow: the disk may be lost meanwhile.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(100);

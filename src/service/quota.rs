@@ -135,10 +135,10 @@ impl Service {
         Ok(Reply { answer, limits })
     }
 
-    /// Settles a reservation. Acknowledged when on disk.
+    /// Settles a reservation. To be told once it is on disk ([`Service::acknowledge`]).
     ///
     /// # Errors
-    /// [`Error`] when the reservation is unknown, too old or ended otherwise, or the journal can't be written.
+    /// [`Error`] when the reservation is unknown, too old or ended otherwise.
     pub async fn commit(
         &self,
         caller: &Caller,
@@ -165,7 +165,7 @@ impl Service {
         Ok(done.map(|(answer, limits)| Reply { answer, limits }))
     }
 
-    /// Gives a hold back. Acknowledged when on disk.
+    /// Gives a hold back. To be told once it is on disk.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -180,7 +180,7 @@ impl Service {
         Ok(done.map(|(released, replayed)| Released { released, replayed }))
     }
 
-    /// Renews a hold. Acknowledged when on disk only if it reports usage.
+    /// Renews a hold. To be told once it is on disk, if it reports usage.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -200,10 +200,10 @@ impl Service {
         Ok(Done { answer, position: if extend.usage_so_far.is_some() { position } else { 0 } })
     }
 
-    /// Books known usage at once. Acknowledged when on disk.
+    /// Books known usage at once. To be told once it is on disk.
     ///
     /// # Errors
-    /// [`Error`] when the request id is reused or the journal can't be written.
+    /// [`Error`] when the request id is reused.
     pub async fn charge(
         &self,
         caller: &Caller,
@@ -220,7 +220,7 @@ impl Service {
         Ok(done.map(|answer| answer.map_err(|denial| self.denied(denial))))
     }
 
-    /// One settlement: acknowledged when on disk, its replays no sooner.
+    /// One settlement: to be told once it is on disk, its replays no sooner.
     async fn settle<T>(
         &self,
         caller: &Caller,

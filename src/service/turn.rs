@@ -38,7 +38,7 @@ impl<T> Done<T> {
 }
 
 impl<T, E> Done<Result<T, E>> {
-    /// An error changed nothing, so that there is nothing to wait for.
+    /// An error promises nothing, so that there is nothing to wait for.
     pub(super) fn transposed(self) -> Result<Done<T>, E> {
         let Self { answer, position } = self;
         answer.map(|answer| Done { answer, position })

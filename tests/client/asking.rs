@@ -141,6 +141,25 @@ async fn a_request_tried_again_under_its_id_keeps_its_hold() {
     ticket.commit(usd("1")).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_may_be_there_is_given_back_though_the_next_attempt_is_refused_for_overload() {
+    let fake = Fake::new([]);
+    fake.otherwise(Deed::Break);
+    let gate = Gate::new(fake.connect(), options(WhenUnreachable::FailClosed));
+    gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
+    while !fake.names().contains(&"release") {
+        idle().await;
+    }
+    idle().await;
+    // Nothing is known to be held by this attempt; what the one before may hold is forgotten by nobody.
+    fake.otherwise(overloaded());
+    gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
+    let before = fake.calls().len();
+    fake.otherwise(Deed::Pass);
+    drained(&gate).await;
+    assert!(fake.names()[before..].contains(&"release"), "{:?}", fake.names());
+}
+
 #[test]
 fn errors_name_what_happened() {
     let denied = GateError::Denied(Box::new(Denial {

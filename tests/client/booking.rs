@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quotad::{
-    api::proto::{ReserveRequest, TransactionKind},
-    client::{Debts, Gate, GateOptions, Settled, WhenUnreachable},
+    api::proto::{ReservationState, ReserveRequest, TransactionKind},
+    client::{Debts, Gate, GateError, GateOptions, Settled, WhenUnreachable},
     clock::ManualClock,
     domain::time::Timestamp,
 };
@@ -165,6 +165,34 @@ async fn failing_closed_leaves_nothing_held() {
     drained(&gate).await;
     assert_eq!(street.world.books().await.limit("cap"), ("0", "0", "10"));
     assert_eq!(street.fake.names(), ["reserve", "release"]);
+}
+
+#[tokio::test]
+async fn an_id_whose_hold_was_given_back_is_over_and_says_so() {
+    let street = Street::new([Deed::Lose]).await;
+    let gate = Gate::new(street.fake.connect(), once(WhenUnreachable::FailClosed));
+    gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
+    drained(&gate).await;
+    let error = gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
+    assert!(matches!(error, GateError::Ended(ReservationState::Released)), "{error:?}");
+    assert!(gate.enter(reserve("k1", "r2", usd("1"))).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_hold_that_was_revoked_before_its_grant_was_heard_of_is_given_back() {
+    let street = Street::new([Deed::Lose]).await;
+    street.fake.otherwise(Deed::Break);
+    let gate = Gate::new(street.fake.connect(), once(WhenUnreachable::FailClosed));
+    gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
+    while !street.fake.names().contains(&"release") {
+        tokio::task::yield_now().await;
+    }
+    street.world.limit(Place::Key("k1"), policy(vec![budget("cap", "0")], Vec::new())).await;
+    street.fake.otherwise(Deed::Pass);
+    let error = gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
+    assert!(matches!(error, GateError::Ended(_)), "{error:?}");
+    drained(&gate).await;
+    assert_eq!(street.world.books().await.limit("cap"), ("0", "0", "0"));
 }
 
 #[tokio::test]

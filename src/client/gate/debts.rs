@@ -119,20 +119,25 @@ impl DebtQueue {
         kept
     }
 
-    /// Nothing is given back any more of what this request may hold: it is asked for anew. False if just that is under way.
-    pub(super) fn reclaim(&self, request: &ReserveRequest) -> bool {
+    /// Nothing is given back any more of what this request may hold: it is asked for anew. Whether there was something to give
+    /// back; `None` if just that is under way.
+    pub(super) fn reclaim(&self, request: &ReserveRequest) -> Option<bool> {
         if self.state.borrow().waiting() == 0 {
-            return true;
+            return Some(false);
         }
         let ReserveRequest { payer, request_id, .. } = request;
-        let mut free = true;
+        let mut reclaimed = None;
         self.state.send_modify(|state| {
-            if state.releases.get(request_id).is_some_and(|owed| owed.request.payer == *payer) {
+            if state.under_way.iter().any(|sent| sent.request_id == *request_id && sent.payer == *payer) {
+                return;
+            }
+            let is_owed = state.releases.get(request_id).is_some_and(|owed| owed.request.payer == *payer);
+            if is_owed {
                 state.releases.remove(request_id);
             }
-            free = !state.under_way.iter().any(|sent| sent.request_id == *request_id && sent.payer == *payer);
+            reclaimed = Some(is_owed);
         });
-        free
+        reclaimed
     }
 
     pub(super) fn counts(&self) -> Debts {
@@ -174,6 +179,8 @@ impl DebtQueue {
                 };
                 if tell(&owed, &refused) {
                     state.counts.refused += 1;
+                } else {
+                    state.counts.left_to_expire += 1;
                 }
             }
         });

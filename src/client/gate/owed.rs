@@ -51,9 +51,9 @@ pub(super) enum Closed {
 }
 
 impl Owed {
-    pub(super) fn new(request: ReserveRequest, entered: Timestamp) -> Self {
+    pub(super) fn new(request: ReserveRequest, entered: Timestamp, may_be_held: bool) -> Self {
         let end = End::Release { reason: String::from("not run") };
-        let (may_be_held, undated) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (may_be_held, undated) = (AtomicBool::new(may_be_held), AtomicBool::new(false));
         Self { request, reservation_id: None, may_be_held, entered, undated, end }
     }
 
@@ -179,14 +179,15 @@ impl Debt {
         let Some(owed) = &self.owed else { return Err(Status::internal("nothing to reserve")) };
         let lost_before = owed.may_be_held.swap(true, Relaxed);
         let answer = self.gate.shared.line.reserve(owed.request.clone()).await;
-        let refused = answer.as_ref().is_err_and(|status| reason(status).is_some());
-        owed.may_be_held.store(lost_before || !refused, Relaxed);
+        let lost = answer.as_ref().is_err_and(|status| reason(status).is_none());
+        owed.may_be_held.store(lost_before || lost, Relaxed);
         answer
     }
 
     pub(super) fn hold(&mut self, grant: &Grant) {
         if let Some(owed) = &mut self.owed {
             owed.reservation_id = Some(grant.reservation_id.clone());
+            owed.may_be_held.store(true, Relaxed);
         }
     }
 

@@ -92,7 +92,7 @@ impl From<End> for KeptEnd {
 impl From<KeptEnd> for End {
     fn from(end: KeptEnd) -> Self {
         match end {
-            KeptEnd::Committed(settled) => Self::Committed(Box::new(Settlement::from(&*settled))),
+            KeptEnd::Committed(settled) => Self::Committed(Arc::new(Settlement::from(&*settled))),
             KeptEnd::Released { reason } => Self::Released { reason },
             KeptEnd::Expired { charged } => Self::Expired { charged },
         }
@@ -115,7 +115,7 @@ impl From<KeptTaken> for Taken {
     fn from(taken: KeptTaken) -> Self {
         match taken {
             KeptTaken::Reservation(no) => Self::Reservation(no),
-            KeptTaken::Charge(settled) => Self::Charge(Box::new(Settlement::from(&*settled))),
+            KeptTaken::Charge(settled) => Self::Charge(Arc::new(Settlement::from(&*settled))),
             KeptTaken::Order(order) => Self::Order(order),
             KeptTaken::Correction(correction) => Self::Correction(correction),
             KeptTaken::Created { fingerprint, id } => Self::Created { fingerprint, id },
@@ -196,7 +196,7 @@ mod tests {
         changed.revoke(&cause, ADMITTED);
         let ends = [
             None,
-            Some(End::Committed(Box::new(Settlement::from(&*settled(EntryKind::LateCommit))))),
+            Some(End::Committed(Arc::new(Settlement::from(&*settled(EntryKind::LateCommit))))),
             Some(End::Released { reason: "unused".into() }),
             Some(End::Expired { charged: Some(settled(EntryKind::Expiry)) }),
         ];

@@ -143,21 +143,21 @@ impl OrganizationState {
                 let end = if settled.is_expiry() {
                     End::Expired { charged: Some(Arc::clone(settled)) }
                 } else {
-                    End::Committed(Box::new(Settlement::from(&**settled)))
+                    End::Committed(Arc::new(Settlement::from(&**settled)))
                 };
                 self.close(no, booked, end, now);
             }
             Some(no) => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
                 if let Some(reservation) = self.reservations.get_mut(&no) {
-                    reservation.end = Some(End::Committed(Box::new(Settlement::from(&**settled))));
+                    reservation.end = Some(End::Committed(Arc::new(Settlement::from(&**settled))));
                     reservation.sequence = self.sequence;
                 }
             }
             None => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
                 if let Some(request) = &settled.request {
-                    self.take(request, Taken::Charge(Box::new(Settlement::from(&**settled))), now);
+                    self.take(request, Taken::Charge(Arc::new(Settlement::from(&**settled))), now);
                 }
             }
         }

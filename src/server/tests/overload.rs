@@ -1,4 +1,4 @@
-//! Calls whose turn comes late, through the adapter that hyper calls a service by.
+//! Calls whose turn comes late. Here as hyper does it: a clone for each request as it is read, called when its turn has come.
 
 use std::{
     convert::Infallible,
@@ -8,9 +8,8 @@ use std::{
 
 use futures::FutureExt as _;
 use http::{Request, Response};
-use hyper_util::service::TowerToHyperService;
-use tokio::time::{advance, pause};
-use tower::Layer as _;
+use tokio::time::{advance, pause, resume};
+use tower::{Layer as _, Service as _};
 
 use super::*;
 
@@ -34,13 +33,14 @@ impl tower::Service<Request<()>> for Reached {
 
 /// What a call is told whose turn comes `wait` after it was read.
 async fn told(running: &Running, token: &str, method: &str, wait: Duration) -> Option<(Code, String)> {
-    let service = TowerToHyperService::new(Auth::new(Arc::clone(&running.service)).layer(Reached));
+    let service = Auth::new(Arc::clone(&running.service)).layer(Reached);
     // The connection may be older than its calls.
     advance(Duration::from_secs(1)).await;
-    let call =
-        Request::post(format!("/quotad.v1.QuotaService/{method}")).header("authorization", format!("Bearer {token}"));
-    let answer = hyper::service::Service::call(&service, call.body(()).unwrap());
+    let call = Request::post(format!("/quotad.v1.QuotaService/{method}"));
+    let call = call.header("authorization", format!("Bearer {token}")).body(()).unwrap();
+    let mut read = service.clone();
     advance(wait).await;
+    let answer = read.call(call);
     let response = answer.now_or_never().unwrap().unwrap();
     Status::from_header_map(response.headers()).map(|status| reason(&status))
 }
@@ -63,4 +63,19 @@ async fn new_work_whose_turn_comes_too_late_is_unavailable_and_what_runs_is_sett
         assert_eq!(told(&running, &token, method, late).await, overloaded, "{method}");
     }
     assert_eq!(running.service.metrics().overloaded.get(), 2);
+}
+
+#[tokio::test]
+async fn a_call_over_a_connection_older_than_any_wait_is_answered() {
+    let home = Home::new();
+    let running = home.start().await;
+    let token = seed(&running).await;
+    let mut quota = connect(&running, &token).await.quota();
+    for no in 0..3 {
+        granted(quota.reserve(reserve(&format!("r{no}"), "0.1")).await.unwrap().into_inner());
+        pause();
+        advance(Duration::from_secs(1)).await;
+        resume();
+    }
+    assert_eq!(running.service.metrics().overloaded.get(), 0);
 }

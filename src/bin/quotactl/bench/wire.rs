@@ -32,11 +32,14 @@ pub(super) struct Wire {
     /// What requests name; means nothing to a Unix socket.
     authority: Uri,
     authorization: HeaderValue,
-    sender: RwLock<Option<SendRequest<Bytes>>>,
-    connecting: Mutex<()>,
+    /// With the number of the connection.
+    sender: RwLock<Option<Numbered>>,
+    /// The number of the last connection; whoever makes one holds it.
+    connecting: Mutex<u64>,
 }
 
 type Fault = Box<dyn Error + Send + Sync>;
+type Numbered = (u64, SendRequest<Bytes>);
 
 impl Wire {
     /// Connects at the first call.
@@ -47,7 +50,7 @@ impl Wire {
             server,
             authorization: connection.authorization(),
             sender: RwLock::new(None),
-            connecting: Mutex::new(()),
+            connecting: Mutex::default(),
         }
     }
 
@@ -60,24 +63,25 @@ impl Wire {
         path: &'static str,
         message: &impl Message,
     ) -> Result<Answer, Status> {
-        let sender = self.sender().await.map_err(|fault| Status::unavailable(fault.to_string()))?;
+        let (number, sender) = self.sender().await.map_err(|fault| Status::unavailable(fault.to_string()))?;
         let answer = async { exchange(sender, self.request(path)?, framed(message)).await }.await;
         answer.unwrap_or_else(|fault: Fault| {
-            // Also where only the stream was reset: a new connection is no loss.
-            *self.sender.write() = None;
+            // Also where only the stream was reset: a new connection is no loss. One that was made meanwhile stays.
+            self.sender.write().take_if(|(current, _)| *current == number);
             Err(Status::from_error(fault))
         })
     }
 
-    async fn sender(&self) -> Result<SendRequest<Bytes>, Fault> {
+    async fn sender(&self) -> Result<Numbered, Fault> {
         if let Some(sender) = self.sender.read().clone() {
             return Ok(sender);
         }
-        let _one_at_a_time = self.connecting.lock().await;
+        let mut connecting = self.connecting.lock().await;
         if let Some(sender) = self.sender.read().clone() {
             return Ok(sender);
         }
-        let sender = connect(&self.server, &self.authority).await?;
+        *connecting += 1;
+        let sender = (*connecting, connect(&self.server, &self.authority).await?);
         *self.sender.write() = Some(sender.clone());
         Ok(sender)
     }
