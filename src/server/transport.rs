@@ -69,15 +69,15 @@ impl Listeners {
     /// Until `stop` is set, and what is in flight has ended.
     pub(super) async fn serve(self, auth: Auth, routes: Routes, stop: Stop) -> Result<(), Error> {
         let Self { tcp, socket, .. } = self;
-        let router = || server().layer(auth.clone()).add_routes(routes.clone());
-        let over_tcp = router().serve_with_incoming_shutdown(incoming(tcp), stop.clone().wait());
+        let serving = || server().layer(auth.clone()).add_routes(routes.clone());
+        let over_tcp = serving().serve_with_incoming_shutdown(incoming(tcp), stop.clone().wait());
         let Some((listener, file)) = socket else { return over_tcp.await };
         let stopped = async {
             stop.wait().await;
             // Nobody listens from here on, though calls in flight are answered still.
             drop(file);
         };
-        let over_socket = router().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped);
+        let over_socket = serving().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped);
         // Neither cuts the other's calls off.
         let (tcp, socket) = join(over_tcp, over_socket).await;
         tcp.and(socket)

@@ -121,17 +121,21 @@ async fn a_caller_that_goes_away_during_reserve_leaves_no_hold() {
     assert_eq!(fake.names(), ["reserve", "release"]);
 }
 
+/// The release that is owed has failed, and waits for its next attempt.
+async fn release_was_tried(fake: &Fake) {
+    while !fake.names().contains(&"release") {
+        idle().await;
+    }
+    idle().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_tried_again_under_its_id_keeps_its_hold() {
     let fake = Fake::new([]);
     fake.otherwise(Deed::Break);
     let gate = Gate::new(fake.connect(), options(WhenUnreachable::FailClosed));
     gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
-    // The release that is owed fails, and waits for its next attempt.
-    while !fake.names().contains(&"release") {
-        idle().await;
-    }
-    idle().await;
+    release_was_tried(&fake).await;
     fake.otherwise(Deed::Pass);
     let before = fake.calls().len();
     let ticket = gate.enter(reserve("k1", "r", usd("1"))).await.unwrap();
@@ -147,10 +151,7 @@ async fn a_hold_that_may_be_there_is_given_back_though_the_next_attempt_is_refus
     fake.otherwise(Deed::Break);
     let gate = Gate::new(fake.connect(), options(WhenUnreachable::FailClosed));
     gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
-    while !fake.names().contains(&"release") {
-        idle().await;
-    }
-    idle().await;
+    release_was_tried(&fake).await;
     // Nothing is known to be held by this attempt; what the one before may hold is forgotten by nobody.
     fake.otherwise(overloaded());
     gate.enter(reserve("k1", "r", usd("1"))).await.unwrap_err();
