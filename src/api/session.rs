@@ -1,5 +1,5 @@
 //! One stream of many operations. It is the answers' stream itself: the transport asks it for answers, and it reads requests
-//! only as fast as answers are taken, so that neither queues nor a task of its own are needed.
+//! only as fast as answers are taken, so that it needs no task of its own and what waits in it is bounded.
 //!
 //! An operation that needn't wait is answered as it is read. Those that wait for the disk queue up in the order in which they
 //! reach it: one look at how far it has got answers all of a batch. The few that wait for anything else delay nobody.

@@ -21,7 +21,6 @@ pub struct Rate {
 impl Rate {
     /// What counts at `now`.
     pub fn count(&self, now: Timestamp) -> i64 {
-        // Looks at one bucket where nothing has left since something was added.
         let gone = self.buckets.iter().take_while(|(second, _)| has_left(*second, now));
         self.total - gone.map(|(_, amount)| amount).sum::<i64>()
     }

@@ -21,17 +21,13 @@ use crate::{
 const BATCH: usize = 16_384;
 /// How long a read waits for the books where its caller sets no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Journal positions that the books may lag behind and still count as following: seconds' worth of the fastest server.
-const MAX_LAG: u64 = 1_000_000;
+/// Journal positions that the books may lag behind and still count as following: a few seconds' worth.
+const MAX_LAG: u64 = 100_000;
 /// A journal that isn't drained grows by some megabytes meanwhile.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
-/// How many times as long as a batch took the next one is put off: what a transaction costs apart from its records, the
-/// database pays less often then; and a server that is busy deciding keeps most of the machine for that. The long rests are for
-/// bursts: what isn't in the books stays in memory.
+/// How much longer than a batch took the next one is put off: what a transaction costs apart from its records, the database pays
+/// half as often then, or less; and a server that is busy deciding keeps most of the machine for that.
 const REST: u32 = 2;
-const REST_IN_BURST: u32 = 8;
-/// Records that the books may lag behind in a burst: they still count as following.
-const BURST: u64 = MAX_LAG / 2;
 /// Where the books follow: the disk may be lost meanwhile.
 const LONGEST_REST: Duration = Duration::from_millis(200);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
@@ -120,8 +116,7 @@ impl Service {
         self.metrics.store_stopped.set(0);
         let grown = self.writer.durable_position() - durable;
         if ahead.is_empty() || is_busy(records.len(), grown) && !self.is_journal_filling() {
-            let factor = if self.books_lag() < BURST { REST_IN_BURST } else { REST };
-            let rest = watch.elapsed() * factor;
+            let rest = watch.elapsed() * REST;
             let rest = if ahead.is_empty() { rest.min(LONGEST_REST) } else { rest };
             // Not while somebody waits for the books.
             let _ = tokio::time::timeout(rest, self.stored.wanted()).await;
