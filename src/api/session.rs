@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Operations of one session that may wait; beyond, nothing more is read.
-const MAX_IN_FLIGHT: usize = 4096;
+const MAX_IN_FLIGHT: usize = 1024;
 /// Answers between two looks for revocations, where there is always something to answer.
 const LOOK_FOR_REVOCATIONS: u32 = 16;
 /// Holders that one session may name.

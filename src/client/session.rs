@@ -69,7 +69,7 @@ struct UnderWay {
 }
 
 impl Session {
-    /// More make a session no faster. A server reads on until 4,096 wait for its disk.
+    /// The server reads no further while so many wait for its disk.
     pub const MAX_UNDER_WAY: usize = 1024;
 
     /// Over this connection, opened with the first operation. At most `max_under_way` operations, and no more than
