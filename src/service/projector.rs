@@ -1,6 +1,6 @@
 //! Drains the journal into the books. Decisions never wait for it; reads of the books do.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future;
 
@@ -186,7 +186,8 @@ impl Service {
 
     /// Lets memory forget what the books have.
     async fn note_stored(&self, records: &[Record]) {
-        let mut last: HashMap<&OrganizationId, u64> = HashMap::new();
+        // In the same order each time, because others run in between.
+        let mut last: BTreeMap<&OrganizationId, u64> = BTreeMap::new();
         for record in records {
             if let Stream::Organization(id) = &record.stream {
                 last.insert(id, record.sequence);
