@@ -29,6 +29,8 @@ pub struct Settings {
     pub accept_journal_loss: bool,
     /// Bytes of the journal at which nothing new is held until the books follow.
     pub journal_max_bytes: u64,
+    /// Records that reachable books may lack before work begins no faster than they follow.
+    pub books_max_lag: u64,
     /// How long the journal's writer waits for more records when nobody waits for the disk.
     pub journal_window: Duration,
     /// Records that may wait to be written; beyond, Reserve is refused as unavailable.
@@ -61,6 +63,7 @@ impl Default for Settings {
             database_url: None,
             accept_journal_loss: false,
             journal_max_bytes: 10 << 30,
+            books_max_lag: 1_000_000,
             journal_window: Duration::from_millis(3),
             queue_capacity: 100_000,
             remembered: Span::seconds(600),
@@ -110,6 +113,9 @@ pub struct Given {
     /// Size of the journal at which nothing new is held until the books follow, in bytes [default: 10737418240]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_JOURNAL_MAX_BYTES")]
     pub journal_max_bytes: Option<u64>,
+    /// Records that the books may lag behind before new work begins no faster than they follow [default: 1000000]
+    #[arg(long, value_name = "RECORDS", env = "QUOTAD_BOOKS_MAX_LAG")]
+    pub books_max_lag: Option<u64>,
     /// Longest wait for more records before the journal is written, in milliseconds, 0 to 1000 [default: 3]
     #[arg(long, value_name = "MILLISECONDS", env = "QUOTAD_JOURNAL_WINDOW_MS")]
     pub journal_window_ms: Option<u64>,
@@ -218,6 +224,7 @@ impl Settings {
             data_dir,
             database_url,
             journal_max_bytes,
+            books_max_lag,
             journal_window_ms,
             queue_capacity,
             remembered_seconds,
@@ -229,6 +236,7 @@ impl Settings {
             ..
         } = given;
         let journal_max_bytes = within("journal_max_bytes", journal_max_bytes, 1 << 20..=1 << 50, "bytes")?;
+        let books_max_lag = within("books_max_lag", books_max_lag, 1000..=1_000_000_000, "records")?;
         let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
         let queue_capacity = count("queue_capacity", queue_capacity, 1000..=10_000_000, "records")?;
         let remembered = within("remembered_seconds", remembered_seconds, 60..=86_400, "seconds")?;
@@ -242,6 +250,7 @@ impl Settings {
             database_url: database_url.filter(|given| !given.is_empty()).map(check_database).transpose()?,
             accept_journal_loss: default.accept_journal_loss,
             journal_max_bytes: journal_max_bytes.unwrap_or(default.journal_max_bytes),
+            books_max_lag: books_max_lag.unwrap_or(default.books_max_lag),
             journal_window: journal_window.unwrap_or(default.journal_window),
             queue_capacity: queue_capacity.unwrap_or(default.queue_capacity),
             remembered: remembered
@@ -281,6 +290,7 @@ impl Given {
             data_dir: self.data_dir.or(lower.data_dir),
             database_url: self.database_url.or(lower.database_url),
             journal_max_bytes: self.journal_max_bytes.or(lower.journal_max_bytes),
+            books_max_lag: self.books_max_lag.or(lower.books_max_lag),
             journal_window_ms: self.journal_window_ms.or(lower.journal_window_ms),
             queue_capacity: self.queue_capacity.or(lower.queue_capacity),
             remembered_seconds: self.remembered_seconds.or(lower.remembered_seconds),

@@ -188,6 +188,7 @@ async fn recover(
             remember_at_most: settings.remembered_max,
             snapshot_every: settings.snapshot_interval,
             journal_max: settings.journal_max_bytes,
+            longest_lag: settings.books_max_lag,
             bounds: settings.bounds,
         },
     };

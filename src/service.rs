@@ -39,6 +39,7 @@ mod control;
 mod credit_request;
 mod error;
 mod expiry;
+mod lag;
 mod ledger;
 mod lookup;
 mod mirror;
@@ -101,6 +102,8 @@ pub struct Tuning {
     pub snapshot_every: std::time::Duration,
     /// Bytes of the journal at which nothing new is held any more.
     pub journal_max: u64,
+    /// Records that reachable books may lack before work begins no faster than they follow.
+    pub longest_lag: u64,
     pub bounds: Bounds,
 }
 
@@ -154,6 +157,7 @@ pub struct Service {
     revocations: revocations::Hub,
     /// Journal position up to which the books are written.
     stored: Stored,
+    begin: lag::Begin,
     /// Journal position that every snapshot has seen.
     saved: AtomicU64,
     /// Asks for a round of snapshots before the next is due.
@@ -180,6 +184,7 @@ impl Service {
         if self.is_journal_full() {
             return Err(Error::JournalFull);
         }
+        self.check_may_begin()?;
         self.check_room()
     }
 

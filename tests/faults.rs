@@ -51,6 +51,8 @@ mod disk;
 mod io_errors;
 #[path = "faults/kill.rs"]
 mod kill;
+#[path = "faults/lag.rs"]
+mod lag;
 #[path = "faults/restart.rs"]
 mod restart;
 #[path = "faults/rolled_back.rs"]

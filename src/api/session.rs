@@ -18,6 +18,7 @@ use tonic::Status;
 
 use super::{
     convert::limits::revocation_out,
+    patience::LONGEST_WAIT,
     proto::{self, SessionRequest, SessionResponse, session_request::Op, session_response::Result as Answer},
     quota::Asker,
     status::{blame_caller, in_band, status, stopping},
@@ -139,8 +140,12 @@ where
             }
             Some(Op::Reserve(request)) => {
                 let followed = self.follow(&request.holder).map_err(Error::from);
-                let answer = followed.and_then(|()| Ok(self.shared.asker().reserve(request)?.map(Answer::Reserve)));
-                return self.give(correlation_id, answer);
+                if followed.is_ok() && !self.shared.service.may_begin() {
+                    Later::Reserve(request)
+                } else {
+                    let answer = followed.and_then(|()| Ok(self.shared.asker().reserve(request)?.map(Answer::Reserve)));
+                    return self.give(correlation_id, answer);
+                }
             }
             Some(Op::Check(request)) => {
                 let answer = self.shared.asker().check(request).map(|done| done.map(Answer::Check));
@@ -279,6 +284,7 @@ impl Shared {
 
 /// What may have to wait: for room in the journal's queue, or for the books.
 enum Later {
+    Reserve(proto::ReserveRequest),
     Commit(proto::CommitRequest),
     Release(proto::ReleaseRequest),
     Extend(proto::ExtendRequest),
@@ -288,6 +294,11 @@ enum Later {
 impl Later {
     async fn answer(self, asker: Asker<'_>) -> Result<Done<Answer>, Error> {
         Ok(match self {
+            Self::Reserve(request) => {
+                // Whether it may is decided then.
+                let _ = tokio::time::timeout(LONGEST_WAIT, asker.service.wait_to_begin()).await;
+                asker.reserve(request)?.map(Answer::Reserve)
+            }
             Self::Commit(request) => asker.commit(request).await?.map(Answer::Commit),
             Self::Release(request) => asker.release(request).await?.map(Answer::Release),
             Self::Extend(request) => asker.extend(request).await?.map(Answer::Extend),

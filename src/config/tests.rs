@@ -100,7 +100,7 @@ fn every_key_of_the_file_is_taken() {
         smtp_password = 'secret'\nsmtp_from = 'quotad@example.org'\npayment_url = 'https://pay.example.org/orders'\n\
         max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n";
     let file = format!(
-        "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nsocket = 'q.sock'\n"
+        "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nsocket = 'q.sock'\n"
     );
     let expected = Settings {
         listen: "[::1]:0".parse().unwrap(),
@@ -109,6 +109,7 @@ fn every_key_of_the_file_is_taken() {
         database_url: Some("postgres://db/quotad".to_owned()),
         accept_journal_loss: false,
         journal_max_bytes: 1 << 20,
+        books_max_lag: 3000,
         journal_window: Duration::ZERO,
         queue_capacity: 5000,
         remembered: Span::HOUR,

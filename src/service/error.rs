@@ -36,6 +36,8 @@ pub enum Error {
     JournalFull,
     #[error("more is asked than this server can do at present; try again")]
     Overloaded,
+    #[error("the books can't follow what is asked; what is new may begin as they do: try again")]
+    BooksLag,
     #[error("the books can't be asked at present: {0}; try again")]
     StoreUnavailable(String),
     #[error("{0}")]

@@ -18,11 +18,7 @@ use crate::{
 };
 
 /// Records to project in one transaction, roughly: the journal is read by whole batches.
-const BATCH: usize = 16_384;
-/// How long a read waits for the books where its caller sets no deadline.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Journal positions that the books may lag behind and still count as following: a few seconds' worth.
-const MAX_LAG: u64 = 100_000;
+pub(super) const BATCH: usize = 16_384;
 /// A journal that isn't drained grows by some megabytes meanwhile.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How much longer than a batch took the next one is put off: what a transaction costs apart from its records, the database pays
@@ -76,6 +72,8 @@ impl Service {
                 Ok(read) => (retry, ahead) = (FIRST_RETRY, read),
                 Err(error) => {
                     self.metrics.store_up.set(0);
+                    // Nothing is held back for them any more.
+                    self.stored.announce();
                     let position = self.stored.get();
                     tracing::warn!(%error, position, "the books can't be written; trying again");
                     tokio::time::sleep(retry).await;
@@ -110,12 +108,13 @@ impl Service {
         }
         let position = self.guard_books(projected)?;
         self.note_stored(&records).await;
+        self.let_begin(position, records.len());
         self.stored.set(position);
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
         self.metrics.store_stopped.set(0);
         let grown = self.writer.durable_position() - durable;
-        if ahead.is_empty() || is_busy(records.len(), grown) && !self.is_journal_filling() {
+        if ahead.is_empty() || is_busy(records.len(), grown) && !self.must_follow() {
             let rest = watch.elapsed() * REST;
             let rest = if ahead.is_empty() { rest.min(LONGEST_REST) } else { rest };
             // Not while somebody waits for the books.
@@ -175,8 +174,8 @@ impl Service {
         Ok(())
     }
 
-    /// Whether the books must follow at any cost.
-    fn is_journal_filling(&self) -> bool {
+    /// Whether it will be full soon.
+    pub(super) fn is_journal_filling(&self) -> bool {
         self.metrics.journal_bytes.get().unsigned_abs() >= self.tuning.journal_max / 2
     }
 
@@ -215,20 +214,5 @@ impl Service {
             // There may be thousands of them, and calls that wait for this thread.
             tokio::task::yield_now().await;
         }
-    }
-
-    /// Waits until the books have reached a journal position.
-    pub(super) async fn wait_stored(&self, position: u64) -> Result<(), Error> {
-        let lags = |_| Error::StoreUnavailable(format!("they lag behind, at {} of {position}", self.stored.get()));
-        tokio::time::timeout(LONGEST_WAIT, self.stored.reach(position)).await.map_err(lags)
-    }
-
-    fn books_lag(&self) -> u64 {
-        self.writer.durable_position().saturating_sub(self.stored.get())
-    }
-
-    /// Whether the books can be read, and follow the journal closely enough.
-    pub fn books_follow(&self) -> bool {
-        self.metrics.store_up.get() == 1 && self.metrics.store_stopped.get() == 0 && self.books_lag() <= MAX_LAG
     }
 }

@@ -213,6 +213,9 @@ impl Service {
         let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
             return Ok(Done::at_once(Err(self.denied(key_unknown()))));
         };
+        if !charge.already_used {
+            self.wait_to_begin().await;
+        }
         self.wait_for_room().await?;
         self.recall_entry(&cell, &charge.request).await?;
         let fingerprint = charge.fingerprint(key);

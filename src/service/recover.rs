@@ -11,7 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
-    Error, Parts, Service, books::Books, expiry, outbox, revocations, secret, snapshots, stored::Stored, token,
+    Error, Parts, Service, books::Books, expiry, lag::Begin, outbox, revocations, secret, snapshots, stored::Stored,
+    token,
 };
 use crate::{
     domain::{
@@ -268,6 +269,7 @@ impl Recovered {
             saved: AtomicU64::new(0),
             round: Notify::new(),
             stored: Stored::new(stored),
+            begin: Begin::new(stored, self.position, tuning.longest_lag),
             metrics,
             tuning,
         });

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, futures::Notified, watch};
 
 /// A journal position.
 #[derive(Debug)]
@@ -40,7 +40,17 @@ impl Stored {
 
     pub(super) fn set(&self, position: u64) {
         self.position.store(position, SeqCst);
+        self.announce();
+    }
+
+    /// Lets those who wait look again.
+    pub(super) fn announce(&self) {
         self.moved.notify_waiters();
+    }
+
+    /// Until the next move, counted from the call on.
+    pub(super) fn moved(&self) -> Notified<'_> {
+        self.moved.notified()
     }
 
     /// Completes once somebody waits.
@@ -56,7 +66,7 @@ impl Stored {
         let _waiting = Waiting::new(&self.waiting);
         loop {
             // Made before the look, so that a move after it is heard.
-            let moved = self.moved.notified();
+            let moved = self.moved();
             if self.get() >= position {
                 return;
             }

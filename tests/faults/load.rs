@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use parking_lot::Mutex;
+use quotad::api::proto::ReserveRequest;
 use tokio::{sync::watch, task::JoinSet};
 use tonic::Status;
 
@@ -77,11 +78,15 @@ impl Load {
         (work, self.closer.reserve(work, false).await.unwrap())
     }
 
-    /// Asks once, whatever the answer.
-    pub(crate) async fn try_reserve(&self) -> Result<(), Status> {
+    /// A Reserve to ask once, whatever the answer.
+    pub(crate) fn one_more(&self) -> ReserveRequest {
         let work = Work::next(&self.shared);
         self.closer.note(|known| known.open.push((work.key(), work.request_id())));
-        self.closer.gateway.quota().reserve(work.reserve_request()).await.map(|_| ())
+        work.reserve_request()
+    }
+
+    pub(crate) async fn try_reserve(&self) -> Result<(), Status> {
+        self.closer.gateway.quota().reserve(self.one_more()).await.map(|_| ())
     }
 
     pub(crate) async fn settle(&self, (work, reservation): (Work, String)) {

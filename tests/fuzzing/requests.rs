@@ -131,6 +131,7 @@ async fn start(disk: &Arc<Disk>, webhooks: &Webhooks) -> Arc<Service> {
             remember_at_most: 1000,
             snapshot_every: Duration::from_hours(1),
             journal_max: u64::MAX,
+            longest_lag: u64::MAX,
             bounds: Bounds::default(),
         },
     };

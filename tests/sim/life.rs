@@ -76,6 +76,7 @@ pub(crate) fn tuning(chance: &Chance) -> Tuning {
         remember_at_most: *chance.pick(&[2, 20, 1000]),
         snapshot_every: Duration::from_millis(*chance.pick(&[200, 2000, 60_000])),
         journal_max: *chance.pick(&[12_000, u64::MAX, u64::MAX]),
+        longest_lag: *chance.pick(&[5, 1000, u64::MAX]),
         bounds: Bounds::default(),
     }
 }

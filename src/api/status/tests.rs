@@ -29,6 +29,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::JournalFailed, Code::Unavailable, "JOURNAL_FAILED"),
         (Error::JournalFull, Code::Unavailable, "JOURNAL_FULL"),
         (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
+        (Error::BooksLag, Code::Unavailable, "OVERLOADED"),
         (Error::DiskUnavailable(id()), Code::Unavailable, "DISK_UNAVAILABLE"),
         (Error::StoreUnavailable(id()), Code::Unavailable, "STORE_UNAVAILABLE"),
         (Error::Internal(id()), Code::Internal, "INTERNAL"),
