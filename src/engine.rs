@@ -10,6 +10,7 @@ pub mod directory;
 pub mod limit;
 pub mod rate;
 pub mod reservation;
+mod shared;
 pub mod state;
 pub mod system;
 pub mod table;

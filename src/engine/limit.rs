@@ -1,5 +1,7 @@
 //! One limit of one place: what is set, and what counts against it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
@@ -19,8 +21,10 @@ const CONCURRENCY_WAIT: Span = Span::SECOND;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitEntry {
-    pub place: Place,
-    pub limit: Limit,
+    /// Shared by the limits of the place.
+    pub place: Arc<Place>,
+    /// Shared by those that are set alike, as far as they were set or read together.
+    pub limit: Arc<Limit>,
     pub counter: Counter,
 }
 
@@ -80,7 +84,7 @@ pub fn denial_code(unit: Unit) -> DenialCode {
 }
 
 impl LimitEntry {
-    pub fn new(place: Place, limit: Limit) -> Self {
+    pub fn new(place: Arc<Place>, limit: Arc<Limit>) -> Self {
         let counter = match limit.unit() {
             Unit::Usd | Unit::Credits => Counter::Budget(Windows::default()),
             Unit::RequestsPerMinute | Unit::TokensPerMinute => Counter::Rate(Rate::default()),

@@ -12,6 +12,7 @@ use smol_str::SmolStr;
 use super::{
     limit::LimitEntry,
     reservation::{KeptTaken, Reservation, Settlement},
+    shared::Recent,
     table::{KeyRow, Row, Table},
 };
 use crate::domain::{
@@ -72,6 +73,8 @@ pub struct OrganizationState {
     pub policies: u32,
     /// By number; a removed limit leaves its place empty for ever, so that a number means one limit only.
     pub(super) entries: Vec<Option<Box<LimitEntry>>>,
+    #[serde(skip)]
+    settings: Recent<Limit>,
     pub wallet: Wallet,
     pub(super) reservations: HashMap<ReservationNo, Box<Reservation>, RandomState>,
     /// The open ones.
@@ -204,6 +207,7 @@ impl OrganizationState {
             emails: HashMap::default(),
             policies: 0,
             entries: Vec::new(),
+            settings: Recent::default(),
             wallet: Wallet::default(),
             reservations: HashMap::default(),
             expiries: BTreeSet::new(),
@@ -258,6 +262,20 @@ impl OrganizationState {
             _ => path.rule?.rule.limit()?,
         };
         Some((place, limit))
+    }
+
+    /// What limits are set to.
+    pub fn settings_of(&self, limits: &[LimitNo]) -> Vec<Limit> {
+        limits.iter().filter_map(|no| self.limit(*no)).map(|entry| Limit::clone(&entry.limit)).collect()
+    }
+
+    /// Lets those share what they are set to that were read one by one.
+    pub fn share_settings(&mut self) {
+        let mut places = Recent::default();
+        for entry in self.entries.iter_mut().flatten() {
+            places.replace(&mut entry.place);
+            self.settings.replace(&mut entry.limit);
+        }
     }
 
     pub fn limit(&self, no: LimitNo) -> Option<&LimitEntry> {

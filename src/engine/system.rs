@@ -1,11 +1,9 @@
 //! What belongs to no organization: the price book, tokens, the key directory and the seal of reservation ids.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use super::state::Inconsistent;
@@ -28,7 +26,8 @@ pub struct SystemState {
     /// Shared with decisions that are under way.
     pub prices: Arc<PriceBook>,
     pub tokens: BTreeMap<TokenId, AccessToken>,
-    pub keys: HashMap<KeyId, Registration, RandomState>,
+    /// Millions: dense, where a hash table of them would be half empty.
+    pub keys: IndexMap<KeyId, Registration, RandomState>,
 }
 
 /// Which organization a key belongs to. It stays when the key is deleted: ids are unique for ever.
@@ -38,7 +37,7 @@ pub struct Registration {
     /// A deleted key's too: its secret is known to be spent.
     pub hash: SecretHash,
     /// The secret before it, and until when it is taken too.
-    pub previous: Option<(SecretHash, Timestamp)>,
+    pub previous: Option<Box<(SecretHash, Timestamp)>>,
 }
 
 impl SystemState {
@@ -73,7 +72,7 @@ impl SystemState {
             }
             Event::KeyRegistered { key, organization, hash, previous } => {
                 let registration =
-                    Registration { organization: organization.clone(), hash: *hash, previous: *previous };
+                    Registration { organization: organization.clone(), hash: *hash, previous: previous.map(Box::new) };
                 self.keys.insert(key.clone(), registration);
             }
             // A start is told by the epoch alone; the others are no events of this stream.

@@ -1,8 +1,9 @@
 //! The entities of one kind: dense rows that keep their place for ever, found by id.
 
-use std::{collections::HashMap, hash::Hash};
+use std::hash::{BuildHasher as _, Hash};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smallvec::SmallVec;
 
@@ -15,6 +16,8 @@ use crate::domain::{
     payment::{PaymentMethod, TopUpOrder},
     rule::Rule,
 };
+
+mod kept;
 
 /// What can stand in a [`Table`].
 pub trait Entity {
@@ -33,26 +36,35 @@ pub struct Row<E> {
 }
 
 /// Rows are never removed: late settlements still name the deleted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(bound = "E: Serialize + DeserializeOwned")]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(bound = "E: DeserializeOwned", from = "kept::KeptTable<E>")]
 pub struct Table<E: Entity> {
     rows: Vec<Row<E>>,
-    index: HashMap<E::Id, u32, RandomState>,
+    /// Places, by the ids that stand there: a row has its id already, and there are millions of them.
+    index: HashTable<u32>,
+    hasher: RandomState,
     /// How many aren't deleted.
     live: u32,
 }
 
 impl<E: Entity> Default for Table<E> {
     fn default() -> Self {
-        Self { rows: Vec::new(), index: HashMap::default(), live: 0 }
+        Self { rows: Vec::new(), index: HashTable::new(), hasher: RandomState::default(), live: 0 }
     }
 }
+
+impl<E: Entity + PartialEq> PartialEq for Table<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.rows == other.rows
+    }
+}
+
+impl<E: Entity + Eq> Eq for Table<E> {}
 
 impl<E: Entity> Table<E> {
     /// Puts an entity in its place, new or not, and answers the place.
     pub fn set(&mut self, entity: E) -> u32 {
-        let next = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        let at = *self.index.entry(entity.id()).or_insert(next);
+        let at = self.place(&entity.id()).unwrap_or_else(|| self.new_place(&entity.id()));
         let was_live = self.row(at).is_some_and(|row| !row.entity.is_deleted());
         self.live = self.live + u32::from(!entity.is_deleted()) - u32::from(was_live);
         match self.rows.get_mut(at as usize) {
@@ -60,6 +72,14 @@ impl<E: Entity> Table<E> {
             None => self.rows.push(Row { entity, limits: Box::default() }),
         }
         at
+    }
+
+    fn new_place(&mut self, id: &E::Id) -> u32 {
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        let next = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+        let hash = |at: &u32| rows.get(*at as usize).map_or(0, |row| hasher.hash_one(row.entity.id()));
+        self.index.insert_unique(hasher.hash_one(id), next, hash);
+        next
     }
 
     pub fn row(&self, at: u32) -> Option<&Row<E>> {
@@ -71,7 +91,8 @@ impl<E: Entity> Table<E> {
     }
 
     pub fn place(&self, id: &E::Id) -> Option<u32> {
-        self.index.get(id).copied()
+        let is_here = |at: &u32| self.row(*at).is_some_and(|row| row.entity.id() == *id);
+        self.index.find(self.hasher.hash_one(id), is_here).copied()
     }
 
     /// Deleted ones included.

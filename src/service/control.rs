@@ -86,8 +86,7 @@ fn check_etag<R: Entity + Serialize>(
     given: Option<&str>,
 ) -> Outcome<()> {
     let (Some(row), Some(given)) = (row, given) else { return Ok(()) };
-    let policy: Vec<_> = row.limits.iter().filter_map(|no| state.limit(*no)).map(|entry| entry.limit.clone()).collect();
-    same_etag(given, etag_of(&row.entity, &policy))
+    same_etag(given, etag_of(&row.entity, &state.settings_of(&row.limits)))
 }
 
 fn same_etag(given: &str, current: String) -> Outcome<()> {
@@ -100,7 +99,7 @@ fn view<R: Serialize, E>(
     limits: &[LimitNo],
     now: Option<Timestamp>,
 ) -> View<E> {
-    let policy: Vec<_> = limits.iter().filter_map(|no| state.limit(*no)).map(|entry| entry.limit.clone()).collect();
+    let policy = state.settings_of(limits);
     let limits = match now {
         Some(now) => state.limit_states(limits.iter().copied(), None, now).collect(),
         None => Vec::new(),

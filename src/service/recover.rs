@@ -130,7 +130,8 @@ impl Recovered {
                     self.time = self.time.max(self.system.time);
                     continue;
                 };
-                let state: OrganizationState = snapshots::decode(&snapshot.stream, &snapshot.state)?;
+                let mut state: OrganizationState = snapshots::decode(&snapshot.stream, &snapshot.state)?;
+                state.share_settings();
                 self.time = self.time.max(state.time);
                 let in_books = if snapshot.position <= stored { state.sequence } else { 0 };
                 let (position, saved) = (snapshot.position, state.sequence);
@@ -293,7 +294,7 @@ impl Service {
                 let id = &row.entity.key.id;
                 if let Some(registration) = system.keys.get(id) {
                     let route = Route { cell: Arc::clone(&cell), key: place };
-                    if let Some((secret, until)) = registration.previous {
+                    if let Some((secret, until)) = registration.previous.as_deref().copied() {
                         self.directory.retire_secret(secret, route.clone(), until, self.clock.now());
                     }
                     self.directory.add_key(id.clone(), registration.hash, route);

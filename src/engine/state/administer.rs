@@ -1,5 +1,7 @@
 //! Puts the control plane's events into effect: entities, policies, rules, allocations. Part of [`super::apply`], with its rules.
 
+use std::sync::Arc;
+
 use smol_str::SmolStr;
 
 use super::{OrganizationState, Taken};
@@ -100,22 +102,24 @@ impl OrganizationState {
         for gone in old.iter().filter(|no| !limits.iter().any(|limit| limit.no == **no)) {
             self.drop_entry(*gone);
         }
-        for NumberedLimit { no, limit } in limits {
-            self.set_entry(*no, place, limit);
+        let shared = Arc::new(place.clone());
+        for limit in limits {
+            self.set_entry(limit, &shared);
         }
         if let Some(numbers) = self.limits_of_mut(place) {
             *numbers = limits.iter().map(|limit| limit.no).collect();
         }
     }
 
-    fn set_entry(&mut self, no: LimitNo, place: &Place, limit: &Limit) {
+    fn set_entry(&mut self, NumberedLimit { no, limit }: &NumberedLimit, place: &Arc<Place>) {
+        let limit = self.settings.share(limit);
         let at = no.0 as usize;
         if self.entries.len() <= at {
             self.entries.resize_with(at + 1, || None);
         }
         match &mut self.entries[at] {
-            Some(entry) => entry.limit = limit.clone(),
-            free => *free = Some(Box::new(LimitEntry::new(place.clone(), limit.clone()))),
+            Some(entry) => entry.limit = limit,
+            free => *free = Some(Box::new(LimitEntry::new(Arc::clone(place), limit))),
         }
     }
 
@@ -132,9 +136,10 @@ impl OrganizationState {
         let Some(used) = self.rules.used(place) else { return };
         let counters = match rule.limit() {
             Some(limit) if before.is_some_and(|before| before.is_continued_by(&limit)) => {
+                let limit = self.settings.share(&limit);
                 for (_, no) in used.counters.clone() {
                     if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize) {
-                        entry.limit = limit.clone();
+                        entry.limit = Arc::clone(&limit);
                     }
                 }
                 return;
@@ -150,8 +155,9 @@ impl OrganizationState {
         }
     }
 
-    fn open_counter(&mut self, place: &Place, NumberedLimit { no, limit }: &NumberedLimit) {
-        self.set_entry(*no, place, limit);
+    fn open_counter(&mut self, place: &Place, limit: &NumberedLimit) {
+        self.set_entry(limit, &Arc::new(place.clone()));
+        let no = &limit.no;
         match place {
             Place::Rule(rule, key) => {
                 let (Some(rule), Some(key)) = (self.rules.rules.place(rule), self.keys.place(key)) else { return };
@@ -186,7 +192,7 @@ impl OrganizationState {
     fn set_allocation_caps(&mut self, new: Option<Period>) {
         for (no, cap) in self.allocations.caps() {
             if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize)
-                && let Limit::Budget(Budget { max, period, .. }) = &mut entry.limit
+                && let Limit::Budget(Budget { max, period, .. }) = Arc::make_mut(&mut entry.limit)
             {
                 *max = cap;
                 *period = new.unwrap_or(*period);
@@ -196,7 +202,7 @@ impl OrganizationState {
 
     fn set_cap(&mut self, no: Option<LimitNo>, cap: Option<Nanos>) {
         let entry = no.and_then(|no| self.entries.get_mut(no.0 as usize)?.as_mut());
-        if let Some(Limit::Budget(budget)) = entry.map(|entry| &mut entry.limit) {
+        if let Some(Limit::Budget(budget)) = entry.map(|entry| Arc::make_mut(&mut entry.limit)) {
             budget.max = cap;
         }
     }

@@ -42,7 +42,7 @@ fn changed(world: &World, change: impl FnOnce(&mut OrganizationState)) -> Organi
 fn anns_window(state: &mut OrganizationState, spent: i64, held: i64) {
     let (no, start) = state
         .all_limits()
-        .find_map(|(no, entry)| match (&entry.place, &entry.counter) {
+        .find_map(|(no, entry)| match (&*entry.place, &entry.counter) {
             (Place::Member(_), Counter::Budget(windows)) => windows.iter().next().map(|(start, _)| (no, start)),
             _ => None,
         })

@@ -98,7 +98,7 @@ impl Turn<'_> {
     fn tell_of_budget(&mut self, crossed: &Crossed) {
         let Crossed { limit: no, window, threshold, spent } = *crossed;
         let Some(LimitEntry { place, limit, .. }) = self.state.limit(no) else { return };
-        let Limit::Budget(budget) = limit else { return };
+        let Limit::Budget(budget) = &**limit else { return };
         let (scope, scope_id) = scope_of(place, self.state.organization.id.as_str());
         let is_hard = budget.max == Some(Nanos::new(threshold));
         let end = budget.period.window_at(window).end;

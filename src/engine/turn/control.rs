@@ -130,7 +130,7 @@ impl Turn<'_> {
 
     fn numbers<'s>(&'s self, place: &Place) -> impl Iterator<Item = (LimitNo, &'s Limit)> {
         let limits = self.state.limits_of(place).to_vec();
-        limits.into_iter().filter_map(|no| self.state.limit(no).map(|entry| (no, &entry.limit)))
+        limits.into_iter().filter_map(|no| self.state.limit(no).map(|entry| (no, &*entry.limit)))
     }
 
     /// Replaces the limits of a place: one that goes on counting the same keeps its number, and so its usage.

@@ -190,7 +190,8 @@ impl Service {
         let Done { answer, position } = self.joint_turn(&cell, &caller.actor, |turn, system| {
             let until = turn.now() + grace;
             turn.rotate_key(id, secret[..PREFIX].to_owned(), until)?;
-            let before = system.state.keys.get(id).map(|registered| (registered.hash, registered.previous));
+            let before =
+                system.state.keys.get(id).map(|registered| (registered.hash, registered.previous.as_deref().copied()));
             let (key, organization) = (id.clone(), organization.clone());
             let previous = before.map(|(hash, _)| (hash, until));
             system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous });

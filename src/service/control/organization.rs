@@ -173,7 +173,5 @@ impl Service {
 
 fn check_own_etag(state: &OrganizationState, given: Option<&str>) -> Outcome<()> {
     let Some(given) = given else { return Ok(()) };
-    let policy: Vec<_> =
-        state.limits.iter().filter_map(|no| state.limit(*no)).map(|entry| entry.limit.clone()).collect();
-    same_etag(given, etag_of(&state.organization, &policy))
+    same_etag(given, etag_of(&state.organization, &state.settings_of(&state.limits)))
 }
