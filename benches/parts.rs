@@ -57,6 +57,25 @@ fn sliding_quota(bencher: Bencher<'_, '_>, admissions_a_second: i64) {
     });
 }
 
+/// What a snapshot does under the organization's lock, by reservations remembered.
+#[divan::bench(args = [1_000, 100_000], sample_count = 20, sample_size = 1)]
+fn clone_with_reservations(bencher: Bencher<'_, '_>, remembered: usize) {
+    let mut account = Account::new("acme", Beside::default());
+    for _ in 0..remembered {
+        account.prepare();
+        let (no, _) = account.reserve();
+        account.commit(no);
+    }
+    bencher.bench_local(|| account.state.clone());
+}
+
+/// The same, by keys with a limit each.
+#[divan::bench(args = [1_000, 100_000], sample_count = 20, sample_size = 1)]
+fn clone_with_keys(bencher: Bencher<'_, '_>, keys: usize) {
+    let account = Account::new("acme", Beside { keys, ..Beside::default() });
+    bencher.bench_local(|| account.state.clone());
+}
+
 fn reservation_id() -> (ReservationId, SealKey) {
     let id = ReservationId {
         organization: OrganizationId::trusted("acme"),

@@ -29,7 +29,7 @@ pub struct Settings {
     pub accept_journal_loss: bool,
     /// Bytes of the journal at which nothing new is held until the books follow.
     pub journal_max_bytes: u64,
-    /// Records that reachable books may lack before work begins no faster than they follow.
+    /// Ended reservations and charges that reachable books may lack before work begins no faster than they follow.
     pub books_max_lag: u64,
     /// How long the journal's writer waits for more records when nobody waits for the disk.
     pub journal_window: Duration,
@@ -63,7 +63,7 @@ impl Default for Settings {
             database_url: None,
             accept_journal_loss: false,
             journal_max_bytes: 10 << 30,
-            books_max_lag: 1_000_000,
+            books_max_lag: 500_000,
             journal_window: Duration::from_millis(3),
             queue_capacity: 100_000,
             remembered: Span::seconds(600),
@@ -113,8 +113,8 @@ pub struct Given {
     /// Size of the journal at which nothing new is held until the books follow, in bytes [default: 10737418240]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_JOURNAL_MAX_BYTES")]
     pub journal_max_bytes: Option<u64>,
-    /// Records that the books may lag behind before new work begins no faster than they follow [default: 1000000]
-    #[arg(long, value_name = "RECORDS", env = "QUOTAD_BOOKS_MAX_LAG")]
+    /// Ended reservations and charges that the books may lack before work begins no faster than they follow [default: 500000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_BOOKS_MAX_LAG")]
     pub books_max_lag: Option<u64>,
     /// Longest wait for more records before the journal is written, in milliseconds, 0 to 1000 [default: 3]
     #[arg(long, value_name = "MILLISECONDS", env = "QUOTAD_JOURNAL_WINDOW_MS")]
@@ -236,7 +236,7 @@ impl Settings {
             ..
         } = given;
         let journal_max_bytes = within("journal_max_bytes", journal_max_bytes, 1 << 20..=1 << 50, "bytes")?;
-        let books_max_lag = within("books_max_lag", books_max_lag, 1000..=1_000_000_000, "records")?;
+        let books_max_lag = within("books_max_lag", books_max_lag, 1000..=1_000_000_000, "endings")?;
         let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
         let queue_capacity = count("queue_capacity", queue_capacity, 1000..=10_000_000, "records")?;
         let remembered = within("remembered_seconds", remembered_seconds, 60..=86_400, "seconds")?;

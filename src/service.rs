@@ -102,7 +102,7 @@ pub struct Tuning {
     pub snapshot_every: std::time::Duration,
     /// Bytes of the journal at which nothing new is held any more.
     pub journal_max: u64,
-    /// Records that reachable books may lack before work begins no faster than they follow.
+    /// Endings that reachable books may lack before work begins no faster than they follow.
     pub longest_lag: u64,
     pub bounds: Bounds,
 }

@@ -169,6 +169,13 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether something is over that is remembered by its request id.
+    pub fn is_ending(&self) -> bool {
+        matches!(self, Self::Settled(_) | Self::Released { .. } | Self::Expired { .. })
+    }
+}
+
 /// Numbers a limit within its organization; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LimitNo(pub u32);

@@ -166,7 +166,7 @@ impl Service {
         self.journal.set_books(Some(status.id)).await?;
         *self.books.lease.lock() = Some(lease);
         // As after a first batch: work doesn't stop because the books are back.
-        self.let_begin(status.position, BATCH);
+        self.let_begin(status.position, BATCH, 0);
         self.metrics.store_up.set(1);
         self.stored.set(status.position);
         self.metrics.projected.reach(status.position);

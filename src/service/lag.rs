@@ -14,22 +14,47 @@ use super::{Error, Service};
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Journal positions that the books may lag behind and still count as following: a few seconds' worth.
 const MAX_LAG: u64 = 100_000;
-/// Beyond the longest lag the journal grows by a half of what the books take, so that it gets shorter while work goes on.
+/// Beyond the longest lag as much may end as a half of what the books took of that, so that memory shrinks while work goes on…
 const SHARE: u64 = 2;
+/// … and something in any case, also while what they take is other things.
+const LEAST_SHARE: u64 = 16;
 
-/// Journal position up to which work may begin while the books can be reached.
+/// Up to where work may begin while the books can be reached, counted in endings: of reservations, and charges. Only those stay in
+/// memory until the books have them.
 #[derive(Debug)]
-pub(super) struct Begin(AtomicU64);
-
-impl Begin {
-    /// For books that have reached `stored` of a journal that has reached `durable`.
-    pub(super) fn new(stored: u64, durable: u64, longest: u64) -> Self {
-        Self(AtomicU64::new(up_to(stored, durable, 0, longest)))
-    }
+pub(super) struct Begin {
+    ended: AtomicU64,
+    /// Those of them that the books have; only the projector changes it.
+    stored: AtomicU64,
+    /// Endings up to which something may begin.
+    until: AtomicU64,
 }
 
-fn up_to(stored: u64, durable: u64, projected: u64, longest: u64) -> u64 {
-    stored.saturating_add(longest).max(durable.saturating_add(projected / SHARE))
+impl Begin {
+    /// What ended before this start counts as stored: a backlog of then holds nothing back.
+    pub(super) fn new(longest: u64) -> Self {
+        Self { ended: AtomicU64::new(0), stored: AtomicU64::new(0), until: AtomicU64::new(longest) }
+    }
+
+    pub(super) fn note_ended(&self, endings: u64) {
+        if endings > 0 {
+            self.ended.fetch_add(endings, Relaxed);
+        }
+    }
+
+    fn may(&self) -> bool {
+        self.ended.load(Relaxed) < self.until.load(Relaxed)
+    }
+
+    /// The books have taken so many records, so many endings among them, and lack no more than `lag` records.
+    fn advance(&self, records: u64, endings: u64, lag: u64, longest: u64) {
+        let ended = self.ended.load(Relaxed);
+        // What they took while their answer was lost isn't counted: but they lack no more endings than records.
+        let stored = (self.stored.load(Relaxed) + endings).max(ended.saturating_sub(lag));
+        self.stored.store(stored, Relaxed);
+        let more = (endings / SHARE).max(records / LEAST_SHARE);
+        self.until.store(stored.saturating_add(longest).max(ended.saturating_add(more)), Relaxed);
+    }
 }
 
 impl Service {
@@ -44,18 +69,18 @@ impl Service {
 
     /// Whether the books must have the machine that they need, more than decisions.
     pub(super) fn must_follow(&self) -> bool {
-        self.is_journal_filling() || self.books_lag() > self.tuning.longest_lag / 2
+        self.is_journal_filling() || self.books_lag() > MAX_LAG / 2
     }
 
-    /// The books have reached a position, by so many records. To be called before those who wait for it are.
-    pub(super) fn let_begin(&self, stored: u64, records: usize) {
-        let durable = self.writer.durable_position();
-        self.begin.0.store(up_to(stored, durable, records as u64, self.tuning.longest_lag), Relaxed);
+    /// The books have reached a position, by so many records and endings among them. To be called before those who wait are.
+    pub(super) fn let_begin(&self, stored: u64, records: usize, endings: usize) {
+        let lag = self.writer.assigned_position().saturating_sub(stored);
+        self.begin.advance(records as u64, endings as u64, lag, self.tuning.longest_lag);
     }
 
     /// Whether something may begin: a Reserve, or a Charge of what wasn't used yet.
     pub fn may_begin(&self) -> bool {
-        self.writer.durable_position() < self.begin.0.load(Relaxed) || self.metrics.store_up.get() == 0
+        self.begin.may() || self.metrics.store_up.get() == 0
     }
 
     /// Refuses what may not begin: for those who must be answered at once.
@@ -94,11 +119,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_the_longest_lag_the_journal_grows_by_half_of_what_the_books_take() {
-        assert_eq!(up_to(500, 700, 64, 1000), 1500, "up to the longest lag nothing holds work back");
-        assert_eq!(up_to(500, 1500, 64, 1000), 1532);
-        assert_eq!(up_to(500, 90_000, 64, 1000), 90_032, "also after they were out of reach for long");
-        assert_eq!(up_to(500, 1500, 0, 1000), 1500);
-        assert_eq!(up_to(500, 700, 64, u64::MAX), u64::MAX);
+    fn beyond_the_longest_lag_half_as_much_may_end_as_the_books_take() {
+        let begin = Begin::new(1000);
+        begin.note_ended(999);
+        assert!(begin.may(), "up to the longest lag nothing is held back");
+        begin.note_ended(1);
+        assert!(!begin.may());
+        begin.advance(400, 200, 1_000_000, 1000);
+        begin.note_ended(199);
+        assert!(begin.may());
+        begin.note_ended(1);
+        assert!(!begin.may(), "they lack a thousand again");
+        begin.note_ended(89_000);
+        begin.advance(400, 200, 1_000_000, 1000);
+        begin.note_ended(99);
+        assert!(begin.may(), "however far behind: they took as many twice");
+        begin.note_ended(1);
+        assert!(!begin.may());
+        begin.advance(160, 0, 1_000_000, 1000);
+        begin.note_ended(9);
+        assert!(begin.may(), "it never stands still");
+        begin.note_ended(1);
+        assert!(!begin.may());
+    }
+
+    #[test]
+    fn what_the_books_took_unseen_is_counted_once_they_follow() {
+        let begin = Begin::new(1000);
+        begin.note_ended(5000);
+        begin.advance(16, 0, 10, 1000);
+        begin.note_ended(989);
+        assert!(begin.may(), "they lack ten records at most");
+        begin.note_ended(1);
+        assert!(!begin.may());
     }
 }

@@ -108,7 +108,8 @@ impl Service {
         }
         let position = self.guard_books(projected)?;
         self.note_stored(&records).await;
-        self.let_begin(position, records.len());
+        let endings = records.iter().filter(|record| record.event.is_ending()).count();
+        self.let_begin(position, records.len(), endings);
         self.stored.set(position);
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);

@@ -270,7 +270,7 @@ impl Recovered {
             saved: AtomicU64::new(0),
             round: Notify::new(),
             stored: Stored::new(stored),
-            begin: Begin::new(stored, self.position, tuning.longest_lag),
+            begin: Begin::new(tuning.longest_lag),
             metrics,
             tuning,
         });

@@ -127,6 +127,7 @@ impl Service {
     fn enqueue(&self, inner: &mut Inner, now: Timestamp, effects: Effects, system: Vec<Record>) -> Aftermath {
         let Effects { records, revocations } = effects;
         self.count(&records);
+        self.begin.note_ended(records.iter().filter(|record| record.event.is_ending()).count() as u64);
         let outgoing = records.iter().any(|record| matches!(record.event, Event::AlertSet(_) | Event::OrderSet(_)));
         let mut position = inner.position;
         if !records.is_empty() || !system.is_empty() {
