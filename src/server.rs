@@ -24,6 +24,7 @@ use crate::{
     telemetry::Metrics,
 };
 
+mod aside;
 mod backends;
 pub mod backup;
 mod data_dir;
@@ -34,6 +35,7 @@ pub mod transport;
 #[cfg(test)]
 mod tests;
 
+use aside::Aside;
 use backends::Backends;
 pub use data_dir::{DataDir, DataDirError};
 use join::Joined;
@@ -63,6 +65,8 @@ pub enum ServeError {
     Service(#[from] service::Error),
     #[error("{listen} can't be listened on: {source}")]
     Listen { listen: String, source: io::Error },
+    #[error("the system gives no threads: {0}")]
+    Threads(io::Error),
     #[error("the API's description can't be read: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
     #[error("gRPC can't be served: {0}")]
@@ -117,12 +121,13 @@ async fn start(
     let routes = routes(&service, settings.max_message_size, stop.clone())?.add_service(health_server);
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&service).run_expiry());
-    background.spawn(Arc::clone(&service).run_projector());
     background.spawn(Arc::clone(&service).run_lease());
     background.spawn(Arc::clone(&service).run_journal_watch());
-    background.spawn(Arc::clone(&service).run_snapshots());
     background.spawn(Arc::clone(&service).run_outbox());
     background.spawn(follow_health(health.clone(), Arc::clone(&service)));
+    let aside = Aside::start().map_err(ServeError::Threads)?;
+    background.spawn_on(Arc::clone(&service).run_projector(), &aside.handle);
+    background.spawn_on(Arc::clone(&service).run_snapshots(), &aside.handle);
     let serving = tokio::spawn(listeners.serve(Auth::new(Arc::clone(&service)), routes, stop));
     let token_file = data.token_file();
     Ok(Running {
@@ -135,6 +140,7 @@ async fn start(
         health,
         serving,
         background,
+        _aside: aside,
         _data: data,
     })
 }
@@ -249,6 +255,7 @@ pub struct Running {
     health: HealthReporter,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     background: JoinSet<()>,
+    _aside: Aside,
     /// Locked until everything else has ended.
     _data: DataDir,
 }
