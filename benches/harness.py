@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+
+
+def lag(data):
+    """Journal positions that the books in a data directory don't have yet."""
+    def ask(file, query):
+        with sqlite3.connect(f"file:{data / file}?mode=ro", uri=True, timeout=30) as books:
+            return books.execute(query).fetchone()[0] or 0
+    return ask("journal.db", "SELECT max(last) FROM batches") - ask("books.db", "SELECT position FROM projector")
+
+
+def wait_for_books(data):
+    """Until they have what was done so far, so that what is measured next doesn't pay for it. Answers the seconds that took."""
+    began = time.monotonic()
+    while lag(data) > 1000:
+        time.sleep(0.2)
+    return time.monotonic() - began
 
 
 def build():

@@ -27,6 +27,7 @@ def measure(size, seconds, points):
         prepare = ["--prepare", size, "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
         server.bench(*prepare)
         made = time.monotonic() - began
+        followed = harness.wait_for_books(server.data)
         full, _ = server.memory()
         load = ["--keys-file", server.data / "keys", "--model", "bench", "--warm-up", "2s", "--duration", f"{seconds}s"]
         session = server.bench(*load, "--session", "--connections", "2", "--in-flight", "512")
@@ -42,7 +43,7 @@ def measure(size, seconds, points):
     per_key = (full - empty) * 2**20 / (organizations * keys)
     return [
         f"{organizations:,} × {keys:,}",
-        f"{made:.0f}",
+        f"{made:.0f} + {followed:.0f}",
         f"{full:,.0f}",
         f"{per_key:,.0f}",
         f"{most:,.0f}",
@@ -59,7 +60,7 @@ def measure(size, seconds, points):
 
 HEAD = [
     "organizations × keys",
-    "made in s",
+    "made in s + books",
     "MiB",
     "bytes a key",
     "MiB at most",

@@ -32,6 +32,7 @@ LOADS = [
         ["--mix", "reserve=1", "--leave-open", "--connections", "1", "--in-flight", "1"],
     ),
     ("unary Commit, durable, 4 × 64", "commit", ["--in-flight", "64"]),
+    ("Session Commit, durable, 2 × 128", "commit", ["--session", "--connections", "2", "--in-flight", "128"]),
     ("Session, Reserve and Commit, 2 × 512", None, ["--session", "--connections", "2", "--in-flight", "512"]),
 ]
 
@@ -63,6 +64,8 @@ def load(options, server, what, arguments):
     times = ["--warm-up", "1s", "--duration", f"{options.seconds}s"]
     before = server.cpu()
     report = quotactl(options, server, *keys, *times, *arguments)
+    # What the books still lack is part of the price.
+    harness.wait_for_books(options.home / "data")
     spent = server.cpu() - before
     if report["denied"] or report["failed"]:
         sys.exit(f"{server.name}: not everything was done: {report['denials']} {report['errors']}")

@@ -6,20 +6,11 @@
 """
 
 import argparse
-import sqlite3
 import sys
 import time
 
 import harness
 from harness import Server
-
-
-def lag(server):
-    """Journal positions that the books don't have yet."""
-    def ask(file, query):
-        with sqlite3.connect(f"file:{server.data / file}?mode=ro", uri=True, timeout=30) as books:
-            return books.execute(query).fetchone()[0] or 0
-    return ask("journal.db", "SELECT max(last) FROM batches") - ask("books.db", "SELECT position FROM projector")
 
 
 def main():
@@ -39,7 +30,7 @@ def main():
         running, began, rows = server.quotactl("bench", "--json", *load), time.monotonic(), []
         for minute in range(options.minutes + 1):
             time.sleep(max(0, began + 60 * minute - time.monotonic()))
-            behind, (resident, most) = lag(server), server.memory()
+            behind, (resident, most) = harness.lag(server.data), server.memory()
             journal = (server.data / "journal.db").stat().st_size / 2**20
             rows.append([str(minute), f"{resident:,.0f}", f"{most:,.0f}", f"{behind:,}", f"{journal:,.0f}"])
             print(" | ".join(rows[-1]), file=sys.stderr)

@@ -236,7 +236,7 @@ impl Settings {
             ..
         } = given;
         let journal_max_bytes = within("journal_max_bytes", journal_max_bytes, 1 << 20..=1 << 50, "bytes")?;
-        let books_max_lag = within("books_max_lag", books_max_lag, 1000..=1_000_000_000, "endings")?;
+        let books_max_lag = within("books_max_lag", books_max_lag, 100..=1_000_000_000, "endings")?;
         let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
         let queue_capacity = count("queue_capacity", queue_capacity, 1000..=10_000_000, "records")?;
         let remembered = within("remembered_seconds", remembered_seconds, 60..=86_400, "seconds")?;

@@ -256,7 +256,7 @@ pub struct Running {
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     background: JoinSet<()>,
     _aside: Aside,
-    /// Locked until everything else has ended.
+    /// Locked until everything else has ended, or was told to.
     _data: DataDir,
 }
 

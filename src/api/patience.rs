@@ -1,7 +1,8 @@
 //! How long a call may wait for its turn. A server that is asked for more than it can do answers what has waited too long at once,
 //! as unavailable and unread, and spends its time on what can still be of use.
 //!
-//! A session isn't refused but held back: nothing more is read from it than is answered.
+//! A session isn't refused for its turn but held back: nothing more is read from it than is answered. What it begins that the books can't
+//! follow is refused, but told so only after this time, or when they do.
 //!
 //! Only new work is put off: a Commit, a Release or an Extend is of work that is done or running, and waits as long as it takes.
 

@@ -31,6 +31,8 @@ use crate::{
 
 /// Operations of one session that may wait; beyond, nothing more is read.
 const MAX_IN_FLIGHT: usize = 1024;
+/// Refusals of one session that may wait: what is settled doesn't wait behind them.
+const MAX_HELD_BACK: usize = 1024;
 /// Answers between two looks for revocations, where there is always something to answer.
 const LOOK_FOR_REVOCATIONS: u32 = 16;
 /// Holders that one session may name.
@@ -42,6 +44,8 @@ pub(super) struct Session<R> {
     requests: Option<R>,
     /// What waits for something else than the disk.
     in_flight: FuturesUnordered<Operation>,
+    /// Refusals, until their callers may ask again.
+    held_back: FuturesUnordered<BoxFuture<'static, u64>>,
     /// Answers with the journal position that must be on disk before, never decreasing.
     due: VecDeque<(u64, SessionResponse)>,
     /// Until a position is on disk: that of the first of them, while it waits.
@@ -87,6 +91,7 @@ where
             shared: Arc::new(Shared { service, caller, holder }),
             requests: Some(requests),
             in_flight: FuturesUnordered::new(),
+            held_back: FuturesUnordered::new(),
             due: VecDeque::new(),
             flush: None,
             revocations,
@@ -140,12 +145,8 @@ where
             }
             Some(Op::Reserve(request)) => {
                 let followed = self.follow(&request.holder).map_err(Error::from);
-                if followed.is_ok() && !self.shared.service.may_begin() {
-                    Later::Reserve(request)
-                } else {
-                    let answer = followed.and_then(|()| Ok(self.shared.asker().reserve(request)?.map(Answer::Reserve)));
-                    return self.give(correlation_id, answer);
-                }
+                let answer = followed.and_then(|()| Ok(self.shared.asker().reserve(request)?.map(Answer::Reserve)));
+                return self.answer(correlation_id, answer);
             }
             Some(Op::Check(request)) => {
                 let answer = self.shared.asker().check(request).map(|done| done.map(Answer::Check));
@@ -159,12 +160,27 @@ where
         let shared = Arc::clone(&self.shared);
         let mut operation = async move { (correlation_id, later.answer(shared.asker()).await) }.boxed();
         match operation.as_mut().poll(cx) {
-            Poll::Ready((_, answer)) => self.give(correlation_id, answer),
+            Poll::Ready((_, answer)) => self.answer(correlation_id, answer),
             Poll::Pending => {
                 self.in_flight.push(operation);
                 None
             }
         }
+    }
+
+    /// Gives an answer, but holds back who would only ask again at once. What is refused stays refused: decided later, it could
+    /// come behind what was asked after it.
+    fn answer(&mut self, correlation_id: u64, answer: Result<Done<Answer>, Error>) -> Option<SessionResponse> {
+        if !matches!(answer, Err(Error::BooksLag)) || self.held_back.len() == MAX_HELD_BACK {
+            return self.give(correlation_id, answer);
+        }
+        let shared = Arc::clone(&self.shared);
+        let held_back = async move {
+            shared.service.wait_to_begin(LONGEST_WAIT).await;
+            correlation_id
+        };
+        self.held_back.push(held_back.boxed());
+        None
     }
 
     /// Gives an answer that may be given, or puts it behind those that wait for the disk.
@@ -255,6 +271,11 @@ where
                     None => continue,
                 }
             }
+            if !session.held_back.is_empty()
+                && let Poll::Ready(Some(correlation_id)) = session.held_back.poll_next_unpin(cx)
+            {
+                return Poll::Ready(Some(Ok(response(correlation_id, Err(Error::BooksLag)))));
+            }
             match session.poll_request(cx) {
                 Poll::Ready(Some(request)) => {
                     if let Some(response) = session.start(request, cx) {
@@ -265,7 +286,8 @@ where
                     if let Poll::Ready(Some(revocation)) = session.poll_revocations(cx) {
                         return Poll::Ready(Some(Ok(revocation)));
                     }
-                    let nothing_left = session.in_flight.is_empty() && session.due.is_empty();
+                    let nothing_left =
+                        session.in_flight.is_empty() && session.held_back.is_empty() && session.due.is_empty();
                     return match idle {
                         Poll::Ready(_) if nothing_left => Poll::Ready(session.end.take().map(Err)),
                         _ => Poll::Pending,
@@ -284,7 +306,6 @@ impl Shared {
 
 /// What may have to wait: for room in the journal's queue, or for the books.
 enum Later {
-    Reserve(proto::ReserveRequest),
     Commit(proto::CommitRequest),
     Release(proto::ReleaseRequest),
     Extend(proto::ExtendRequest),
@@ -294,11 +315,6 @@ enum Later {
 impl Later {
     async fn answer(self, asker: Asker<'_>) -> Result<Done<Answer>, Error> {
         Ok(match self {
-            Self::Reserve(request) => {
-                // Whether it may is decided then.
-                let _ = tokio::time::timeout(LONGEST_WAIT, asker.service.wait_to_begin()).await;
-                asker.reserve(request)?.map(Answer::Reserve)
-            }
             Self::Commit(request) => asker.commit(request).await?.map(Answer::Commit),
             Self::Release(request) => asker.release(request).await?.map(Answer::Release),
             Self::Extend(request) => asker.extend(request).await?.map(Answer::Extend),

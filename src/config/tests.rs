@@ -41,6 +41,8 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
     let given = Given {
         listen: Some(default.listen),
         data_dir: Some(default.data_dir.clone()),
+        journal_max_bytes: Some(default.journal_max_bytes),
+        books_max_lag: Some(default.books_max_lag),
         journal_window_ms: u64::try_from(default.journal_window.as_millis()).ok(),
         queue_capacity: u64::try_from(default.queue_capacity).ok(),
         remembered_seconds: u64::try_from(default.remembered.as_micros() / 1_000_000).ok(),
@@ -65,6 +67,8 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
     for (id, value) in [
         ("listen", default.listen.to_string()),
         ("data_dir", format!("./{}", default.data_dir.display())),
+        ("journal_max_bytes", default.journal_max_bytes.to_string()),
+        ("books_max_lag", default.books_max_lag.to_string()),
         ("journal_window_ms", default.journal_window.as_millis().to_string()),
         ("queue_capacity", default.queue_capacity.to_string()),
         ("remembered_seconds", (default.remembered.as_micros() / 1_000_000).to_string()),

@@ -170,6 +170,15 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether it is a new hold, or a Charge, which ends as it begins.
+    pub fn is_beginning(&self) -> bool {
+        match self {
+            Self::Reserved(_) => true,
+            Self::Settled(settled) => settled.kind == EntryKind::Charge,
+            _ => false,
+        }
+    }
+
     /// Whether something is over that is remembered by its request id.
     pub fn is_ending(&self) -> bool {
         matches!(self, Self::Settled(_) | Self::Released { .. } | Self::Expired { .. })

@@ -55,7 +55,7 @@ impl<E: Entity> Default for Table<E> {
 
 impl<E: Entity + PartialEq> PartialEq for Table<E> {
     fn eq(&self, other: &Self) -> bool {
-        self.rows == other.rows
+        self.rows == other.rows && self.live == other.live
     }
 }
 

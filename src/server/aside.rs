@@ -5,8 +5,9 @@ use std::io;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// What is projected and what is read ahead of it, at a time.
-const THREADS: usize = 2;
+/// Three things compute at a time: what is projected, what is read ahead of it, and a state that is saved. Who waits for a database whose
+/// connection was opened here needs one that is free now and then.
+const THREADS: usize = 4;
 
 /// Must outlive whatever was begun there: connections of the books' database live on its threads too.
 pub(super) struct Aside {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::{Error, Service, projector::BATCH};
+use super::{Error, Service};
 use crate::{
     domain::lease::{JournalId, Lease, first_epoch_after},
     journal::Extent,
@@ -165,9 +165,7 @@ impl Service {
         self.guard_books(self.store.take_lease(lease, holder, former).await)?;
         self.journal.set_books(Some(status.id)).await?;
         *self.books.lease.lock() = Some(lease);
-        // As after a first batch: work doesn't stop because the books are back.
-        self.let_begin(status.position, BATCH, 0);
-        self.metrics.store_up.set(1);
+        self.note_reached();
         self.stored.set(status.position);
         self.metrics.projected.reach(status.position);
         tracing::info!(position = status.position, "the books can be written");

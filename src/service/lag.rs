@@ -4,56 +4,87 @@
 //! With the books out of reach everything goes on, until the journal is full. What runs is settled, however far they lag.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+    },
     time::Duration,
 };
 
-use super::{Error, Service};
+use super::{Error, Service, projector::BATCH};
+use crate::domain::event::{Event, Record};
 
 /// How long a read waits for the books where its caller sets no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Journal positions that the books may lag behind and still count as following: a few seconds' worth.
 const MAX_LAG: u64 = 100_000;
-/// Beyond the longest lag as much may end as a half of what the books took of that, so that memory shrinks while work goes on…
-const SHARE: u64 = 2;
-/// … and something in any case, also while what they take is other things.
-const LEAST_SHARE: u64 = 16;
+/// Beyond the longest lag, of what the books took this part doesn't begin anew: memory shrinks while nearly all goes on.
+const HELD_BACK: u64 = 8;
 
-/// Up to where work may begin while the books can be reached, counted in endings: of reservations, and charges. Only those stay in
-/// memory until the books have them.
+/// Beginnings and endings among some records.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moves {
+    begun: u64,
+    ended: u64,
+}
+
+impl Moves {
+    pub(super) fn of(records: &[Record]) -> Self {
+        let count = |what: fn(&Event) -> bool| records.iter().filter(|record| what(&record.event)).count() as u64;
+        Self { begun: count(Event::is_beginning), ended: count(Event::is_ending) }
+    }
+}
+
+/// What may begin while the books can be reached. Counted are beginnings (holds, and charges) and endings (of reservations, and the
+/// same charges): what ended stays in memory until the books have it, and what has begun ends whatever they do.
 #[derive(Debug)]
 pub(super) struct Begin {
-    ended: AtomicU64,
-    /// Those of them that the books have; only the projector changes it.
-    stored: AtomicU64,
-    /// Endings up to which something may begin.
+    begun: AtomicU64,
+    /// Beginnings up to which something may begin, however far the books lag.
     until: AtomicU64,
+    ended: AtomicU64,
+    /// Those of the endings that the books have. Only the projector changes it.
+    stored: AtomicU64,
+    longest: u64,
+    /// Where the journal ended when the server started: what ended before isn't counted, so that no backlog of then holds back.
+    start: u64,
 }
 
 impl Begin {
-    /// What ended before this start counts as stored: a backlog of then holds nothing back.
-    pub(super) fn new(longest: u64) -> Self {
-        Self { ended: AtomicU64::new(0), stored: AtomicU64::new(0), until: AtomicU64::new(longest) }
+    pub(super) fn new(start: u64, longest: u64) -> Self {
+        let zero = AtomicU64::default;
+        Self { begun: zero(), until: zero(), ended: zero(), stored: zero(), longest, start }
     }
 
-    pub(super) fn note_ended(&self, endings: u64) {
-        if endings > 0 {
-            self.ended.fetch_add(endings, Relaxed);
+    /// What was enqueued: not sooner, because the books lack nothing that isn't.
+    pub(super) fn note(&self, enqueued: Moves) {
+        for (counted, more) in [(&self.begun, enqueued.begun), (&self.ended, enqueued.ended)] {
+            if more > 0 {
+                counted.fetch_add(more, Relaxed);
+            }
         }
     }
 
     fn may(&self) -> bool {
-        self.ended.load(Relaxed) < self.until.load(Relaxed)
+        let lack = self.ended.load(Relaxed).saturating_sub(self.stored.load(Relaxed));
+        lack < self.longest || self.begun.load(Relaxed) < self.until.load(Relaxed)
     }
 
-    /// The books have taken so many records, so many endings among them, and lack no more than `lag` records.
-    fn advance(&self, records: u64, endings: u64, lag: u64, longest: u64) {
-        let ended = self.ended.load(Relaxed);
-        // What they took while their answer was lost isn't counted: but they lack no more endings than records.
-        let stored = (self.stored.load(Relaxed) + endings).max(ended.saturating_sub(lag));
-        self.stored.store(stored, Relaxed);
-        let more = (endings / SHARE).max(records / LEAST_SHARE);
-        self.until.store(stored.saturating_add(longest).max(ended.saturating_add(more)), Relaxed);
+    /// The books have taken records of this run.
+    fn take(&self, records: &[Record]) {
+        let of_this_run = &records[records.partition_point(|record| record.position <= self.start)..];
+        self.stored.fetch_add(Moves::of(of_this_run).ended, Relaxed);
+        let taken = Moves::of(records).ended;
+        self.let_begin(taken - taken / HELD_BACK);
+    }
+
+    fn let_begin(&self, more: u64) {
+        self.until.store(self.begun.load(Relaxed) + more, Relaxed);
+    }
+
+    /// The books lack nothing of what `ended` counts.
+    fn caught_up(&self, ended: u64) {
+        self.stored.fetch_max(ended, Relaxed);
     }
 }
 
@@ -69,21 +100,37 @@ impl Service {
 
     /// Whether the books must have the machine that they need, more than decisions.
     pub(super) fn must_follow(&self) -> bool {
-        self.is_journal_filling() || self.books_lag() > MAX_LAG / 2
+        self.is_journal_filling() || self.books_lag() > MAX_LAG / 2 || !self.begin.may()
     }
 
-    /// The books have reached a position, by so many records and endings among them. To be called before those who wait are.
-    pub(super) fn let_begin(&self, stored: u64, records: usize, endings: usize) {
-        let lag = self.writer.assigned_position().saturating_sub(stored);
-        self.begin.advance(records as u64, endings as u64, lag, self.tuning.longest_lag);
+    /// The books have reached `stored` by these records. To be called before those who wait for that are woken.
+    pub(super) fn note_taken(&self, stored: u64, records: &[Record]) {
+        // In this order: what ends from here on isn't taken for what the books have.
+        let ended = self.begin.ended.load(SeqCst);
+        self.begin.take(records);
+        if self.writer.assigned_position() == stored {
+            // Also of what they took while their answer was lost, or before this server joined them.
+            self.begin.caught_up(ended);
+        }
     }
 
-    /// Whether something may begin: a Reserve, or a Charge of what wasn't used yet.
-    pub fn may_begin(&self) -> bool {
+    /// The books can be reached again: work goes on until they have taken a first batch.
+    pub(super) fn note_reached(&self) {
+        self.begin.let_begin(BATCH as u64);
+        self.metrics.store_up.set(1);
+    }
+
+    /// They can't be: nothing is held back for them any more.
+    pub(super) fn note_out_of_reach(&self) {
+        self.metrics.store_up.set(0);
+        self.stored.announce();
+    }
+
+    fn may_begin(&self) -> bool {
         self.begin.may() || self.metrics.store_up.get() == 0
     }
 
-    /// Refuses what may not begin: for those who must be answered at once.
+    /// Refuses to begin something, a hold or a Charge of what wasn't used yet, that the books can't follow.
     ///
     /// # Errors
     /// [`Error::BooksLag`]
@@ -95,16 +142,20 @@ impl Service {
         Err(Error::BooksLag)
     }
 
-    /// Waits until something may begin.
-    pub async fn wait_to_begin(&self) {
-        loop {
-            // Made before the look, so that a move after it is heard.
-            let moved = self.stored.moved();
-            if self.may_begin() {
-                return;
+    /// Waits until something may begin, or for as long as somebody may be held back who was refused.
+    pub async fn wait_to_begin(&self, longest: Duration) {
+        let may_begin = async {
+            loop {
+                // Made before the look, so that a move after it is heard.
+                let moved = self.stored.moved();
+                if self.may_begin() {
+                    return;
+                }
+                moved.await;
             }
-            moved.await;
-        }
+        };
+        // Who waited long enough hears the same.
+        let _ = tokio::time::timeout(longest, may_begin).await;
     }
 
     /// Waits until the books have reached a journal position.
@@ -117,40 +168,90 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::{
+        event::Stream,
+        id::{Actor, KeyId, Model},
+        money::Factor,
+        reservation_id::ReservationNo,
+        time::Timestamp,
+        usage::{Amounts, Usage},
+    };
+
+    fn records(from: u64, count: u64, event: impl Fn() -> Event) -> Vec<Record> {
+        let record = |position| Record {
+            position,
+            stream: Stream::System,
+            sequence: 1,
+            epoch: 1,
+            time: Timestamp::EPOCH,
+            actor: Actor::SYSTEM,
+            event: event(),
+        };
+        (from..from + count).map(record).collect()
+    }
+
+    fn holds(count: u64) -> Vec<Record> {
+        let reserved = crate::domain::event::Reserved {
+            request: None,
+            fingerprint: 0,
+            key: KeyId::trusted("k"),
+            model: Model::trusted("m"),
+            price: None,
+            factor: Factor::ONE,
+            usage: Usage::default(),
+            held: Amounts::ZERO,
+            wallet: false,
+            touches: std::sync::Arc::new([]),
+            expire_time: Timestamp::EPOCH,
+            holder: None,
+            labels: None,
+        };
+        let reserved = std::sync::Arc::new(reserved);
+        records(1, count, || Event::Reserved(reserved.clone()))
+    }
+
+    fn ends(from: u64, count: u64) -> Vec<Record> {
+        records(from, count, || Event::Expired { reservation: ReservationNo { epoch: 1, sequence: 1 } })
+    }
 
     #[test]
-    fn beyond_the_longest_lag_half_as_much_may_end_as_the_books_take() {
-        let begin = Begin::new(1000);
-        begin.note_ended(999);
+    fn beyond_the_longest_lag_less_begins_than_the_books_take() {
+        let begin = Begin::new(0, 1000);
+        begin.note(Moves::of(&ends(1, 999)));
         assert!(begin.may(), "up to the longest lag nothing is held back");
-        begin.note_ended(1);
+        begin.note(Moves::of(&ends(1000, 10_001)));
         assert!(!begin.may());
-        begin.advance(400, 200, 1_000_000, 1000);
-        begin.note_ended(199);
+        begin.take(&ends(1, 80));
+        begin.note(Moves::of(&holds(69)));
         assert!(begin.may());
-        begin.note_ended(1);
-        assert!(!begin.may(), "they lack a thousand again");
-        begin.note_ended(89_000);
-        begin.advance(400, 200, 1_000_000, 1000);
-        begin.note_ended(99);
-        assert!(begin.may(), "however far behind: they took as many twice");
-        begin.note_ended(1);
-        assert!(!begin.may());
-        begin.advance(160, 0, 1_000_000, 1000);
-        begin.note_ended(9);
-        assert!(begin.may(), "it never stands still");
-        begin.note_ended(1);
+        begin.note(Moves::of(&holds(1)));
+        assert!(!begin.may(), "seven eighths of what they took have begun, and nothing need have ended");
+        begin.take(&holds(500));
+        assert!(!begin.may(), "what they took of other things lets nothing begin");
+        begin.take(&ends(81, 9921));
+        assert!(begin.may(), "they lack 999");
+    }
+
+    #[test]
+    fn a_backlog_of_before_the_start_holds_nothing_back_and_lets_no_more_in() {
+        let begin = Begin::new(50_000, 1000);
+        begin.take(&ends(1, 50_000));
+        begin.note(Moves::of(&holds(60_000)));
+        begin.note(Moves::of(&ends(110_001, 999)));
+        assert!(begin.may());
+        begin.note(Moves::of(&ends(111_000, 1)));
         assert!(!begin.may());
     }
 
     #[test]
-    fn what_the_books_took_unseen_is_counted_once_they_follow() {
-        let begin = Begin::new(1000);
-        begin.note_ended(5000);
-        begin.advance(16, 0, 10, 1000);
-        begin.note_ended(989);
-        assert!(begin.may(), "they lack ten records at most");
-        begin.note_ended(1);
+    fn what_the_books_took_unseen_is_known_once_they_have_caught_up() {
+        let begin = Begin::new(0, 1000);
+        begin.note(Moves::of(&ends(1, 5000)));
+        assert!(!begin.may());
+        begin.caught_up(5000);
+        begin.note(Moves::of(&ends(5001, 999)));
+        assert!(begin.may());
+        begin.note(Moves::of(&ends(6000, 1)));
         assert!(!begin.may());
     }
 }

@@ -71,9 +71,7 @@ impl Service {
             match self.project_next(std::mem::take(&mut ahead)).await {
                 Ok(read) => (retry, ahead) = (FIRST_RETRY, read),
                 Err(error) => {
-                    self.metrics.store_up.set(0);
-                    // Nothing is held back for them any more.
-                    self.stored.announce();
+                    self.note_out_of_reach();
                     let position = self.stored.get();
                     tracing::warn!(%error, position, "the books can't be written; trying again");
                     tokio::time::sleep(retry).await;
@@ -108,8 +106,7 @@ impl Service {
         }
         let position = self.guard_books(projected)?;
         self.note_stored(&records).await;
-        let endings = records.iter().filter(|record| record.event.is_ending()).count();
-        self.let_begin(position, records.len(), endings);
+        self.note_taken(position, &records);
         self.stored.set(position);
         self.metrics.projected.reach(position);
         self.metrics.store_up.set(1);
@@ -133,7 +130,7 @@ impl Service {
                 Ok(true) if self.books_lag() == 0 => self.metrics.store_up.set(1),
                 Ok(_) => {}
                 Err(error) => {
-                    self.metrics.store_up.set(0);
+                    self.note_out_of_reach();
                     tracing::warn!(%error, "the lease on the books can't be renewed; trying again");
                 }
             }
@@ -212,7 +209,7 @@ impl Service {
                     return;
                 }
             }
-            // There may be thousands of them, and calls that wait for this thread.
+            // There may be thousands of them, and others to run here.
             tokio::task::yield_now().await;
         }
     }

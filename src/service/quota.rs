@@ -214,7 +214,7 @@ impl Service {
             return Ok(Done::at_once(Err(self.denied(key_unknown()))));
         };
         if !charge.already_used {
-            self.wait_to_begin().await;
+            self.check_may_begin()?;
         }
         self.wait_for_room().await?;
         self.recall_entry(&cell, &charge.request).await?;

@@ -270,7 +270,7 @@ impl Recovered {
             saved: AtomicU64::new(0),
             round: Notify::new(),
             stored: Stored::new(stored),
-            begin: Begin::new(tuning.longest_lag),
+            begin: Begin::new(end, tuning.longest_lag),
             metrics,
             tuning,
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Service, outbox, system::SystemTurn};
+use super::{Error, Service, lag::Moves, outbox, system::SystemTurn};
 use crate::{
     domain::{
         alert::AlertState,
@@ -127,13 +127,14 @@ impl Service {
     fn enqueue(&self, inner: &mut Inner, now: Timestamp, effects: Effects, system: Vec<Record>) -> Aftermath {
         let Effects { records, revocations } = effects;
         self.count(&records);
-        self.begin.note_ended(records.iter().filter(|record| record.event.is_ending()).count() as u64);
+        let moves = Moves::of(&records);
         let outgoing = records.iter().any(|record| matches!(record.event, Event::AlertSet(_) | Event::OrderSet(_)));
         let mut position = inner.position;
         if !records.is_empty() || !system.is_empty() {
             let is_ours = !records.is_empty();
             // The organization's own come last, so that the position is theirs.
             position = self.writer.push(system.into_iter().chain(records));
+            self.begin.note(moves);
             if is_ours {
                 inner.position = position;
             }

@@ -79,7 +79,7 @@ pub struct Metrics {
     pub released: Counter,
     pub expired: Counter,
     pub revoked: Counter,
-    /// Requests answered as unavailable because the journal's queue was full, or their turn came too late.
+    /// Requests answered as unavailable because the journal's queue was full, their turn came too late, or the books can't follow.
     pub overloaded: Counter,
     /// Alerts by what became of them, once no channel is left to try.
     pub alerts_delivered: Counter,
@@ -254,7 +254,7 @@ fn export_counters(metrics: &Arc<Metrics>, meter: &Meter) {
         ("quotad.replays", "{answer}", "Answers repeated for a known request id", |read| read.replayed.get()),
         ("quotad.charges", "{charge}", "Usage charged without a reservation", |read| read.charged.get()),
         ("quotad.revocations", "{reservation}", "Reservations revoked while they ran", |read| read.revoked.get()),
-        ("quotad.overloads", "{request}", "Put off because they would have had to wait for too long", |read| {
+        ("quotad.overloads", "{request}", "Put off: waited too long, or for the journal or the books", |read| {
             read.overloaded.get()
         }),
         ("quotad.journal.batches", "{batch}", "Batches written to the journal", |read| read.journal_batches.get()),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use parking_lot::Mutex;
-use quotad::api::proto::ReserveRequest;
+use quotad::api::proto::{ChargeRequest, ReserveRequest};
 use tokio::{sync::watch, task::JoinSet};
 use tonic::Status;
 
@@ -85,8 +85,17 @@ impl Load {
         work.reserve_request()
     }
 
+    /// Asks once, whatever the answer.
     pub(crate) async fn try_reserve(&self) -> Result<(), Status> {
         self.closer.gateway.quota().reserve(self.one_more()).await.map(|_| ())
+    }
+
+    /// Asks once, to charge what was used already or not.
+    pub(crate) async fn try_charge(&self, already_used: bool) -> Result<(), Status> {
+        let work = Work::next(&self.shared);
+        self.closer.note(|known| known.doubt(work.request_id()));
+        let request = ChargeRequest { already_used, ..work.charge_request(&work.key()) };
+        self.closer.gateway.quota().charge(request).await.map(|_| ())
     }
 
     pub(crate) async fn settle(&self, (work, reservation): (Work, String)) {

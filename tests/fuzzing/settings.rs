@@ -13,6 +13,7 @@ pub(crate) fn check(text: &[u8]) {
             assert!((1000..=10_000_000).contains(&settings.queue_capacity));
             assert!((1000..=100_000_000).contains(&settings.remembered_max));
             assert!((1 << 20..=1 << 50).contains(&settings.journal_max_bytes));
+            assert!((100..=1_000_000_000).contains(&settings.books_max_lag));
             assert!((4096..=64 << 20).contains(&settings.max_message_size));
             assert!(settings.journal_window.as_secs() <= 1 && !settings.snapshot_interval.is_zero());
             assert!(settings.bounds.keys > 0 && settings.bounds.policies > 0);

@@ -190,20 +190,18 @@ impl OrganizationState {
 
     /// Brings the counters' caps in line with what was set, and with a new cycle their period.
     fn set_allocation_caps(&mut self, new: Option<Period>) {
-        for (no, cap) in self.allocations.caps() {
-            if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize)
-                && let Limit::Budget(Budget { max, period, .. }) = Arc::make_mut(&mut entry.limit)
-            {
-                *max = cap;
-                *period = new.unwrap_or(*period);
-            }
+        for (no, cap) in self.allocations.caps().collect::<Vec<_>>() {
+            self.set_cap(Some(no), cap, new);
         }
     }
 
-    fn set_cap(&mut self, no: Option<LimitNo>, cap: Option<Nanos>) {
-        let entry = no.and_then(|no| self.entries.get_mut(no.0 as usize)?.as_mut());
-        if let Some(Limit::Budget(budget)) = entry.map(|entry| Arc::make_mut(&mut entry.limit)) {
-            budget.max = cap;
+    fn set_cap(&mut self, no: Option<LimitNo>, cap: Option<Nanos>, new: Option<Period>) {
+        let Some(entry) = no.and_then(|no| self.entries.get_mut(no.0 as usize)?.as_mut()) else { return };
+        let Limit::Budget(budget) = &*entry.limit else { return };
+        let period = new.unwrap_or(budget.period);
+        if (budget.max, budget.period) != (cap, period) {
+            let changed = Limit::Budget(Budget { max: cap, period, ..budget.clone() });
+            entry.limit = self.settings.share(&changed);
         }
     }
 
@@ -225,12 +223,12 @@ impl OrganizationState {
                 let team = self.allocations.team_mut(team);
                 team.distributed += allocation.given() - given;
                 team.carried += carried - before;
-                self.set_cap(own, total);
+                self.set_cap(own, total, None);
             }
             _ => self.allocations.team_mut(team).allocation = allocation,
         }
         let allocated = self.allocations.team(team);
-        self.set_cap(allocated.pool, allocated.shared());
+        self.set_cap(allocated.pool, allocated.shared(), None);
     }
 
     fn apply_credit_request(&mut self, request: &CreditRequest) {

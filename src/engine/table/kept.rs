@@ -50,3 +50,57 @@ impl<E: Entity> From<KeptTable<E>> for Table<E> {
         table
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{entity::Team, id::TeamId, policy::Policy, time::Timestamp};
+
+    /// As it was kept in memory, and derived, before.
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Whole {
+        rows: Vec<Row<Team>>,
+        index: HashMap<TeamId, u32, RandomState>,
+        live: u32,
+    }
+
+    fn team(no: u32) -> Team {
+        Team {
+            id: TeamId::trusted(format!("team-{no}")),
+            name: String::from("Team"),
+            member_policy: Policy::default(),
+            disabled: false,
+            deleted: no.is_multiple_of(7),
+            create_time: Timestamp::EPOCH,
+            update_time: Timestamp::EPOCH,
+        }
+    }
+
+    #[test]
+    fn tables_and_the_whole_ones_of_before_read_each_other() {
+        let mut table = Table::default();
+        for no in 0..500 {
+            assert_eq!(table.set(team(no)), no);
+        }
+        let whole: Whole = postcard::from_bytes(&postcard::to_stdvec(&table).unwrap()).unwrap();
+        assert_eq!((whole.rows.len(), whole.index.len(), whole.live), (500, 500, 428));
+        let read: Table<Team> = postcard::from_bytes(&postcard::to_stdvec(&whole).unwrap()).unwrap();
+        assert_eq!((&read, read.live_count()), (&table, 428));
+        for no in 0..500 {
+            assert_eq!((whole.index.get(&team(no).id), read.place(&team(no).id)), (Some(&no), Some(no)));
+        }
+        assert_eq!(read.place(&TeamId::trusted("team-500")), None);
+    }
+
+    #[test]
+    fn what_is_set_again_keeps_its_place_and_counts_once() {
+        let mut table = Table::default();
+        for no in [1, 2, 1, 3, 2] {
+            table.set(team(no));
+        }
+        assert_eq!([1, 2, 3].map(|no| table.place(&team(no).id)), [Some(0), Some(1), Some(2)]);
+        assert_eq!((table.live_count(), table.all().count()), (3, 3));
+        table.set(Team { deleted: true, ..team(2) });
+        assert_eq!((table.live_count(), table.place(&team(2).id)), (2, Some(1)));
+    }
+}
