@@ -35,14 +35,14 @@ const TABLES: [&str; 5] = [
 const LAST: &str = "SELECT coalesce((SELECT max(last) FROM batches), (SELECT position FROM trimmed))";
 /// Up to where it was trimmed.
 pub const TRIMMED: &str = "SELECT position FROM trimmed";
-/// Batches to delete at once: a writer waits no longer than for that.
-const TRIM_AT_ONCE: i64 = 32;
+/// Batches to delete at once: an append waits no longer than for that.
+const TRIM_AT_ONCE: i64 = 8;
 
 /// `journal.db` in the data directory.
 pub struct SqliteJournal {
     file: String,
     id: JournalId,
-    /// Only ever one writes. `None` after a failed append, until the next one opens the file anew.
+    /// Only ever one writes. `None` after a failed write, until the next one opens the file anew.
     writer: Mutex<Option<SqliteConnection>>,
     options: SqliteConnectOptions,
     readers: SqlitePool,
@@ -136,6 +136,30 @@ impl SqliteJournal {
         Ok(Self { writer: Mutex::new(Some(writer)), file, id, options, readers, last })
     }
 
+    /// Writes by the one connection that may: who waits for it comes next, where SQLite's own lock would let who is quickest have it,
+    /// and refuse who waited for some seconds.
+    async fn write<T>(
+        &self,
+        write: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut writer = self.writer.lock().await;
+        let mut connection = match writer.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        match write(&mut connection).await {
+            Ok(written) => {
+                *writer = Some(connection);
+                Ok(written)
+            }
+            Err(error) => {
+                // The next one opens the file anew: what a failed write left in this connection is gone with it.
+                let _ = connection.close().await;
+                Err(error)
+            }
+        }
+    }
+
     async fn insert(
         connection: &mut SqliteConnection,
         (first, last): (u64, u64),
@@ -219,20 +243,13 @@ impl Journal for SqliteJournal {
             return Err(AppendError::Fatal(problem));
         }
         let body = encode(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
-        let mut writer = self.writer.lock().await;
-        let mut connection = match writer.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await.map_err(|error| AppendError::Retry(error.to_string()))?,
-        };
-        match Self::insert(&mut connection, (first.position, last.position), &body).await {
+        let positions = (first.position, last.position);
+        match self.write(async |connection| Self::insert(connection, positions, &body).await).await {
             Ok(()) => {
                 *known = last.position;
-                *writer = Some(connection);
                 Ok(())
             }
             Err(error) => {
-                // The next try opens the file anew: what a failed write left in this connection is gone with it.
-                let _ = connection.close().await;
                 let why = format!("{}: {error}", self.file);
                 Err(if may_be_retried(&error) { AppendError::Retry(why) } else { AppendError::Fatal(why) })
             }
@@ -330,18 +347,14 @@ impl Journal for SqliteJournal {
     }
 
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
-        loop {
-            let mut connection = self.readers.acquire().await.map_err(|error| failed(&self.file, &error))?;
-            match trim_some(&mut connection, position).await {
-                Ok(true) => {}
-                Ok(false) => return Ok(()),
-                Err(error) => {
-                    // A transaction that a full disk broke off leaves its connection in doubt.
-                    let _ = connection.close().await;
-                    return Err(failed(&self.file, &error));
-                }
-            }
+        let mut more = true;
+        while more {
+            more = self
+                .write(async |connection| trim_some(connection, position).await)
+                .await
+                .map_err(|error| failed(&self.file, &error))?;
         }
+        Ok(())
     }
 
     async fn close(&self) {

@@ -56,6 +56,28 @@ async fn a_batch_that_does_not_continue_is_refused() {
     assert_eq!(journal.read(9, 10).await.unwrap(), batch(9..=9));
 }
 
+/// Else an append could lose to one trimming transaction after the other until SQLite refuses it.
+#[tokio::test]
+async fn nothing_is_trimmed_beside_an_append() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = journal_of_three(directory.path()).await;
+    let appending = journal.writer.lock().await;
+    let mut trim = journal.trim(4);
+    let looking = async {
+        for _ in 0..200 {
+            assert_eq!(positions(&journal.read(1, 1).await.unwrap()), [1, 2, 3]);
+        }
+    };
+    tokio::select! {
+        biased;
+        trimmed = &mut trim => panic!("it wrote beside: {trimmed:?}"),
+        () = looking => {}
+    }
+    drop(appending);
+    trim.await.unwrap();
+    assert_eq!(positions(&journal.read(1, 1).await.unwrap()), [5, 6, 7, 8, 9]);
+}
+
 #[tokio::test]
 async fn a_trimmed_journal_goes_on_where_it_was() {
     let directory = tempfile::tempdir().unwrap();
