@@ -86,6 +86,11 @@ class Server:
         found = re.findall(r"replayed=(\d+)", (Path(self.home.name) / "log").read_text())
         return int(found[-1]) if found else 0
 
+    def complaints(self):
+        """What it warned of, but that something took long."""
+        lines = (Path(self.home.name) / "log").read_text().splitlines()
+        return [line for line in lines if re.search(r" (WARN|ERROR) ", line) and "slow" not in line]
+
     def quotactl(self, *arguments):
         command = [BIN / "quotactl", "--endpoint", self.endpoint, "--token-file", self.data / "operator.token"]
         return subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

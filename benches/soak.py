@@ -34,11 +34,12 @@ def main():
             journal = (server.data / "journal.db").stat().st_size / 2**20
             rows.append([str(minute), f"{resident:,.0f}", f"{most:,.0f}", f"{behind:,}", f"{journal:,.0f}"])
             print(" | ".join(rows[-1]), file=sys.stderr)
-        run = harness.report(running)
+        run, complaints = harness.report(running), server.complaints()
     print(f"{harness.machine()}; {run['done_per_second']:,} operations/s, p99 {harness.p99(run):.0f} ms; failed {run['failed']}\n")
     print(harness.table(["minute", "resident MiB", "at most", "records that the books lag", "journal MiB"], rows))
     for kind in run["errors"]:
         print(f"{kind['count']:,} × {kind['error']}: {kind['example']}")
+    print(*complaints[:50], sep="\n")
 
 
 if __name__ == "__main__":

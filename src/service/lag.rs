@@ -126,7 +126,7 @@ impl Service {
         self.stored.announce();
     }
 
-    fn may_begin(&self) -> bool {
+    pub(super) fn may_begin(&self) -> bool {
         self.begin.may() || self.metrics.store_up.get() == 0
     }
 

@@ -112,7 +112,9 @@ impl Service {
         self.metrics.store_up.set(1);
         self.metrics.store_stopped.set(0);
         let grown = self.writer.durable_position() - durable;
-        if ahead.is_empty() || is_busy(records.len(), grown) && !self.must_follow() {
+        let rests =
+            if ahead.is_empty() { self.may_begin() } else { is_busy(records.len(), grown) && !self.must_follow() };
+        if rests {
             let rest = watch.elapsed() * REST;
             let rest = if ahead.is_empty() { rest.min(LONGEST_REST) } else { rest };
             // Not while somebody waits for the books.
