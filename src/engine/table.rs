@@ -64,7 +64,8 @@ impl<E: Entity + Eq> Eq for Table<E> {}
 impl<E: Entity> Table<E> {
     /// Puts an entity in its place, new or not, and answers the place.
     pub fn set(&mut self, entity: E) -> u32 {
-        let at = self.place(&entity.id()).unwrap_or_else(|| self.new_place(&entity.id()));
+        let id = entity.id();
+        let at = self.place(&id).unwrap_or_else(|| self.new_place(&id));
         let was_live = self.row(at).is_some_and(|row| !row.entity.is_deleted());
         self.live = self.live + u32::from(!entity.is_deleted()) - u32::from(was_live);
         match self.rows.get_mut(at as usize) {

@@ -304,9 +304,9 @@ impl Journal for SqliteJournal {
     }
 
     async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
-        sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1")
-            .bind(books.as_ref().map(|books| &books.as_bytes()[..]))
-            .execute(&self.readers)
+        let books = books.as_ref().map(|books| &books.as_bytes()[..]);
+        let set = sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1").bind(books);
+        self.write(async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         Ok(())
@@ -317,9 +317,8 @@ impl Journal for SqliteJournal {
         if *last != 0 {
             return Err(self.damaged(format!("it ends at position {last} and can't begin anew after {position}")));
         }
-        sqlx::query("UPDATE trimmed SET position = ?")
-            .bind(position.cast_signed())
-            .execute(&self.readers)
+        let set = sqlx::query("UPDATE trimmed SET position = ?").bind(position.cast_signed());
+        self.write(async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         *last = position;

@@ -70,11 +70,13 @@ impl Begin {
         lack < self.longest || self.begun.load(Relaxed) < self.until.load(Relaxed)
     }
 
-    /// The books have taken records of this run.
+    /// The books have taken records.
     fn take(&self, records: &[Record]) {
-        let of_this_run = &records[records.partition_point(|record| record.position <= self.start)..];
-        self.stored.fetch_add(Moves::of(of_this_run).ended, Relaxed);
-        let taken = Moves::of(records).ended;
+        let (of_before, of_this_run) =
+            records.split_at(records.partition_point(|record| record.position <= self.start));
+        let of_this_run = Moves::of(of_this_run).ended;
+        self.stored.fetch_add(of_this_run, Relaxed);
+        let taken = Moves::of(of_before).ended + of_this_run;
         self.let_begin(taken - taken / HELD_BACK);
     }
 

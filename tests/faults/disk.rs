@@ -11,7 +11,7 @@ use std::{
 };
 
 use quotad::{client::reason, clock::Stopwatch};
-use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::Connection as _;
 use tonic::Code;
 
 use crate::{
@@ -158,9 +158,7 @@ async fn a_journal_at_its_limit_holds_nothing_new_and_settles_on_until_the_books
     verify(&server.operator().await).await;
     let mut load = Load::start(&world, known).await;
     let held = load.hold().await;
-    let options = SqliteConnectOptions::new().filename(world.data_dir.join("books.db"));
-    let mut books = SqliteConnection::connect_with(&options).await.unwrap();
-    // Nobody else writes them until this ends.
+    let mut books = world.books().await;
     let standstill = books.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let is_full = |known: &Acknowledged| known.failures.contains_key(&("Reserve", "JOURNAL_FULL".to_owned()));
     while !load.known(is_full) {

@@ -6,7 +6,7 @@ use quotad::{
     client::{Session, reason},
     clock::Stopwatch,
 };
-use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::Connection as _;
 
 use crate::{
     check::{check, verify},
@@ -22,9 +22,7 @@ async fn books_that_lag_too_far_hold_back_what_is_new_and_nothing_else() {
     verify(&server.operator().await).await;
     let mut load = Load::start(&world, known).await;
     let held = load.hold().await;
-    let options = SqliteConnectOptions::new().filename(world.data_dir.join("books.db"));
-    let mut books = SqliteConnection::connect_with(&options).await.unwrap();
-    // Nobody else writes them until this ends.
+    let mut books = world.books().await;
     let standstill = books.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let watch = Stopwatch::start();
     let told = |load: &Load| load.known(|known| known.failures.get(&("Reserve", "OVERLOADED".into())).copied());
@@ -44,7 +42,7 @@ async fn books_that_lag_too_far_hold_back_what_is_new_and_nothing_else() {
     // Once nobody can tell whether they will ever be written, work goes on without them.
     while load.try_reserve().await.is_err() {
         assert!(watch.elapsed() < PATIENCE, "work waits for books that are out of reach: {}", world.log());
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        load.answered(1).await;
     }
     load.answered(500).await;
     standstill.rollback().await.unwrap();

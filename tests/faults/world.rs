@@ -10,6 +10,7 @@ use std::{
 };
 
 use quotad::client::Connection;
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
 use crate::{
@@ -126,6 +127,12 @@ impl World {
 
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// The books of the data directory: in a transaction on them, nobody else writes them until it ends.
+    pub(crate) async fn books(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.data_dir.join("books.db"));
+        SqliteConnection::connect_with(&options).await.unwrap()
     }
 
     pub(crate) async fn operator(&self) -> Connection {
