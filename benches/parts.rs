@@ -24,7 +24,7 @@ use quotad::{
         time::Span,
     },
     engine::rate::Rate,
-    journal::sqlite::{decode, encode},
+    packed::{pack, unpack},
     store::prepare_rows,
 };
 use serving::{Population, RESERVE, Serving, TOKEN};
@@ -129,16 +129,16 @@ fn batch(founding: bool) -> Vec<Record> {
 #[divan::bench]
 fn encode_journal(bencher: Bencher<'_, '_>) {
     let batch = batch(false);
-    let bytes = encode(&batch).map_or(0, |bytes| bytes.len());
+    let bytes = pack(&batch).map_or(0, |bytes| bytes.len());
     let bencher = bencher.counter(ItemsCount::new(BATCH)).counter(BytesCount::new(bytes));
-    bencher.bench_local(|| encode(black_box(&batch)));
+    bencher.bench_local(|| pack(black_box(&batch)));
 }
 
 #[divan::bench]
 fn decode_journal(bencher: Bencher<'_, '_>) {
-    let bytes = encode(&batch(false)).unwrap_or_default();
+    let bytes = pack(&batch(false)).unwrap_or_default();
     let bencher = bencher.counter(ItemsCount::new(BATCH)).counter(BytesCount::new(bytes.len()));
-    bencher.bench_local(|| decode(black_box(&bytes)));
+    bencher.bench_local(|| unpack(black_box(&bytes)));
 }
 
 /// What the projector does before any SQL.

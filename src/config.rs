@@ -62,7 +62,7 @@ impl Default for Settings {
             data_dir: PathBuf::from("quotad-data"),
             database_url: None,
             accept_journal_loss: false,
-            journal_max_bytes: 10 << 30,
+            journal_max_bytes: 2 << 30,
             books_max_lag: 500_000,
             journal_window: Duration::from_millis(3),
             queue_capacity: 100_000,
@@ -110,7 +110,7 @@ pub struct Given {
     /// none keeps them in the data directory [default: none]
     #[arg(long, value_name = "URL", env = "QUOTAD_DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
-    /// Size of the journal at which nothing new is held until the books follow, in bytes [default: 10737418240]
+    /// Size of the journal at which nothing new is held until the books follow, in bytes [default: 2147483648]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_JOURNAL_MAX_BYTES")]
     pub journal_max_bytes: Option<u64>,
     /// Ended reservations and charges that the books may lack before work begins no faster than they follow [default: 500000]

@@ -14,6 +14,7 @@ pub mod domain;
 pub mod engine;
 pub mod journal;
 pub mod notify;
+pub mod packed;
 pub mod server;
 pub mod service;
 pub mod sqlite_copy;

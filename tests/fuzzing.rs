@@ -37,7 +37,7 @@ use std::{fs, path::Path};
 use prost::Message as _;
 use quotad::{
     api::proto,
-    journal::sqlite::{decode, encode},
+    packed::{pack, unpack},
 };
 
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -62,14 +62,21 @@ fn batches_of_the_journal_are_read_or_refused() {
     run("journal", journal::check);
 }
 
-/// Run with `QUOTAD_WRITE_CORPUS` set it writes one file for each event of the journal's golden batch.
+/// Run with `QUOTAD_WRITE_CORPUS` set it writes one file for each event of the journal's golden batch, and all of them compressed.
 #[test]
 fn the_corpus_has_every_event_of_the_golden_batch() {
     let corpus_files = corpus("journal");
     let golden = &corpus_files.iter().find(|(file, _)| file.ends_with("/golden-v2")).unwrap().1;
-    for (i, record) in decode(golden).unwrap().into_iter().enumerate() {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("fuzz/corpus/journal/event-{i:02}"));
-        let body = encode(&[record]).unwrap();
+    let records = unpack(golden).unwrap();
+    let mut bodies = vec![(String::from("golden-v3"), pack(&records).unwrap())];
+    for (i, record) in records.chunks(1).enumerate() {
+        // Not compressed, so that a byte changed in it changes an event.
+        let body = postcard::to_extend(record, golden[..1].to_vec()).unwrap();
+        assert_eq!(unpack(&body).unwrap(), record);
+        bodies.push((format!("event-{i:02}"), body));
+    }
+    for (name, body) in bodies {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/journal").join(name);
         if std::env::var_os("QUOTAD_WRITE_CORPUS").is_some() {
             fs::write(&file, &body).unwrap();
         }

@@ -10,16 +10,16 @@ use sqlx::{
 use tokio::sync::Mutex;
 
 use super::{AppendError, Extent, Journal, JournalError, wal};
-use crate::domain::{
-    event::Record,
-    lease::{JournalId, StoreId},
+use crate::{
+    domain::{
+        event::Record,
+        lease::{JournalId, StoreId},
+    },
+    packed,
 };
 
 #[cfg(test)]
 mod tests;
-
-/// First byte of a batch: how the rest is encoded.
-const VERSION: u8 = 2;
 
 const TABLES: [&str; 5] = [
     "CREATE TABLE IF NOT EXISTS batches (
@@ -163,12 +163,12 @@ impl SqliteJournal {
     async fn insert(
         connection: &mut SqliteConnection,
         (first, last): (u64, u64),
-        body: &[u8],
+        body: Vec<u8>,
     ) -> Result<(), sqlx::Error> {
         sqlx::query("INSERT INTO batches (first, last, checksum, body) VALUES (?, ?, ?, ?)")
             .bind(first.cast_signed())
             .bind(last.cast_signed())
-            .bind(&checksum(first, last, body)[..])
+            .bind(&checksum(first, last, &body)[..])
             .bind(body)
             .execute(connection)
             .await?;
@@ -191,7 +191,7 @@ impl SqliteJournal {
         if checksum(first, last, body) != stored {
             return Err(self.damaged(format!("the batch of positions {first} to {last} doesn't match its checksum")));
         }
-        let records = decode(body)
+        let records = packed::unpack(body)
             .map_err(|problem| self.damaged(format!("the batch of positions {first} to {last} {problem}")))?;
         let gapless = (first..=last).eq(records.iter().map(|record| record.position));
         if gapless { Ok(records) } else { Err(self.damaged(format!("the batch at position {first} has gaps"))) }
@@ -205,34 +205,6 @@ fn checksum(first: u64, last: u64, body: &[u8]) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-/// The body of a batch.
-///
-/// # Errors
-/// When a record can't be encoded, which is a defect.
-pub fn encode(batch: &[Record]) -> Result<Vec<u8>, postcard::Error> {
-    postcard::to_extend(batch, vec![VERSION])
-}
-
-/// What [`encode`] was given.
-///
-/// # Errors
-/// [`Undecodable`], whatever the bytes are.
-pub fn decode(body: &[u8]) -> Result<Vec<Record>, Undecodable> {
-    match body.split_first() {
-        Some((&VERSION, records)) => Ok(postcard::from_bytes(records)?),
-        version => Err(Undecodable::Version(version.map(|(version, _)| *version))),
-    }
-}
-
-/// Why the body of a batch can't be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Undecodable {
-    #[error("has version {0:?}, this quotad reads {VERSION}")]
-    Version(Option<u8>),
-    #[error("holds no records: {0}")]
-    Records(#[from] postcard::Error),
-}
-
 #[async_trait]
 impl Journal for SqliteJournal {
     async fn append(&self, batch: &[Record]) -> Result<(), AppendError> {
@@ -242,9 +214,9 @@ impl Journal for SqliteJournal {
             let problem = format!("a batch at position {} can't follow position {known}", first.position);
             return Err(AppendError::Fatal(problem));
         }
-        let body = encode(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
+        let body = packed::pack(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
         let positions = (first.position, last.position);
-        match self.write(async |connection| Self::insert(connection, positions, &body).await).await {
+        match self.write(async |connection| Self::insert(connection, positions, body).await).await {
             Ok(()) => {
                 *known = last.position;
                 Ok(())

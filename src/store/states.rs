@@ -3,16 +3,18 @@
 use super::{
     STATE_PART, StoreError,
     connection::Connection,
-    detail::{decode, encode},
     tables::{
         self,
         Kind::{Bytes, Int, Text},
     },
     value::{How, Rows, Sql, Value},
 };
-use crate::domain::{
-    event::{Record, Stream},
-    snapshot::{Snapshot, SnapshotMark},
+use crate::{
+    domain::{
+        event::{Record, Stream},
+        snapshot::{Snapshot, SnapshotMark},
+    },
+    packed,
 };
 
 pub(super) async fn save(connection: &mut dyn Connection, states: &[Snapshot]) -> Result<(), StoreError> {
@@ -97,7 +99,8 @@ pub(super) async fn load(
 pub(super) fn events(records: &[Record]) -> Result<Rows<'static>, StoreError> {
     let mut rows = Rows::new(&tables::RECENT_EVENTS, How::Insert);
     if let (Some(first), Some(last)) = (records.first(), records.last()) {
-        rows.push([Value::count(first.position), Value::count(last.position), Value::bytes(encode(&records)?)]);
+        let packed = packed::pack(records).map_err(|error| StoreError::Damaged(error.to_string()))?;
+        rows.push([Value::count(first.position), Value::count(last.position), Value::bytes(packed)]);
     }
     Ok(rows)
 }
@@ -113,7 +116,8 @@ pub(super) async fn read_events(
         let mut sql = Sql::new("SELECT last, records FROM recent_events WHERE last >= ");
         sql.bind(Value::count(next)).push(" ORDER BY last LIMIT 1");
         let Some(mut row) = connection.fetch(sql, &[Int, Bytes]).await?.into_iter().next() else { break };
-        let batch: Vec<Record> = decode("recent events", &row.bytes(1)?)?;
+        let batch = packed::unpack(&row.bytes(1)?)
+            .map_err(|error| StoreError::Damaged(format!("a batch of recent events {error}")))?;
         records.extend(batch.into_iter().filter(|record| record.position >= from));
         next = row.count(0)? + 1;
     }

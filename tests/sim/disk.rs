@@ -13,10 +13,8 @@ use quotad::{
         lease::{JournalId, StoreId},
         snapshot::{Snapshot, SnapshotMark},
     },
-    journal::{
-        AppendError, Extent, Journal, JournalError, Snapshots,
-        sqlite::{decode, encode},
-    },
+    journal::{AppendError, Extent, Journal, JournalError, Snapshots},
+    packed::{pack, unpack},
 };
 
 use crate::trouble::Trouble;
@@ -32,8 +30,8 @@ struct Batch {
 
 impl Batch {
     fn of(records: &[Record]) -> Self {
-        let bytes = encode(records).unwrap();
-        let read = decode(&bytes).unwrap();
+        let bytes = pack(records).unwrap();
+        let read = unpack(&bytes).unwrap();
         assert_eq!(read, records, "written and read otherwise");
         Self { last: records[records.len() - 1].position, bytes, records: read }
     }
@@ -84,7 +82,7 @@ impl Disk {
                 batch.bytes.truncate(usize::try_from(kept).unwrap());
             }
             // As the product finds it at its start: a torn end is no batch.
-            if decode(&batch.bytes).is_ok_and(|records| records == batch.records) {
+            if unpack(&batch.bytes).is_ok_and(|records| records == batch.records) {
                 files.batches.push(batch);
             }
         }

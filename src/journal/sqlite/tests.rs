@@ -3,11 +3,9 @@ use std::path::PathBuf;
 use super::*;
 use crate::domain::{
     event::{Event, Stream},
-    id::{Actor, Model, OrganizationId},
+    id::{Actor, Model},
     time::Timestamp,
 };
-
-mod golden;
 
 fn batch(positions: std::ops::RangeInclusive<u64>) -> Vec<Record> {
     let record = |position| Record {
@@ -191,32 +189,4 @@ async fn a_flipped_bit_in_the_write_ahead_log_is_refused_unless_it_is_the_tail()
         }
     }
     drop(journal);
-}
-
-/// One record of each event that version 1 has, in the order of the variants.
-fn golden_records() -> Vec<Record> {
-    let events = golden::events();
-    let record = |(i, event): (u64, Event)| Record {
-        position: i + 1,
-        stream: if i % 2 == 0 { Stream::System } else { Stream::Organization(OrganizationId::trusted("acme")) },
-        sequence: i + 1,
-        epoch: 3,
-        time: Timestamp::from_micros(1_700_000_000_000_001),
-        actor: Actor::OPERATOR,
-        event,
-    };
-    (0..).zip(events).map(record).collect()
-}
-
-#[test]
-fn journals_of_version_2_are_read_and_written_for_ever() {
-    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/journal/sqlite/tests/golden-v2.bin");
-    let records = golden_records();
-    let encoded = encode(&records).unwrap();
-    if std::env::var_os("QUOTAD_WRITE_GOLDEN").is_some() {
-        std::fs::write(file, &encoded).unwrap();
-    }
-    let golden = std::fs::read(file).unwrap();
-    assert_eq!(golden, encoded, "the encoding of an event changed: old journals couldn't be read any more");
-    assert_eq!(postcard::from_bytes::<Vec<Record>>(&golden[1..]).unwrap(), records);
 }

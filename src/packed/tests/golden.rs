@@ -1,4 +1,4 @@
-//! One event of each variant with every field set, to pin how version 2 of the journal encodes them.
+//! One event of each variant with every field set, to pin how they are encoded.
 
 use std::sync::Arc;
 
@@ -242,7 +242,7 @@ pub(super) fn events() -> Vec<Event> {
             key: KeyId::trusted("key-1"),
             organization: OrganizationId::trusted("acme"),
             hash: SecretHash::from_bytes([8; 32]),
-            previous: Some((SecretHash::from_bytes([7; 32]), AT)),
+            previous: Some(Box::new((SecretHash::from_bytes([7; 32]), AT))),
         },
         Event::Restored { reservation: NO, admit_time: AT, reserved: reserved() },
         Event::Started,

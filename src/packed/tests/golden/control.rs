@@ -59,8 +59,11 @@ fn handed_out() -> Vec<Event> {
     let (team, member) = (TeamId::trusted("research"), MemberId::trusted("ann"));
     vec![
         Event::RuleSet(Box::new(rule())),
-        Event::CounterOpened { place: Place::Rule(RuleId::trusted("office"), KeyId::trusted("key-1")), limit: limit() },
-        Event::CounterOpened { place: Place::Allocation(AllocationPlace::Organization), limit: limit() },
+        Event::CounterOpened {
+            place: Place::Rule(RuleId::trusted("office"), KeyId::trusted("key-1")),
+            limit: Box::new(limit()),
+        },
+        Event::CounterOpened { place: Place::Allocation(AllocationPlace::Organization), limit: Box::new(limit()) },
         Event::AllocationSettingsSet(AllocationSettings {
             credits_per_cycle: Some(Nanos::units(100)),
             cadence: Cadence::Hours6,
