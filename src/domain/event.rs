@@ -64,6 +64,9 @@ pub struct Record {
     pub event: Event,
 }
 
+/// A million of them may wait for the books: what is large and rare in an event stands in a box.
+const _: () = assert!(size_of::<Record>() <= 176, "a record has grown");
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
     OrganizationSet(Box<Organization>),
@@ -113,7 +116,7 @@ pub enum Event {
         organization: OrganizationId,
         hash: SecretHash,
         /// The secret before it, and until when it is taken too.
-        previous: Option<(SecretHash, Timestamp)>,
+        previous: Option<Box<(SecretHash, Timestamp)>>,
     },
     /// A hold that a crash forgot was named by its caller: it stands again, holding nothing, so that it can be settled.
     Restored {
@@ -128,7 +131,7 @@ pub enum Event {
     /// A counter that exists only once something may be counted in it: of a key under a rule, of an allocation.
     CounterOpened {
         place: Place,
-        limit: NumberedLimit,
+        limit: Box<NumberedLimit>,
     },
     AllocationSettingsSet(AllocationSettings),
     /// What was used is zero again, extra credits are gone.

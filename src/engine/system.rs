@@ -72,7 +72,7 @@ impl SystemState {
             }
             Event::KeyRegistered { key, organization, hash, previous } => {
                 let registration =
-                    Registration { organization: organization.clone(), hash: *hash, previous: previous.map(Box::new) };
+                    Registration { organization: organization.clone(), hash: *hash, previous: previous.clone() };
                 self.keys.insert(key.clone(), registration);
             }
             // A start is told by the epoch alone; the others are no events of this stream.

@@ -24,6 +24,8 @@ mod tests;
 
 /// Most records in a batch, unless one push alone has more: what comes in behind must not wait long.
 const MAX_BATCH: usize = 4096;
+/// Records that there stays room for: what one burst needed isn't kept for ever.
+const KEPT_ROOM: usize = 2 * MAX_BATCH;
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(2);
 
@@ -225,6 +227,8 @@ impl Writer {
 
 /// The writing task.
 async fn write(shared: Arc<Shared>, journal: Arc<dyn Journal>, window: Duration) {
+    // Handed to and fro, so that the queue needn't grow anew under its lock.
+    let (mut records, mut pushes) = (Vec::new(), Vec::new());
     loop {
         shared.filled.notified().await;
         let mut window = std::pin::pin!(tokio::time::sleep(window));
@@ -237,22 +241,27 @@ async fn write(shared: Arc<Shared>, journal: Arc<dyn Journal>, window: Duration)
                 () = shared.urgent.notified() => {}
             }
         }
-        let (mut records, pushes) = {
+        {
             let mut queue = shared.queue.lock();
-            (std::mem::take(&mut queue.records), std::mem::take(&mut queue.pushes))
-        };
-        let mut pushes = pushes.into_iter().peekable();
-        while let Some(first) = pushes.next() {
+            std::mem::swap(&mut queue.records, &mut records);
+            std::mem::swap(&mut queue.pushes, &mut pushes);
+        }
+        let (mut rest, mut lengths) = (&records[..], pushes.iter().copied().peekable());
+        while let Some(first) = lengths.next() {
             let mut length = first;
-            while let Some(next) = pushes.next_if(|next| length + next <= MAX_BATCH) {
+            while let Some(next) = lengths.next_if(|next| length + next <= MAX_BATCH) {
                 length += next;
             }
-            let rest = records.split_off(length);
-            let batch = std::mem::replace(&mut records, rest);
-            if !shared.append(&*journal, &batch).await {
+            let (batch, behind) = rest.split_at(length);
+            rest = behind;
+            if !shared.append(&*journal, batch).await {
                 return;
             }
         }
+        records.clear();
+        records.shrink_to(KEPT_ROOM);
+        pushes.clear();
+        pushes.shrink_to(KEPT_ROOM);
     }
 }
 

@@ -69,7 +69,8 @@ impl Service {
                 return Ok((located.cell, done));
             }
         }
-        let missing = self.find_missing(&located).await?;
+        // In a place of its own: rare, and much larger than the rest.
+        let missing = Box::pin(self.find_missing(&located)).await?;
         let done = self.turn(cell, &caller.actor, |turn| match &missing {
             Missing::Closed(reservation) => {
                 turn.state.recall((**reservation).clone(), turn.now());

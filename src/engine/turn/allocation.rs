@@ -42,7 +42,7 @@ impl Turn<'_> {
     pub(super) fn open_counters(&mut self, key: u32) {
         while let Some((place, limit)) = self.state.missing_counter(key) {
             let no = LimitNo(self.state.next_limit_no());
-            self.emit(Event::CounterOpened { place, limit: NumberedLimit { no, limit } });
+            self.emit(Event::CounterOpened { place, limit: Box::new(NumberedLimit { no, limit }) });
         }
     }
 

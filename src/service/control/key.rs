@@ -193,7 +193,7 @@ impl Service {
             let before =
                 system.state.keys.get(id).map(|registered| (registered.hash, registered.previous.as_deref().copied()));
             let (key, organization) = (id.clone(), organization.clone());
-            let previous = before.map(|(hash, _)| (hash, until));
+            let previous = before.map(|(hash, _)| Box::new((hash, until)));
             system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous });
             // Under the lock, so that of two rotations the later one's secret is what stays.
             if let Some(key) = turn.state.keys.place(id) {
