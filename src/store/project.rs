@@ -16,6 +16,9 @@ use crate::domain::{
     time::{Span, Timestamp},
 };
 
+/// Places or rules to look up at a time. SQLite searches the list of a statement's parameters for each of them, and a place has
+/// five.
+const LOOK_UPS: usize = 100;
 /// How long ended holds are kept: twice as long as they can be asked for.
 const KEEP_ENDED: Span = Span::seconds(2 * 86_400);
 
@@ -37,7 +40,7 @@ pub(super) async fn project(
         return Err(StoreError::Damaged(problem));
     }
     write(connection, &Batch::of(new), new).await?;
-    prune(connection, last.time).await?;
+    connection.execute(pruning(last.time)).await?;
     let mut sql = Sql::new("UPDATE projector SET position = ");
     sql.bind(Value::count(last.position));
     connection.execute(sql).await?;
@@ -101,45 +104,60 @@ async fn moved_heads<'b>(connection: &mut dyn Connection, batch: &'b Batch<'_>) 
 /// A new policy replaces the limits of its place: none of those that are there is active, unless it is set again.
 async fn retire_limits(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
     let places: Vec<_> = batch.policies.keys().collect();
-    for chunk in places.chunks(LIST) {
-        let mut sql = Sql::new(
-            "UPDATE limits SET active = FALSE WHERE active AND (organization_id, scope, coalesce(key_id, ''),
-             coalesce(team_id, ''), coalesce(member_id, '')) IN (VALUES ",
-        );
-        for (i, (organization, place)) in chunk.iter().enumerate() {
-            sql.push(if i == 0 { "" } else { ", " }).bind_list(rows::place_key(organization, place));
-        }
-        sql.push(")");
-        connection.execute(sql).await?;
+    for chunk in places.chunks(LOOK_UPS) {
+        let keys = chunk.iter().map(|(organization, place)| rows::place_key(organization, place));
+        connection.execute(retirement(keys)).await?;
     }
     Ok(())
+}
+
+/// Place by place: SQLite reads from left to right what is joined so, where with a list of places it would compare every limit
+/// there is.
+pub(super) fn retirement<'b>(places: impl Iterator<Item = [Value<'b>; 5]>) -> Sql<'b> {
+    let mut sql = Sql::new(
+        "UPDATE limits SET active = FALSE WHERE active AND (organization_id, limit_no) IN (
+            SELECT limits.organization_id, limits.limit_no FROM (",
+    );
+    sql.bind_values(places).push(
+        ") AS place CROSS JOIN limits WHERE limits.active
+                AND limits.organization_id = place.column1 AND limits.scope = place.column2
+                AND coalesce(limits.key_id, '') = place.column3 AND coalesce(limits.team_id, '') = place.column4
+                AND coalesce(limits.member_id, '') = place.column5)",
+    );
+    sql
 }
 
 /// What is counted under a rule has the rule's cap, and ends with the rule's period.
 async fn follow_rules(connection: &mut dyn Connection, batch: &Batch<'_>) -> Result<(), StoreError> {
     let rules: Vec<_> = batch.rules.keys().collect();
-    for chunk in rules.chunks(LIST) {
-        let mut sql = Sql::new(
-            "UPDATE limits SET max = CASE WHEN rules.cap_enabled AND rules.enabled THEN rules.cap_max END,
-                active = (limits.period IS NOT DISTINCT FROM rules.cap_period)
-             FROM rules WHERE limits.active AND limits.organization_id = rules.organization_id
-                AND limits.rule_id = rules.rule_id AND (rules.organization_id, rules.rule_id) IN (VALUES ",
-        );
-        for (i, (organization, rule)) in chunk.iter().enumerate() {
-            let key = [Value::text(organization.as_str()), Value::text(rule.as_str())];
-            sql.push(if i == 0 { "" } else { ", " }).bind_list(key);
-        }
-        sql.push(")");
-        connection.execute(sql).await?;
+    for chunk in rules.chunks(LOOK_UPS) {
+        let keys =
+            chunk.iter().map(|(organization, rule)| [Value::text(organization.as_str()), Value::text(rule.as_str())]);
+        connection.execute(following(keys)).await?;
     }
     Ok(())
 }
 
+/// In the order of [`retirement`].
+pub(super) fn following<'b>(rules: impl Iterator<Item = [Value<'b>; 2]>) -> Sql<'b> {
+    let mut sql = Sql::new(
+        "UPDATE limits SET max = CASE WHEN rules.cap_enabled AND rules.enabled THEN rules.cap_max END,
+            active = (limits.period IS NOT DISTINCT FROM rules.cap_period)
+         FROM rules WHERE limits.active AND rules.organization_id = limits.organization_id
+            AND rules.rule_id = limits.rule_id AND (limits.organization_id, limits.limit_no) IN (
+            SELECT limits.organization_id, limits.limit_no FROM (",
+    );
+    sql.bind_values(rules).push(
+        ") AS moved CROSS JOIN limits WHERE limits.active
+                AND limits.organization_id = moved.column1 AND limits.rule_id = moved.column2)",
+    );
+    sql
+}
+
 /// Drops ended holds that nobody can ask for any more.
-async fn prune(connection: &mut dyn Connection, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn pruning<'b>(now: Timestamp) -> Sql<'b> {
     let mut sql =
         Sql::new("DELETE FROM reservations WHERE state IN ('released', 'expired', 'committed') AND admit_time < ");
     sql.bind(Value::Time(now - KEEP_ENDED));
-    connection.execute(sql).await?;
-    Ok(())
+    sql
 }

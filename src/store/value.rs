@@ -174,6 +174,14 @@ impl<'a> Sql<'a> {
         self
     }
 
+    /// `VALUES`, whose columns every database here calls `column1`, `column2` and so on.
+    pub(super) fn bind_values<const N: usize>(&mut self, rows: impl IntoIterator<Item = [Value<'a>; N]>) -> &mut Self {
+        for (i, row) in rows.into_iter().enumerate() {
+            self.push(if i == 0 { "VALUES " } else { ", " }).bind_list(row);
+        }
+        self
+    }
+
     /// Placeholders in parentheses.
     pub(super) fn bind_list(&mut self, values: impl IntoIterator<Item = Value<'a>>) -> &mut Self {
         self.push("(");

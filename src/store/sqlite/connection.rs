@@ -19,6 +19,9 @@ use crate::{
     },
 };
 
+#[cfg(test)]
+mod tests;
+
 static DIALECT: Dialect = Dialect {
     // A writing transaction has the whole file to itself.
     lock: "",
