@@ -2,9 +2,12 @@
 //!
 //! What quotad is measured against in `benches/side_by_side.sh`: the transport, the allocator and the answers' sizes are
 //! those of quotad, and nothing stands behind them. `cargo run --release --example empty -- 127.0.0.1:0`
+//!
+//! `benches/transport.py` gives it other settings of the transport, to see what they do.
 
 use std::{error::Error, net::SocketAddr, pin::Pin};
 
+use clap::Parser;
 use futures::{Stream, StreamExt as _};
 use mimalloc::MiMalloc;
 use quotad::{
@@ -131,12 +134,38 @@ impl QuotaService for Empty {
     }
 }
 
+/// Where to listen, and what to change of quotad's settings.
+#[derive(Debug, Parser)]
+struct Options {
+    #[arg(default_value = "127.0.0.1:0")]
+    listen: SocketAddr,
+    #[arg(long, value_name = "BYTES")]
+    connection_window: Option<u32>,
+    #[arg(long, value_name = "BYTES")]
+    stream_window: Option<u32>,
+    #[arg(long, value_name = "COUNT")]
+    max_streams: Option<u32>,
+    #[arg(long)]
+    delay: bool,
+    /// Sends each answer by itself
+    #[arg(long)]
+    no_gather: bool,
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let listen: SocketAddr = std::env::args().nth(1).as_deref().unwrap_or("127.0.0.1:0").parse()?;
+    let Options { listen, connection_window, stream_window, max_streams, delay, no_gather } = Options::parse();
+    let chosen = transport::Settings::default();
+    let settings = transport::Settings {
+        connection_window: connection_window.unwrap_or(chosen.connection_window),
+        stream_window: stream_window.unwrap_or(chosen.stream_window),
+        max_streams: max_streams.unwrap_or(chosen.max_streams),
+        delay,
+        gather: !no_gather,
+    };
     let listener = TcpListener::bind(listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let router = transport::server().add_service(QuotaServiceServer::new(Empty));
-    router.serve_with_incoming(transport::incoming(listener)).await?;
+    let router = transport::server(settings).add_service(QuotaServiceServer::new(Empty));
+    router.serve_with_incoming(transport::incoming(listener, settings)).await?;
     Ok(())
 }

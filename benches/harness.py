@@ -35,10 +35,16 @@ def build():
     subprocess.run(["cargo", "build", "--release", "--locked", "--bins", "--example", "empty"], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
-class Server:
-    """A quotad with a data directory that goes with it."""
+def on(cores, command, **streams):
+    return subprocess.Popen(command, text=True, preexec_fn=lambda: os.sched_setaffinity(0, cores), **streams)
 
-    def __init__(self):
+
+class Server:
+    """A quotad with a data directory that goes with it. With `apart` it has the first core, and what asks it has the others."""
+
+    def __init__(self, apart=False):
+        cores = sorted(os.sched_getaffinity(0))
+        self.own, self.others = (cores[:1], cores[1:]) if apart else (cores, cores)
         self.home = tempfile.TemporaryDirectory(prefix="quotad-bench-")
         self.data = Path(self.home.name) / "data"
         self.process = None
@@ -58,7 +64,7 @@ class Server:
         began = time.monotonic()
         log = open(Path(self.home.name) / "log", "a", encoding="utf-8")
         command = [BIN / "quotad", "--listen", "127.0.0.1:0", "--data-dir", self.data]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+        self.process = on(self.own, command, stdout=subprocess.PIPE, stderr=log)
         greeting = self.process.stdout.readline()
         if "listens on" not in greeting:
             sys.exit(f"quotad doesn't start: {(Path(self.home.name) / 'log').read_text()}")
@@ -93,7 +99,7 @@ class Server:
 
     def quotactl(self, *arguments):
         command = [BIN / "quotactl", "--endpoint", self.endpoint, "--token-file", self.data / "operator.token"]
-        return subprocess.Popen([*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return on(self.others, [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def bench(self, *arguments):
         return report(self.quotactl("bench", "--json", *arguments))

@@ -4,7 +4,8 @@
 Finds the peak of unary Reserve and Commit, sends twice that at equal distances whatever the server answers, and watches it by a
 light load of its own that goes on when the heavy one has ended.
 
-    benches/overload.py    about a minute, after a release build
+    benches/overload.py            about a minute, after a release build
+    benches/overload.py --apart    what it does with a core that the load doesn't share
 """
 
 import argparse
@@ -18,9 +19,10 @@ from harness import Server
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=10, metavar="N", help="of each load (10)")
+    parser.add_argument("--apart", action="store_true", help="the server has a core to itself, the load has the others")
     options = parser.parse_args()
     harness.build()
-    with Server() as server:
+    with Server(options.apart) as server:
         prepare = ["--prepare", "10x100", "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
         server.bench(*prepare)
         load = ["bench", "--json", "--keys-file", server.data / "keys", "--model", "bench", "--warm-up", "1s"]

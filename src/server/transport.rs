@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use futures::{Stream, TryStreamExt as _, future::join};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::{
     service::Routes,
@@ -17,29 +17,52 @@ use tonic::{
 };
 
 use crate::api::{Auth, Stop};
+use gather::Gather;
 
-/// h2 closes a connection whose peer leaves many small frames unread: let it take them.
-const CONNECTION_WINDOW: u32 = 16 << 20;
-const STREAM_WINDOW: u32 = 4 << 20;
-/// Calls that one connection may have open.
-const MAX_STREAMS: u32 = 4096;
+mod gather;
+
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What `benches/transport.py` compares with others.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Bytes that a connection may have unread. h2 closes one whose peer leaves many small frames unread: let it take them.
+    pub connection_window: u32,
+    /// The same of one call, or of one session.
+    pub stream_window: u32,
+    /// Calls that one connection may have open.
+    pub max_streams: u32,
+    /// Whether a small answer waits until more comes together.
+    pub delay: bool,
+    /// Whether answers that are ready at the same time go out together.
+    pub gather: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { connection_window: 16 << 20, stream_window: 4 << 20, max_streams: 4096, delay: false, gather: true }
+    }
+}
+
 /// Without services yet.
-pub fn server() -> Server {
+pub fn server(settings: Settings) -> Server {
     Server::builder()
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .max_concurrent_streams(MAX_STREAMS)
+        .initial_connection_window_size(settings.connection_window)
+        .initial_stream_window_size(settings.stream_window)
+        .max_concurrent_streams(settings.max_streams)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
 }
 
 /// The connections that come in.
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    // A small answer isn't held back until more comes together.
-    TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(KEEPALIVE_INTERVAL))
+pub fn incoming(
+    listener: TcpListener,
+    settings: Settings,
+) -> impl Stream<Item = io::Result<Gather<TcpStream>>> + Unpin {
+    let connections =
+        TcpIncoming::from(listener).with_nodelay(Some(!settings.delay)).with_keepalive(Some(KEEPALIVE_INTERVAL));
+    connections.map_ok(move |connection| Gather::new(connection, settings.gather))
 }
 
 /// Where a server is listening.
@@ -69,15 +92,18 @@ impl Listeners {
     /// Until `stop` is set, and what is in flight has ended.
     pub(super) async fn serve(self, auth: Auth, routes: Routes, stop: Stop) -> Result<(), Error> {
         let Self { tcp, socket, .. } = self;
-        let serving = || server().layer(auth.clone()).add_routes(routes.clone());
-        let over_tcp = serving().serve_with_incoming_shutdown(incoming(tcp), stop.clone().wait());
+        let settings = Settings::default();
+        let serving = || server(settings).layer(auth.clone()).add_routes(routes.clone());
+        let over_tcp = serving().serve_with_incoming_shutdown(incoming(tcp, settings), stop.clone().wait());
         let Some((listener, file)) = socket else { return over_tcp.await };
         let stopped = async {
             stop.wait().await;
             // Nobody listens from here on, though calls in flight are answered still.
             drop(file);
         };
-        let over_socket = serving().serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped);
+        let over_socket =
+            UnixListenerStream::new(listener).map_ok(move |connection| Gather::new(connection, settings.gather));
+        let over_socket = serving().serve_with_incoming_shutdown(over_socket, stopped);
         // Neither cuts the other's calls off.
         let (tcp, socket) = join(over_tcp, over_socket).await;
         tcp.and(socket)
