@@ -4,7 +4,7 @@
 Each size has a server of its own. Memory is what making the keys added to it; speed is that of a session of Reserve and Commit and of unary
 calls, keys drawn alike; the start is after SIGKILL, with what the run left to replay, and after an orderly end.
 
-    benches/scale.py                          all sizes: more than an hour, most of it until the books have a million keys
+    benches/scale.py                          all sizes: more than half an hour, and more than 10 GB of memory
     benches/scale.py --sizes 10x100 1000x100  some of them
     benches/scale.py --plot scale.svg         draws them too; needs matplotlib
 """
