@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use books::Books;
 use stored::Stored;
@@ -160,6 +160,8 @@ pub struct Service {
     begin: lag::Begin,
     /// Journal position that every snapshot has seen.
     saved: AtomicU64,
+    /// Held by who trims the journal, alone, or by those who need it as it is.
+    trimming: RwLock<()>,
     /// Asks for a round of snapshots before the next is due.
     round: Notify,
     metrics: Arc<Metrics>,

@@ -8,7 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 
 use super::{
     Error, Parts, Service, books::Books, expiry, lag::Begin, outbox, revocations, secret, snapshots, stored::Stored,
@@ -268,6 +268,7 @@ impl Recovered {
             payments,
             revocations: revocations::Hub::default(),
             saved: AtomicU64::new(0),
+            trimming: RwLock::default(),
             round: Notify::new(),
             stored: Stored::new(stored),
             begin: Begin::new(end, tuning.longest_lag),

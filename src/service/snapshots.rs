@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use tokio::sync::RwLockWriteGuard;
+
 use super::{Error, Service};
 use crate::{
     domain::{event::Stream, snapshot::Snapshot},
@@ -77,7 +79,7 @@ impl Service {
         // Last: should damage bring older snapshots back, this one is among them, and its position tells at the next start.
         self.save(vec![Snapshot { stream: Stream::System, sequence: system.0, position, state }]).await?;
         self.saved.store(from, Ordering::Release);
-        self.trim_journal().await?;
+        self.trim_journal(self.trimming.write().await).await?;
         self.measure_journal().await?;
         if let Err(error) = self.mirror(from).await {
             tracing::warn!(%error, "the books can't keep what a server is built from; the next round does it");
@@ -86,7 +88,7 @@ impl Service {
     }
 
     /// Behind the older of the last whole round and the books.
-    pub(super) async fn trim_journal(&self) -> Result<(), Error> {
+    pub(super) async fn trim_journal(&self, _alone: RwLockWriteGuard<'_, ()>) -> Result<(), Error> {
         let saved = self.saved.load(Ordering::Acquire);
         Ok(self.journal.trim(saved.min(self.stored.get())).await?)
     }

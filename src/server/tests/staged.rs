@@ -14,17 +14,19 @@ use crate::{
         lease::{JournalId, StoreId},
         time::Span,
     },
-    journal::{AppendError, Extent, Journal},
+    journal::{AppendError, Extent, Journal, Snapshots},
     service::NewInvitation,
 };
 
-/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to. What is read can
-/// be made another thing than what was written.
+/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to. Reads wait while theirs
+/// is held. What is read can be made another thing than what was written.
 pub(super) struct StagedJournal {
     inner: Arc<dyn Journal>,
     pub(super) gate: tokio::sync::Mutex<()>,
     pub(super) waiting: AtomicBool,
     pub(super) failing: AtomicBool,
+    pub(super) read_gate: tokio::sync::Mutex<()>,
+    pub(super) reading: AtomicBool,
     pub(super) batches: Mutex<Vec<Vec<u64>>>,
     pub(super) forge: Mutex<Option<fn(&mut Record)>>,
 }
@@ -36,6 +38,8 @@ impl StagedJournal {
             gate: tokio::sync::Mutex::default(),
             waiting: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            read_gate: tokio::sync::Mutex::default(),
+            reading: AtomicBool::new(false),
             batches: Mutex::default(),
             forge: Mutex::default(),
         }
@@ -56,6 +60,9 @@ impl Journal for StagedJournal {
     }
 
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
+        self.reading.store(true, SeqCst);
+        let _open = self.read_gate.lock().await;
+        self.reading.store(false, SeqCst);
         let mut records = self.inner.read(from, at_least).await?;
         if let Some(forge) = *self.forge.lock() {
             records.iter_mut().for_each(forge);
@@ -95,6 +102,7 @@ impl Journal for StagedJournal {
 pub(super) struct Stage {
     pub(super) running: Running,
     pub(super) journal: Arc<StagedJournal>,
+    pub(super) snapshots: Arc<dyn Snapshots>,
     /// Of a service.
     pub(super) token: String,
     _home: Home,
@@ -112,10 +120,11 @@ impl Stage {
         let data = DataDir::prepare(&settings.data_dir).unwrap();
         let backends = backends::open(data.path(), &settings).await.unwrap();
         let journal = Arc::new(StagedJournal::over(backends.journal.clone()));
+        let snapshots = Arc::clone(&backends.snapshots);
         let backends = Backends { journal: journal.clone(), ..backends };
         let running = start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap();
         let token = seed(&running).await;
-        Self { running, journal, token, _home: home }
+        Self { running, journal, snapshots, token, _home: home }
     }
 
     /// Records that mean nothing, as one push.

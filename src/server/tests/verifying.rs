@@ -2,7 +2,8 @@
 
 use super::{staged::Stage, *};
 use crate::{
-    domain::event::{Event, Record},
+    domain::event::{Event, Record, Stream},
+    journal::Journal as _,
     service::{Difference, Verification},
 };
 
@@ -69,4 +70,35 @@ async fn a_gap_in_the_journal_is_named_by_its_place() {
     let differences = verify(&stage).await.differences;
     assert_named(&differences, "journal and snapshots", "acknowledged", "was expected");
     assert_named(&differences, "journal and snapshots", "acknowledged", "the journal at position");
+}
+
+#[tokio::test]
+async fn the_journal_isnt_trimmed_while_it_is_compared() {
+    let stage = stage().await;
+    // Until the books have all of it too.
+    verify(&stage).await;
+    let (journal, service) = (&stage.journal, &stage.running.service);
+    let before = journal.extent().await.unwrap().trimmed;
+    let held = journal.read_gate.lock().await;
+    let verifying = tokio::spawn({
+        let service = Arc::clone(service);
+        async move { service.verify(None).await }
+    });
+    while !journal.reading.load(SeqCst) {
+        tokio::task::yield_now().await;
+    }
+    let saving = tokio::spawn({
+        let service = Arc::clone(service);
+        async move { service.save_snapshots().await }
+    });
+    // The system's is the last of a round.
+    while !stage.snapshots.list(None, 10).await.unwrap().iter().any(|mark| mark.stream == Stream::System) {}
+    // Were it trimmed now, it would be long before so much is asked.
+    for _ in 0..100 {
+        stage.snapshots.list(None, 10).await.unwrap();
+    }
+    drop(held);
+    assert_eq!(verifying.await.unwrap().unwrap().differences, []);
+    saving.await.unwrap().unwrap();
+    assert!(journal.extent().await.unwrap().trimmed > before, "it is trimmed afterwards");
 }
