@@ -1,5 +1,6 @@
 """What the scripts beside this one share: a server of their own, the load, and what the machine says of them."""
 
+import contextlib
 import json
 import os
 import platform
@@ -29,6 +30,18 @@ def wait_for_books(data):
     while lag(data) > 1000:
         time.sleep(0.2)
     return time.monotonic() - began
+
+
+@contextlib.contextmanager
+def books_held(data):
+    """Locks the books' file: what is done meanwhile is decided and journalled, and the books get it afterwards."""
+    books = sqlite3.connect(data / "books.db", timeout=30, isolation_level=None)
+    books.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        books.execute("ROLLBACK")
+        books.close()
 
 
 def build():
@@ -100,6 +113,12 @@ class Server:
     def quotactl(self, *arguments):
         command = [BIN / "quotactl", "--endpoint", self.endpoint, "--token-file", self.data / "operator.token"]
         return on(self.others, [*command, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def prepare(self, size):
+        """Makes ORGSxKEYS for the load; answers the arguments that name them to it."""
+        keys = self.data / "keys"
+        self.bench("--prepare", size, "--write-keys", keys, "--duration", "200ms", "--warm-up", "0s")
+        return ["--keys-file", keys, "--model", "bench"]
 
     def bench(self, *arguments):
         return report(self.quotactl("bench", "--json", *arguments))

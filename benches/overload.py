@@ -23,9 +23,7 @@ def main():
     options = parser.parse_args()
     harness.build()
     with Server(options.apart) as server:
-        prepare = ["--prepare", "10x100", "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
-        server.bench(*prepare)
-        load = ["bench", "--json", "--keys-file", server.data / "keys", "--model", "bench", "--warm-up", "1s"]
+        load = ["bench", "--json", *server.prepare("10x100"), "--warm-up", "1s"]
         many = [*load, "--duration", f"{options.seconds}s", "--connections", "4"]
         peak = max(harness.report(server.quotactl(*many, "--in-flight", n))["done_per_second"] for n in (32, 256, 1024))
         print(f"peak {peak:,}/s", file=sys.stderr)

@@ -24,12 +24,11 @@ def measure(size, seconds, points):
     with Server() as server:
         empty, _ = server.memory()
         began = time.monotonic()
-        prepare = ["--prepare", size, "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
-        server.bench(*prepare)
+        made_keys = server.prepare(size)
         made = time.monotonic() - began
         followed = harness.wait_for_books(server.data)
         full, _ = server.memory()
-        load = ["--keys-file", server.data / "keys", "--model", "bench", "--warm-up", "2s", "--duration", f"{seconds}s"]
+        load = [*made_keys, "--warm-up", "2s", "--duration", f"{seconds}s"]
         session = server.bench(*load, "--session", "--connections", "2", "--in-flight", "512")
         unary = server.bench(*load)
         _, most = server.memory()

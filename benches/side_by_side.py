@@ -63,10 +63,16 @@ def load(options, server, what, arguments):
     keys = ["--keys-file", options.home / "keys", "--model", "bench"]
     times = ["--warm-up", "1s", "--duration", f"{options.seconds}s"]
     before = server.cpu()
-    report = quotactl(options, server, *keys, *times, *arguments)
-    # What the books still lack is part of the price.
-    harness.wait_for_books(options.home / "data")
-    spent = server.cpu() - before
+    if options.books_held:
+        with harness.books_held(options.home / "data"):
+            report = quotactl(options, server, *keys, *times, *arguments)
+            spent = server.cpu() - before
+        harness.wait_for_books(options.home / "data")
+    else:
+        report = quotactl(options, server, *keys, *times, *arguments)
+        # What the books still lack is part of the price.
+        harness.wait_for_books(options.home / "data")
+        spent = server.cpu() - before
     if report["denied"] or report["failed"]:
         sys.exit(f"{server.name}: not everything was done: {report['denials']} {report['errors']}")
     operations = report["operations"]
@@ -125,6 +131,8 @@ def main():
     parser = argparse.ArgumentParser(prog="benches/side_by_side.sh", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of every load, in alternation (5)")
     parser.add_argument("--seconds", type=int, default=5, metavar="N", help="of each, after one to warm up (5)")
+    held = "locks the file of the books during each load: what decisions and the journal do by themselves"
+    parser.add_argument("--books-held", action="store_true", help=held)
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write the figures of every round")
     parser.add_argument("--bin", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--home", type=Path, help=argparse.SUPPRESS)

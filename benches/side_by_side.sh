@@ -4,6 +4,7 @@
 #
 #   benches/side_by_side.sh                      5 rounds of 5 s each: about 10 minutes, after a release build
 #   benches/side_by_side.sh --rounds 3 --seconds 2
+#   benches/side_by_side.sh --books-held         with the books doing nothing meanwhile
 #   benches/side_by_side.sh --json results.json  the figures of every round, too
 #
 # The load comes from the same machine, so leave it alone meanwhile. Needs cargo and python3.

@@ -21,9 +21,7 @@ def main():
     options = parser.parse_args()
     harness.build()
     with Server() as server:
-        prepare = ["--prepare", "10x100", "--write-keys", server.data / "keys", "--duration", "1ms", "--warm-up", "0s"]
-        server.bench(*prepare)
-        load = ["--keys-file", server.data / "keys", "--model", "bench", "--session", "--connections", "2", "--in-flight", "512"]
+        load = [*server.prepare("10x100"), "--session", "--connections", "2", "--in-flight", "512"]
         load += ["--duration", f"{options.minutes}m"]
         load += ["--rate", options.rate] if options.rate else []
         load += ["--plot", options.plot] if options.plot else []

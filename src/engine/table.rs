@@ -19,6 +19,9 @@ use crate::domain::{
 
 mod kept;
 
+/// A full table gets room for this part of its rows more. There are very many of one row, and some of a million.
+const GROWTH: usize = 4;
+
 /// What can stand in a [`Table`].
 pub trait Entity {
     /// As in errors.
@@ -70,7 +73,12 @@ impl<E: Entity> Table<E> {
         self.live = self.live + u32::from(!entity.is_deleted()) - u32::from(was_live);
         match self.rows.get_mut(at as usize) {
             Some(row) => row.entity = entity,
-            None => self.rows.push(Row { entity, limits: Box::default() }),
+            None => {
+                if self.rows.len() == self.rows.capacity() {
+                    self.rows.reserve_exact(1 + self.rows.len() / GROWTH);
+                }
+                self.rows.push(Row { entity, limits: Box::default() });
+            }
         }
         at
     }

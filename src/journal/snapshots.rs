@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::{
-    Connection as _, Row, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Connection as _, Row, SqliteConnection, SqlitePool,
     sqlite::{SqlitePoolOptions, SqliteRow},
 };
 
@@ -30,6 +30,16 @@ fn checksum(snapshot: &Snapshot) -> [u8; 32] {
     *hasher.update(&snapshot.state).finalize().as_bytes()
 }
 
+/// Of the streams in a JSON array.
+const FIND: &str = "SELECT stream, sequence, position, checksum, state FROM snapshots
+    WHERE stream IN (SELECT value FROM json_each(?))";
+
+/// The first snapshots, or those behind a stream: looked up, so that a page costs the same however many came before it.
+fn page(columns: &str, is_behind: bool) -> String {
+    let behind = if is_behind { "WHERE stream > ?1" } else { "" };
+    format!("SELECT {columns} FROM snapshots {behind} ORDER BY stream LIMIT ?2")
+}
+
 impl SqliteSnapshots {
     /// # Errors
     /// [`JournalError`] when the file can't be opened or is damaged.
@@ -49,6 +59,15 @@ impl SqliteSnapshots {
         .await
         .map_err(failed)?;
         Ok(Self { file, pool })
+    }
+
+    async fn page(&self, columns: &str, after: Option<&Stream>, limit: usize) -> Result<Vec<SqliteRow>, JournalError> {
+        let rows = sqlx::query(AssertSqlSafe(page(columns, after.is_some())))
+            .bind(after.map(Stream::key))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await;
+        rows.map_err(|error| failed(&self.file, &error))
     }
 
     /// A row of `stream, sequence, position, checksum, state`.
@@ -114,36 +133,20 @@ impl Snapshots for SqliteSnapshots {
     }
 
     async fn find(&self, streams: &[Stream]) -> Result<Vec<Snapshot>, JournalError> {
-        let failed = |error| failed(&self.file, &error);
-        let mut found = Vec::with_capacity(streams.len());
-        for stream in streams {
-            let row = sqlx::query("SELECT stream, sequence, position, checksum, state FROM snapshots WHERE stream = ?")
-                .bind(stream.key())
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(failed)?;
-            found.extend(row.map(|row| self.verified(&row)).transpose()?);
-        }
-        Ok(found)
+        let keys = serde_json::Value::from_iter(streams.iter().map(Stream::key));
+        let rows = sqlx::query(FIND).bind(keys.to_string()).fetch_all(&self.pool).await;
+        let rows = rows.map_err(|error| failed(&self.file, &error))?;
+        rows.iter().map(|row| self.verified(row)).collect()
     }
 
     async fn list(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, JournalError> {
-        let failed = |error| failed(&self.file, &error);
-        let rows = sqlx::query(
-            "SELECT stream, sequence, position FROM snapshots
-             WHERE ?1 IS NULL OR stream > ?1 ORDER BY stream LIMIT ?2",
-        )
-        .bind(after.map(Stream::key))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
+        let rows = self.page("stream, sequence, position", after, limit).await?;
         let mark = |row: &SqliteRow| {
             let (sequence, position): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
             let stream = Stream::from_key(row.try_get(0)?);
             Ok(SnapshotMark { stream, sequence: sequence.unsigned_abs(), position: position.unsigned_abs() })
         };
-        rows.iter().map(mark).collect::<Result<_, _>>().map_err(failed)
+        rows.iter().map(mark).collect::<Result<_, _>>().map_err(|error| failed(&self.file, &error))
     }
 
     async fn close(&self) {
@@ -168,6 +171,24 @@ mod tests {
         let first = snapshots.load(None, 2).await.unwrap();
         assert_eq!(first, [snapshot("", 2), snapshot("a", 3)]);
         assert_eq!(snapshots.load(Some(&first[1].stream), 2).await.unwrap(), [snapshot("b", 4)]);
+    }
+
+    #[tokio::test]
+    async fn snapshots_are_looked_up_however_many_there_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
+        for sql in [FIND.to_owned(), page("stream, sequence, position", true), page("state", true)] {
+            let plan = sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+            let plan: Vec<(i64, i64, i64, String)> = plan.fetch_all(&snapshots.pool).await.unwrap();
+            let steps: Vec<_> = plan.iter().map(|(.., step)| step.as_str()).collect();
+            assert!(steps.iter().any(|step| step.starts_with("SEARCH snapshots USING INDEX")), "{sql}: {steps:?}");
+            assert!(!steps.iter().any(|step| step.starts_with("SCAN snapshots")), "{sql}: {steps:?}");
+        }
+        snapshots.save(&["", "a", "b", "c"].map(|key| snapshot(key, 1))).await.unwrap();
+        let found = snapshots.find(&["c", "unknown", ""].map(Stream::from_key)).await.unwrap();
+        let mut found: Vec<_> = found.iter().map(|found| found.stream.key()).collect();
+        found.sort_unstable();
+        assert_eq!(found, ["", "c"]);
     }
 
     #[tokio::test]

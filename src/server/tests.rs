@@ -25,6 +25,7 @@ use crate::{
 
 mod accepting;
 mod backing_up;
+mod mirroring;
 mod numbers;
 mod overload;
 mod session;
@@ -70,9 +71,9 @@ fn operator(running: &Running) -> Caller {
     running.service.authorize(Some(&running.operator_token), "/quotad.v1.TokenService/CreateServiceToken").unwrap()
 }
 
-async fn seed(running: &Running) -> String {
-    let (service, caller) = (&running.service, operator(running));
-    let organization = OrganizationId::trusted("acme");
+/// A new organization.
+async fn found(running: &Running, id: &str) -> OrganizationId {
+    let organization = OrganizationId::trusted(id);
     let new = NewOrganization {
         kind: crate::domain::entity::AccountKind::Team,
         id: Some(organization.clone()),
@@ -83,7 +84,13 @@ async fn seed(running: &Running) -> String {
         disabled: false,
         policy: Policy::default(),
     };
-    service.create_organization(&caller, new, Repeatable::default()).await.unwrap();
+    running.service.create_organization(&operator(running), new, Repeatable::default()).await.unwrap();
+    organization
+}
+
+async fn seed(running: &Running) -> String {
+    let (service, caller) = (&running.service, operator(running));
+    let organization = found(running, "acme").await;
     let member = NewMember {
         role: crate::domain::access::Role::Developer,
         id: Some(MemberId::trusted("ada")),

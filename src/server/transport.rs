@@ -31,7 +31,7 @@ pub struct Settings {
     pub connection_window: u32,
     /// The same of one call, or of one session.
     pub stream_window: u32,
-    /// Calls that one connection may have open.
+    /// Calls that one connection may have open. What is more waits at the caller's, where it costs the server nothing.
     pub max_streams: u32,
     /// Whether a small answer waits until more comes together.
     pub delay: bool,
@@ -41,7 +41,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connection_window: 16 << 20, stream_window: 4 << 20, max_streams: 4096, delay: false, gather: true }
+        Self { connection_window: 16 << 20, stream_window: 4 << 20, max_streams: 1024, delay: false, gather: true }
     }
 }
 

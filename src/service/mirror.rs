@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Error, Service};
+use super::{Error, Service, snapshots::BYTES_AT_ONCE};
 use crate::{
     domain::{event::Stream, lease::Lease, snapshot::SnapshotMark},
     journal::{AppendError, Journal, Snapshots},
@@ -12,7 +12,7 @@ use crate::{
 
 /// Marks to compare at a time.
 const MARKS: usize = 1024;
-/// States to move at a time: one may be large.
+/// States to read at a time: one may be large.
 const STATES: usize = 64;
 const RECORDS: usize = 4096;
 
@@ -30,9 +30,7 @@ impl Service {
             let saved = self.snapshots.list(after.as_ref(), MARKS).await?;
             let Some(last) = saved.last().map(|mark| mark.stream.clone()) else { break };
             let kept = self.store.list_states(after.as_ref(), MARKS).await?;
-            for streams in newer(&saved, &kept).chunks(STATES) {
-                all &= self.mirror_some(lease, streams).await?;
-            }
+            all &= self.mirror_some(lease, &newer(&saved, &kept)).await?;
             after = Some(last);
         }
         let stored = self.stored.get();
@@ -44,12 +42,19 @@ impl Service {
 
     /// False if the books haven't reached one of the snapshots: it would be ahead of them.
     async fn mirror_some(&self, lease: Lease, streams: &[Stream]) -> Result<bool, Error> {
-        let mut states = self.snapshots.find(streams).await?;
-        let stored = self.stored.get();
-        states.retain(|state| state.position <= stored);
-        let all = states.len() == streams.len();
-        if !states.is_empty() {
-            self.guard_books(self.store.save_states(lease, &states).await)?;
+        let (mut states, mut bytes, mut all) = (Vec::new(), 0, true);
+        let mut streams = streams.chunks(STATES).peekable();
+        while let Some(some) = streams.next() {
+            let stored = self.stored.get();
+            let found = self.snapshots.find(some).await?.into_iter().filter(|state| state.position <= stored);
+            let before = states.len();
+            states.extend(found);
+            all &= states.len() - before == some.len();
+            bytes += states[before..].iter().map(|state| state.state.len()).sum::<usize>();
+            if !states.is_empty() && (bytes >= BYTES_AT_ONCE || streams.peek().is_none()) {
+                self.guard_books(self.store.save_states(lease, &std::mem::take(&mut states)).await)?;
+                bytes = 0;
+            }
         }
         Ok(all)
     }

@@ -12,8 +12,9 @@ use crate::{
 
 /// Version of the encoded states; a snapshot of another one isn't read.
 const VERSION: u8 = 2;
-/// Organizations to save in one transaction.
-const AT_ONCE: usize = 64;
+/// Organizations to save in one transaction, whose end is waited for, and the bytes that are enough for one.
+const AT_ONCE: usize = 1024;
+pub(super) const BYTES_AT_ONCE: usize = 4 << 20;
 
 /// # Errors
 /// [`Error::Internal`] when it can't be encoded, which is a defect.
@@ -67,12 +68,15 @@ impl Service {
         };
         let position = self.writer.assigned_position();
         let state = encode(&system.1)?;
-        let mut batch = Vec::new();
+        let (mut batch, mut bytes) = (Vec::new(), 0);
         for cell in self.directory.all() {
             self.forget(&cell).await;
-            batch.extend(snapshot_of(&cell)?);
-            if batch.len() == AT_ONCE {
+            let Some(snapshot) = snapshot_of(&cell)? else { continue };
+            bytes += snapshot.state.len();
+            batch.push(snapshot);
+            if batch.len() == AT_ONCE || bytes >= BYTES_AT_ONCE {
                 self.save(std::mem::take(&mut batch)).await?;
+                bytes = 0;
             }
         }
         self.save(batch).await?;

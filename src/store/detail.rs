@@ -7,9 +7,13 @@ use crate::domain::event::EntryKind;
 
 /// First byte of a detail: how the rest is encoded.
 const VERSION: u8 = 2;
+/// Bytes that nearly every detail fits into.
+const ROOM: usize = 320;
 
 pub(super) fn encode<T: serde::Serialize>(detail: &T) -> Result<Vec<u8>, StoreError> {
-    postcard::to_extend(detail, vec![VERSION]).map_err(|error| StoreError::Damaged(error.to_string()))
+    let mut bytes = Vec::with_capacity(ROOM);
+    bytes.push(VERSION);
+    postcard::to_extend(detail, bytes).map_err(|error| StoreError::Damaged(error.to_string()))
 }
 
 pub(super) fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, StoreError> {

@@ -103,4 +103,14 @@ mod tests {
         table.set(Team { deleted: true, ..team(2) });
         assert_eq!((table.live_count(), table.place(&team(2).id)), (2, Some(1)));
     }
+
+    #[test]
+    fn a_table_has_room_for_a_quarter_more_than_it_holds_at_most() {
+        let mut table = Table::default();
+        for no in 0..1000 {
+            table.set(team(no));
+            let (held, room) = (table.rows.len(), table.rows.capacity());
+            assert!(room <= held + held / 4, "room for {room} where {held} are");
+        }
+    }
 }

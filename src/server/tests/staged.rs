@@ -14,7 +14,7 @@ use crate::{
         lease::{JournalId, StoreId},
         time::Span,
     },
-    journal::{AppendError, Extent, Journal, Snapshots},
+    journal::{AppendError, Extent, Journal},
     service::NewInvitation,
 };
 
@@ -102,7 +102,8 @@ impl Journal for StagedJournal {
 pub(super) struct Stage {
     pub(super) running: Running,
     pub(super) journal: Arc<StagedJournal>,
-    pub(super) snapshots: Arc<dyn Snapshots>,
+    /// Of a journal that isn't staged.
+    pub(super) backends: Backends,
     /// Of a service.
     pub(super) token: String,
     _home: Home,
@@ -120,11 +121,10 @@ impl Stage {
         let data = DataDir::prepare(&settings.data_dir).unwrap();
         let backends = backends::open(data.path(), &settings).await.unwrap();
         let journal = Arc::new(StagedJournal::over(backends.journal.clone()));
-        let snapshots = Arc::clone(&backends.snapshots);
-        let backends = Backends { journal: journal.clone(), ..backends };
-        let running = start(&settings, data, backends, Arc::default(), stopped_clock).await.unwrap();
+        let staged = Backends { journal: journal.clone(), ..backends.clone() };
+        let running = start(&settings, data, staged, Arc::default(), stopped_clock).await.unwrap();
         let token = seed(&running).await;
-        Self { running, journal, snapshots, token, _home: home }
+        Self { running, journal, backends, token, _home: home }
     }
 
     /// Records that mean nothing, as one push.

@@ -92,10 +92,10 @@ async fn the_journal_isnt_trimmed_while_it_is_compared() {
         async move { service.save_snapshots().await }
     });
     // The system's is the last of a round.
-    while !stage.snapshots.list(None, 10).await.unwrap().iter().any(|mark| mark.stream == Stream::System) {}
+    while !stage.backends.snapshots.list(None, 10).await.unwrap().iter().any(|mark| mark.stream == Stream::System) {}
     // Were it trimmed now, it would be long before so much is asked.
     for _ in 0..100 {
-        stage.snapshots.list(None, 10).await.unwrap();
+        stage.backends.snapshots.list(None, 10).await.unwrap();
     }
     drop(held);
     assert_eq!(verifying.await.unwrap().unwrap().differences, []);

@@ -252,9 +252,13 @@ impl<'b> Money<'b> {
     }
 }
 
+/// Bytes that nearly every charge fits into.
+const CHARGE: usize = 96;
+
 /// Written by hand: numbers and known names only, many times a second.
 fn limits_json(settled: &Settled) -> Value<'static> {
-    let mut json = String::from("[");
+    let mut json = String::with_capacity(2 + CHARGE * settled.touches.len());
+    json.push('[');
     for (i, (limit, unit, window, amount)) in charges(settled).enumerate() {
         let (comma, unit, window) = (if i == 0 { "" } else { "," }, unit.name(), window.micros());
         // Writing to a string doesn't fail.

@@ -50,12 +50,12 @@ impl Connection for SqliteSession {
     }
 
     async fn execute(&mut self, sql: Sql<'_>) -> Result<u64, StoreError> {
-        let arguments = arguments(&sql.values)?;
+        let arguments = arguments(&sql.values, sql.values.len())?;
         Ok(sqlx::query_with(AssertSqlSafe(sql.text), arguments).execute(&mut *self.0).await?.rows_affected())
     }
 
     async fn fetch(&mut self, sql: Sql<'_>, kinds: &[Kind]) -> Result<Vec<Row>, StoreError> {
-        let arguments = arguments(&sql.values)?;
+        let arguments = arguments(&sql.values, sql.values.len())?;
         let rows = sqlx::query_with(AssertSqlSafe(sql.text), arguments).fetch_all(&mut *self.0).await?;
         rows.iter().map(|row| read(row, kinds)).collect()
     }
@@ -66,7 +66,8 @@ impl Connection for SqliteSession {
         let mut statements = rows.cells.chunks(whole).map(|cells| {
             let text = statement(rows.table, rows.how, cells.len() / width);
             // Only statements of full length come again.
-            let query = sqlx::query_with(AssertSqlSafe(text), arguments(cells)?).persistent(cells.len() == whole);
+            let query =
+                sqlx::query_with(AssertSqlSafe(text), arguments(cells, width)?).persistent(cells.len() == whole);
             Ok::<_, StoreError>(query)
         });
         let mut next = statements.next().transpose()?;
@@ -104,13 +105,20 @@ impl Connection for SqliteSession {
     }
 }
 
-fn arguments(values: &[Value<'_>]) -> Result<SqliteArguments, StoreError> {
+/// Of rows of so many values. Rows that follow each other have much text in common: a cell has its copy from the one above.
+fn arguments(values: &[Value<'_>], width: usize) -> Result<SqliteArguments, StoreError> {
     let mut arguments = SqliteArguments::default();
     arguments.reserve(values.len(), 0);
-    for value in values {
+    let mut above: Vec<Arc<str>> = vec![Arc::default(); width];
+    for (value, column) in values.iter().zip((0..width).cycle()) {
         let added = match value {
             Value::Null => arguments.add(None::<i64>),
-            Value::Text(text) | Value::Json(text) => arguments.add(Arc::<str>::from(&**text)),
+            Value::Text(text) | Value::Json(text) => {
+                if *above[column] != **text {
+                    above[column] = Arc::from(&**text);
+                }
+                arguments.add(Arc::clone(&above[column]))
+            }
             Value::Int(int) => arguments.add(*int),
             Value::Nanos(nanos) => arguments.add(nanos.get()),
             Value::Time(time) => arguments.add(time.micros()),
@@ -148,7 +156,8 @@ fn statement(table: &Table, how: How, rows: usize) -> String {
             let all = names(&mut columns.iter().map(|column| column.name));
             let values = values(columns.len(), rows);
             let merged = if how == How::Merge { merged(table, &keys) } else { String::new() };
-            format!("INSERT INTO {name} ({all}) {values}{merged}")
+            // The transaction is rolled back when a row can't be there: SQLite needn't be able to undo the statement alone.
+            format!("INSERT OR FAIL INTO {name} ({all}) {values}{merged}")
         }
         How::Patch => {
             let numbered = || columns.iter().enumerate().map(|(i, column)| (column, i + 1));
