@@ -71,14 +71,13 @@ impl<E: Entity> Table<E> {
         let at = self.place(&id).unwrap_or_else(|| self.new_place(&id));
         let was_live = self.row(at).is_some_and(|row| !row.entity.is_deleted());
         self.live = self.live + u32::from(!entity.is_deleted()) - u32::from(was_live);
-        match self.rows.get_mut(at as usize) {
-            Some(row) => row.entity = entity,
-            None => {
-                if self.rows.len() == self.rows.capacity() {
-                    self.rows.reserve_exact(1 + self.rows.len() / GROWTH);
-                }
-                self.rows.push(Row { entity, limits: Box::default() });
+        if let Some(row) = self.rows.get_mut(at as usize) {
+            row.entity = entity;
+        } else {
+            if self.rows.len() == self.rows.capacity() {
+                self.rows.reserve_exact(1 + self.rows.len() / GROWTH);
             }
+            self.rows.push(Row { entity, limits: Box::default() });
         }
         at
     }

@@ -133,7 +133,7 @@ impl Snapshots for SqliteSnapshots {
     }
 
     async fn find(&self, streams: &[Stream]) -> Result<Vec<Snapshot>, JournalError> {
-        let keys = serde_json::Value::from_iter(streams.iter().map(Stream::key));
+        let keys: serde_json::Value = streams.iter().map(Stream::key).collect();
         let rows = sqlx::query(FIND).bind(keys.to_string()).fetch_all(&self.pool).await;
         let rows = rows.map_err(|error| failed(&self.file, &error))?;
         rows.iter().map(|row| self.verified(row)).collect()
