@@ -81,12 +81,15 @@ def draw(points, file):
     from matplotlib import pyplot
 
     figure, (memory, speed) = pyplot.subplots(1, 2, figsize=(11, 4))
-    total = [organizations * keys for organizations, keys, *_ in points]
-    memory.loglog(total, [point[2] for point in points], "o")
+    for marker, kind, of_kind in (("o", "", lambda point: point[1] > 1), ("^", ", one key an organization", lambda point: point[1] == 1)):
+        some = [point for point in points if of_kind(point)]
+        total = [organizations * keys for organizations, keys, *_ in some]
+        memory.loglog(total, [point[2] for point in some], marker, color="C2", label=f"memory{kind}")
+        for no, name in ((3, "Session"), (4, "unary")):
+            speed.loglog(total, [point[no] for point in some], marker, color=f"C{no - 3}", label=f"{name}{kind}")
     memory.set(xlabel="keys", ylabel="MiB for them", title="memory")
-    for no, name in ((3, "Session"), (4, "unary")):
-        speed.loglog(total, [point[no] for point in points], "o", label=name)
     speed.set(xlabel="keys", ylabel="operations a second", title="speed", ylim=(1e3, 1e6))
+    memory.legend()
     speed.legend()
     for axes in (memory, speed):
         axes.grid(alpha=0.3)
