@@ -28,7 +28,7 @@ use crate::{
     journal::{Journal, Snapshots, writer::Writer},
     notify::{Mailer, Webhooks},
     store::Store,
-    telemetry::Metrics,
+    telemetry::{Metrics, Overload},
 };
 
 mod alert;
@@ -175,8 +175,7 @@ impl Service {
             return Err(Error::JournalFailed);
         }
         if !self.writer.has_room() {
-            self.metrics.overloaded.increment();
-            return Err(Error::Overloaded);
+            return Err(self.put_off(Overload::Journal));
         }
         Ok(())
     }
@@ -188,6 +187,12 @@ impl Service {
         }
         self.check_may_begin()?;
         self.check_room()
+    }
+
+    /// A call that is put off, counted.
+    pub fn put_off(&self, overload: Overload) -> Error {
+        self.metrics.put_off(overload).increment();
+        Error::Overloaded(overload)
     }
 
     /// Waits while the queue is full: for those whose work is done already.

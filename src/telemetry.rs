@@ -28,7 +28,7 @@ use crate::{
 
 pub mod metrics;
 
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Overload};
 
 /// The running exporters. Dropping it sends what is left and waits for that, a few seconds at most.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     clock::Stopwatch,
     service::{Caller, Error, Service},
+    telemetry::Overload,
 };
 
 /// Needs no token: whoever asks learns whether the server runs, nothing else.
@@ -91,8 +92,8 @@ where
             return Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _));
         }
         if waited_too_long(path, self.read.elapsed()) {
-            self.service.metrics().overloaded.increment();
-            return Either::Right(std::future::ready(Ok(status(Error::Overloaded).into_http())));
+            let late = self.service.put_off(Overload::Turn);
+            return Either::Right(std::future::ready(Ok(status(late).into_http())));
         }
         let caller = bearer(request.headers()).and_then(|token| self.service.authorize(token, path));
         match caller {

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     domain::{error::Invalid, id::Holder},
     service::{Caller, Done, Error, Service, Subscription, WatchedRevocation, secret},
+    telemetry::Overload,
 };
 
 /// Operations of one session that may wait; beyond, nothing more is read.
@@ -171,7 +172,7 @@ where
     /// Gives an answer, but holds back who would only ask again at once. What is refused stays refused: decided later, it could
     /// come behind what was asked after it.
     fn answer(&mut self, correlation_id: u64, answer: Result<Done<Answer>, Error>) -> Option<SessionResponse> {
-        if !matches!(answer, Err(Error::BooksLag)) || self.held_back.len() == MAX_HELD_BACK {
+        if !matches!(answer, Err(Error::Overloaded(Overload::Books))) || self.held_back.len() == MAX_HELD_BACK {
             return self.give(correlation_id, answer);
         }
         let shared = Arc::clone(&self.shared);
@@ -274,7 +275,7 @@ where
             if !session.held_back.is_empty()
                 && let Poll::Ready(Some(correlation_id)) = session.held_back.poll_next_unpin(cx)
             {
-                return Poll::Ready(Some(Ok(response(correlation_id, Err(Error::BooksLag)))));
+                return Poll::Ready(Some(Ok(response(correlation_id, Err(Error::Overloaded(Overload::Books))))));
             }
             match session.poll_request(cx) {
                 Poll::Ready(Some(request)) => {

@@ -27,7 +27,9 @@ pub(super) fn status(error: Error) -> Status {
         Error::Exists { kind, id } => of_entity(Code::AlreadyExists, "ALREADY_EXISTS", message, kind, id),
         Error::JournalFailed => with_reason(Code::Unavailable, "JOURNAL_FAILED", message),
         Error::JournalFull => with_reason(Code::Unavailable, "JOURNAL_FULL", message),
-        Error::Overloaded | Error::BooksLag => with_reason(Code::Unavailable, "OVERLOADED", message),
+        Error::Overloaded(overload) => {
+            detailed(Code::Unavailable, "OVERLOADED", message, [("cause", overload.name().to_owned())])
+        }
         Error::DiskUnavailable(_) => with_reason(Code::Unavailable, "DISK_UNAVAILABLE", message),
         Error::StoreUnavailable(_) => with_reason(Code::Unavailable, "STORE_UNAVAILABLE", message),
         Error::Internal(what) => {

@@ -1,16 +1,17 @@
 //! A hold, from its grant until memory forgets how it ended.
 //!
-//! There are millions of them, so each takes little: what most holds never have stands in a box of its own, and of a settlement
-//! only what answers its repeats is kept.
+//! There are millions of them, so each takes little: what most holds never have stands in a box of its own, and of what was
+//! committed or released only what answers repeats is kept.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
 use crate::domain::{
-    decision::{Charged, ReservationState, Revocation, RevocationCause},
+    decision::{Charged, Granted, ReservationState, Revocation, RevocationCause},
     event::{EntryKind, Extended, Reserved, Settled},
+    id::{KeyId, Model, RequestId},
     money::Nanos,
     reservation_id::ReservationNo,
     time::Timestamp,
@@ -21,15 +22,48 @@ mod kept;
 
 pub(super) use kept::KeptTaken;
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// What is known under a reservation's number.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "kept::KeptReservation", into = "kept::KeptReservation")]
-pub struct Reservation {
+pub enum Reservation {
+    Hold(Box<Hold>),
+    Ended(Box<Ended>),
+}
+
+/// A reservation that can still be settled: open, or expired and to be committed late.
+#[derive(Debug, Clone)]
+pub struct Hold {
     pub no: ReservationNo,
     pub admit_time: Timestamp,
     /// As granted; what Extend renewed is asked for by the methods.
     pub reserved: Arc<Reserved>,
     changed: Option<Box<Changed>>,
-    pub end: Option<End>,
+    pub expired: Option<Expired>,
+    /// Of the last event about it.
+    pub sequence: u64,
+}
+
+/// That a hold expired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    pub charged: Option<Arc<Settled>>,
+}
+
+/// A reservation that was committed or released: what answers repeats of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    pub no: ReservationNo,
+    pub admit_time: Timestamp,
+    pub request: Option<RequestId>,
+    /// Of what was asked to be reserved.
+    pub fingerprint: u64,
+    pub key: KeyId,
+    pub model: Model,
+    /// As granted.
+    pub expire_time: Timestamp,
+    pub output_tokens: u64,
+    pub held: Amounts,
+    pub end: End,
     /// Of the last event about it.
     pub sequence: u64,
 }
@@ -44,12 +78,14 @@ struct Changed {
     revoked: Option<Box<(RevocationCause, Timestamp)>>,
 }
 
-/// How a reservation ended. An expired one may still be committed, late.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
-    Committed(Arc<Settlement>),
-    Released { reason: SmolStr },
-    Expired { charged: Option<Arc<Settled>> },
+    Committed(Settlement),
+    /// Of what was held at last.
+    Released {
+        held: Amounts,
+        reason: SmolStr,
+    },
 }
 
 /// What is remembered of a settlement.
@@ -59,7 +95,7 @@ pub struct Settlement {
     pub fingerprint: u64,
     total: Amounts,
     overage: Amounts,
-    entry: Option<u64>,
+    entry: Option<NonZeroU64>,
     balance: Nanos,
     late: bool,
 }
@@ -67,6 +103,7 @@ pub struct Settlement {
 impl From<&Settled> for Settlement {
     fn from(settled: &Settled) -> Self {
         let Settled { fingerprint, total, overage, entry, balance, kind, .. } = *settled;
+        let entry = entry.and_then(NonZeroU64::new);
         Self { fingerprint, total, overage, entry, balance, late: kind == EntryKind::LateCommit }
     }
 }
@@ -74,27 +111,141 @@ impl From<&Settled> for Settlement {
 impl Settlement {
     pub fn charged(&self, replayed: bool) -> Charged {
         let Self { fingerprint: _, total, overage, entry, balance, late } = *self;
-        Charged { charged: total, overage, late, replayed, entry: entry.unwrap_or(0), balance }
+        Charged { charged: total, overage, late, replayed, entry: entry.map_or(0, NonZeroU64::get), balance }
+    }
+}
+
+impl Reservation {
+    pub fn no(&self) -> ReservationNo {
+        match self {
+            Self::Hold(hold) => hold.no,
+            Self::Ended(ended) => ended.no,
+        }
+    }
+
+    pub fn admit_time(&self) -> Timestamp {
+        match self {
+            Self::Hold(hold) => hold.admit_time,
+            Self::Ended(ended) => ended.admit_time,
+        }
+    }
+
+    pub fn request(&self) -> Option<&RequestId> {
+        match self {
+            Self::Hold(hold) => hold.reserved.request.as_ref(),
+            Self::Ended(ended) => ended.request.as_ref(),
+        }
+    }
+
+    /// Of what was asked to be reserved.
+    pub fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Hold(hold) => hold.reserved.fingerprint,
+            Self::Ended(ended) => ended.fingerprint,
+        }
+    }
+
+    pub fn key(&self) -> &KeyId {
+        match self {
+            Self::Hold(hold) => &hold.reserved.key,
+            Self::Ended(ended) => &ended.key,
+        }
+    }
+
+    pub fn model(&self) -> &Model {
+        match self {
+            Self::Hold(hold) => &hold.reserved.model,
+            Self::Ended(ended) => &ended.model,
+        }
+    }
+
+    /// Of the last event about it.
+    pub fn sequence(&self) -> u64 {
+        match self {
+            Self::Hold(hold) => hold.sequence,
+            Self::Ended(ended) => ended.sequence,
+        }
+    }
+
+    pub fn is_open(&self) -> bool {
+        matches!(self, Self::Hold(hold) if hold.is_open())
+    }
+
+    /// What its grant said.
+    pub fn granted(&self, replayed: bool) -> Granted {
+        let (expire_time, output_tokens, held) = match self {
+            Self::Hold(hold) => {
+                let Reserved { expire_time, usage, held, .. } = *hold.reserved;
+                (expire_time, usage.output_tokens, held)
+            }
+            Self::Ended(ended) => (ended.expire_time, ended.output_tokens, ended.held),
+        };
+        Granted {
+            reservation: self.no(),
+            key: self.key().clone(),
+            model: self.model().clone(),
+            admit_time: self.admit_time(),
+            expire_time,
+            output_tokens,
+            held,
+            replayed,
+            state: self.state(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn state(&self) -> ReservationState {
+        match self {
+            Self::Hold(hold) if hold.expired.is_some() => ReservationState::Expired,
+            Self::Hold(hold) if hold.revoked().is_some() => ReservationState::Revoked,
+            Self::Hold(_) => ReservationState::Open,
+            Self::Ended(ended) => match ended.end {
+                End::Committed(_) => ReservationState::Committed,
+                End::Released { .. } => ReservationState::Released,
+            },
+        }
     }
 }
 
 /// By what it is, however it is kept.
-impl PartialEq for Reservation {
+impl PartialEq for Hold {
     fn eq(&self, other: &Self) -> bool {
         let whole =
             |it: &Self| (it.no, it.admit_time, it.usage(), it.held(), it.expire_time(), it.progress(), it.sequence);
         whole(self) == whole(other)
             && self.reserved == other.reserved
             && self.revoked() == other.revoked()
-            && self.end == other.end
+            && self.expired == other.expired
     }
 }
 
-impl Eq for Reservation {}
+impl Eq for Hold {}
 
-impl Reservation {
+impl Hold {
     pub fn open(no: ReservationNo, admit_time: Timestamp, reserved: Arc<Reserved>, sequence: u64) -> Self {
-        Self { no, admit_time, reserved, changed: None, end: None, sequence }
+        Self { no, admit_time, reserved, changed: None, expired: None, sequence }
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.expired.is_none()
+    }
+
+    /// What is remembered once it has ended.
+    pub fn ended(&self, end: End, sequence: u64) -> Ended {
+        let Reserved { request, fingerprint, key, model, usage, held, expire_time, .. } = &*self.reserved;
+        Ended {
+            no: self.no,
+            admit_time: self.admit_time,
+            request: request.clone(),
+            fingerprint: *fingerprint,
+            key: key.clone(),
+            model: model.clone(),
+            expire_time: *expire_time,
+            output_tokens: usage.output_tokens,
+            held: *held,
+            end,
+            sequence,
+        }
     }
 
     /// What is held for.
@@ -135,16 +286,6 @@ impl Reservation {
         let Reserved { usage, held, expire_time, .. } = *self.reserved;
         let granted = || Box::new(Changed { usage, held, expire_time, progress: None, revoked: None });
         self.changed.get_or_insert_with(granted)
-    }
-
-    pub fn state(&self) -> ReservationState {
-        match &self.end {
-            None if self.revoked().is_some() => ReservationState::Revoked,
-            None => ReservationState::Open,
-            Some(End::Committed(_)) => ReservationState::Committed,
-            Some(End::Released { .. }) => ReservationState::Released,
-            Some(End::Expired { .. }) => ReservationState::Expired,
-        }
     }
 
     /// The order to stop it, if there is one.

@@ -11,7 +11,7 @@ use smol_str::SmolStr;
 
 use super::{
     limit::LimitEntry,
-    reservation::{KeptTaken, Reservation, Settlement},
+    reservation::{Hold, KeptTaken, Reservation, Settlement},
     shared::Recent,
     table::{KeyRow, Row, Table},
 };
@@ -76,7 +76,7 @@ pub struct OrganizationState {
     #[serde(skip)]
     settings: Recent<Limit>,
     pub wallet: Wallet,
-    pub(super) reservations: HashMap<ReservationNo, Box<Reservation>, RandomState>,
+    pub(super) reservations: HashMap<ReservationNo, Reservation, RandomState>,
     /// The open ones.
     pub(super) expiries: BTreeSet<(Timestamp, ReservationNo)>,
     pub(super) requests: HashMap<RequestId, Taken, RandomState>,
@@ -351,7 +351,22 @@ impl OrganizationState {
     }
 
     pub fn reservation(&self, no: ReservationNo) -> Option<&Reservation> {
-        self.reservations.get(&no).map(|reservation| &**reservation)
+        self.reservations.get(&no)
+    }
+
+    /// The same, where it can still be settled.
+    pub fn hold(&self, no: ReservationNo) -> Option<&Hold> {
+        match self.reservation(no)? {
+            Reservation::Hold(hold) => Some(hold),
+            Reservation::Ended(_) => None,
+        }
+    }
+
+    pub(super) fn hold_mut(&mut self, no: ReservationNo) -> Option<&mut Hold> {
+        match self.reservations.get_mut(&no)? {
+            Reservation::Hold(hold) => Some(hold),
+            Reservation::Ended(_) => None,
+        }
     }
 
     /// What a request id was used for, as far as memory knows.
@@ -360,8 +375,8 @@ impl OrganizationState {
     }
 
     /// The open reservations, those that expire first before the others.
-    pub fn open(&self) -> impl Iterator<Item = &Reservation> {
-        self.expiries.iter().filter_map(|(_, no)| self.reservation(*no))
+    pub fn open(&self) -> impl Iterator<Item = &Hold> {
+        self.expiries.iter().filter_map(|(_, no)| self.hold(*no))
     }
 
     pub fn open_count(&self) -> usize {

@@ -200,10 +200,10 @@ impl<'a> Turn<'a> {
         let Some(taken) = self.state.taken(request) else { return Ok(None) };
         let Taken::Reservation(no) = taken else { return Err(Conflict::RequestReused(request.clone())) };
         let Some(reservation) = self.state.reservation(*no) else { return Ok(None) };
-        if reservation.reserved.fingerprint != fingerprint {
+        if reservation.fingerprint() != fingerprint {
             return Err(Conflict::RequestReused(request.clone()));
         }
-        Ok(Some(granted(reservation, true)))
+        Ok(Some(reservation.granted(true)))
     }
 
     /// The answer that [`Self::reserve`] would give, holding nothing.
@@ -221,7 +221,7 @@ impl<'a> Turn<'a> {
         self.expire_due(Some(no));
         let now = self.now;
         let reservation = self.state.reservation(no).ok_or(Conflict::ReservationUnknown)?;
-        check_age(reservation.admit_time, now)?;
+        check_age(reservation.admit_time(), now)?;
         Ok(reservation)
     }
 }
@@ -233,26 +233,10 @@ pub fn check_age(admitted: Timestamp, now: Timestamp) -> Outcome<()> {
     if age > MAX_AGE { Err(Conflict::ReservationTooOld) } else { Ok(()) }
 }
 
-fn granted(reservation: &Reservation, replayed: bool) -> Granted {
-    Granted {
-        reservation: reservation.no,
-        key: reservation.reserved.key.clone(),
-        model: reservation.reserved.model.clone(),
-        admit_time: reservation.admit_time,
-        expire_time: reservation.reserved.expire_time,
-        output_tokens: reservation.reserved.usage.output_tokens,
-        held: reservation.reserved.held,
-        replayed,
-        state: reservation.state(),
-        warnings: Vec::new(),
-    }
-}
-
 /// How a reservation ended, as an error for those who would end it otherwise.
 fn ended_otherwise(end: &End) -> Conflict {
     match end {
         End::Committed(_) => Conflict::ReservationCommitted,
         End::Released { .. } => Conflict::ReservationReleased,
-        End::Expired { .. } => Conflict::ReservationExpired,
     }
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::{
-    AssertSqlSafe, Connection as _, Row, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Connection as _, QueryBuilder, Row, SqliteConnection, SqlitePool,
     sqlite::{SqlitePoolOptions, SqliteRow},
 };
 
@@ -30,9 +30,15 @@ fn checksum(snapshot: &Snapshot) -> [u8; 32] {
     *hasher.update(&snapshot.state).finalize().as_bytes()
 }
 
-/// Of the streams in a JSON array.
-const FIND: &str = "SELECT stream, sequence, position, checksum, state FROM snapshots
-    WHERE stream IN (SELECT value FROM json_each(?))";
+const WHOLE: &str = "stream, sequence, position, checksum, state";
+const MARK: &str = "stream, sequence, position";
+/// Rows a statement: each statement is a way to SQLite's thread and back, which takes longer than a small row.
+const ROWS: usize = 128;
+
+/// Those of the streams in a JSON array.
+fn find() -> String {
+    format!("SELECT {WHOLE} FROM snapshots WHERE stream IN (SELECT value FROM json_each(?))")
+}
 
 /// The first snapshots, or those behind a stream: looked up, so that a page costs the same however many came before it.
 fn page(columns: &str, is_behind: bool) -> String {
@@ -70,7 +76,7 @@ impl SqliteSnapshots {
         rows.map_err(|error| failed(&self.file, &error))
     }
 
-    /// A row of `stream, sequence, position, checksum, state`.
+    /// A row of [`WHOLE`].
     fn verified(&self, row: &SqliteRow) -> Result<Snapshot, JournalError> {
         let failed = |error| failed(&self.file, &error);
         let stream = Stream::from_key(row.try_get(0).map_err(failed)?);
@@ -89,17 +95,17 @@ impl SqliteSnapshots {
 
 async fn replace(connection: &mut SqliteConnection, snapshots: &[Snapshot]) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    for snapshot in snapshots {
-        sqlx::query(
-            "INSERT OR REPLACE INTO snapshots (stream, sequence, position, checksum, state) VALUES (?, ?, ?, ?, ?)",
-        )
-        .bind(snapshot.stream.key())
-        .bind(snapshot.sequence.cast_signed())
-        .bind(snapshot.position.cast_signed())
-        .bind(&checksum(snapshot)[..])
-        .bind(&snapshot.state)
-        .execute(&mut *transaction)
-        .await?;
+    for some in snapshots.chunks(ROWS) {
+        let mut insert = QueryBuilder::new(format!("INSERT OR REPLACE INTO snapshots ({WHOLE}) "));
+        insert.push_values(some, |mut row, snapshot| {
+            row.push_bind(snapshot.stream.key())
+                .push_bind(snapshot.sequence.cast_signed())
+                .push_bind(snapshot.position.cast_signed())
+                .push_bind(checksum(snapshot).to_vec())
+                .push_bind(&snapshot.state);
+        });
+        // Only statements of full length come again.
+        insert.build().persistent(some.len() == ROWS).execute(&mut *transaction).await?;
     }
     transaction.commit().await
 }
@@ -118,29 +124,19 @@ impl Snapshots for SqliteSnapshots {
     }
 
     async fn load(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, JournalError> {
-        let failed = |error| failed(&self.file, &error);
-        // Every key sorts after NULL's stand-in, the first ones too.
-        let rows = sqlx::query(
-            "SELECT stream, sequence, position, checksum, state FROM snapshots
-             WHERE ?1 IS NULL OR stream > ?1 ORDER BY stream LIMIT ?2",
-        )
-        .bind(after.map(Stream::key))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&self.pool)
-        .await
-        .map_err(failed)?;
+        let rows = self.page(WHOLE, after, limit).await?;
         rows.iter().map(|row| self.verified(row)).collect()
     }
 
     async fn find(&self, streams: &[Stream]) -> Result<Vec<Snapshot>, JournalError> {
         let keys: serde_json::Value = streams.iter().map(Stream::key).collect();
-        let rows = sqlx::query(FIND).bind(keys.to_string()).fetch_all(&self.pool).await;
+        let rows = sqlx::query(AssertSqlSafe(find())).bind(keys.to_string()).fetch_all(&self.pool).await;
         let rows = rows.map_err(|error| failed(&self.file, &error))?;
         rows.iter().map(|row| self.verified(row)).collect()
     }
 
     async fn list(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, JournalError> {
-        let rows = self.page("stream, sequence, position", after, limit).await?;
+        let rows = self.page(MARK, after, limit).await?;
         let mark = |row: &SqliteRow| {
             let (sequence, position): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
             let stream = Stream::from_key(row.try_get(0)?);
@@ -177,7 +173,7 @@ mod tests {
     async fn snapshots_are_looked_up_however_many_there_are() {
         let directory = tempfile::tempdir().unwrap();
         let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
-        for sql in [FIND.to_owned(), page("stream, sequence, position", true), page("state", true)] {
+        for sql in [find(), page(MARK, true), page(WHOLE, true)] {
             let plan = sqlx::query_as(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
             let plan: Vec<(i64, i64, i64, String)> = plan.fetch_all(&snapshots.pool).await.unwrap();
             let steps: Vec<_> = plan.iter().map(|(.., step)| step.as_str()).collect();

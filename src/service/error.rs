@@ -5,6 +5,7 @@ use crate::{
     engine::conflict::Conflict,
     journal::{JournalError, writer::JournalFailed},
     store::StoreError,
+    telemetry::Overload,
 };
 
 /// Nothing was changed, unless it says otherwise.
@@ -34,14 +35,20 @@ pub enum Error {
          try again when they follow"
     )]
     JournalFull,
-    #[error("more is asked than this server can do at present; try again")]
-    Overloaded,
-    #[error("the books can't follow what is asked; what is new may begin as they do: try again")]
-    BooksLag,
+    #[error("{}; try again", put_off(*.0))]
+    Overloaded(Overload),
     #[error("the books can't be asked at present: {0}; try again")]
     StoreUnavailable(String),
     #[error("{0}")]
     Internal(String),
+}
+
+fn put_off(overload: Overload) -> &'static str {
+    match overload {
+        Overload::Turn => "more is asked than this server can do at present",
+        Overload::Journal => "more is asked than the journal's disk can take at present",
+        Overload::Books => "the books can't follow what is asked; what is new may begin as they do",
+    }
 }
 
 impl From<StoreError> for Error {

@@ -12,7 +12,10 @@ use std::{
 };
 
 use super::{Error, Service, projector::BATCH};
-use crate::domain::event::{Event, Record};
+use crate::{
+    domain::event::{Event, Record},
+    telemetry::Overload,
+};
 
 /// How long a read waits for the books where its caller sets no deadline.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -135,13 +138,12 @@ impl Service {
     /// Refuses to begin something, a hold or a Charge of what wasn't used yet, that the books can't follow.
     ///
     /// # Errors
-    /// [`Error::BooksLag`]
+    /// [`Error::Overloaded`]
     pub(super) fn check_may_begin(&self) -> Result<(), Error> {
         if self.may_begin() {
             return Ok(());
         }
-        self.metrics.overloaded.increment();
-        Err(Error::BooksLag)
+        Err(self.put_off(Overload::Books))
     }
 
     /// Waits until something may begin, or for as long as somebody may be held back who was refused.

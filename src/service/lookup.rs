@@ -5,16 +5,15 @@ use std::sync::Arc;
 use super::{Caller, Error, ReservationRef, Service, turn::Done};
 use crate::{
     domain::{
-        event::{Reserved, Settled},
+        event::Settled,
         id::{KeyId, RequestId},
-        money::Factor,
         reservation_id::{ReservationId, ReservationNo},
         time::Timestamp,
     },
     engine::{
         conflict::Conflict,
         directory::{Cell, Route},
-        reservation::{End, Reservation, Settlement},
+        reservation::{End, Ended, Expired, Hold, Reservation, Settlement},
         state::Taken,
         turn::{Forgotten, Outcome, Turn, check_age},
     },
@@ -38,7 +37,7 @@ impl Named {
     /// An id from a time that was lost may have the number of another reservation.
     fn names(&self, reservation: &Reservation) -> bool {
         match self {
-            Self::Id(id) => id.admit_time == reservation.admit_time && id.key == reservation.reserved.key,
+            Self::Id(id) => id.admit_time == reservation.admit_time() && id.key == *reservation.key(),
             Self::Request(..) => true,
         }
     }
@@ -47,7 +46,7 @@ impl Named {
 /// What memory is given before it is asked again.
 enum Missing {
     Forgotten(Forgotten),
-    Closed(Box<Reservation>),
+    Closed(Reservation),
 }
 
 impl Service {
@@ -73,8 +72,8 @@ impl Service {
         let missing = Box::pin(self.find_missing(&located)).await?;
         let done = self.turn(cell, &caller.actor, |turn| match &missing {
             Missing::Closed(reservation) => {
-                turn.state.recall((**reservation).clone(), turn.now());
-                operation(turn, reservation.no)
+                turn.state.recall(reservation.clone(), turn.now());
+                operation(turn, reservation.no())
             }
             Missing::Forgotten(forgotten) => {
                 if turn.state.reservation(forgotten.no).is_none() {
@@ -104,7 +103,7 @@ impl Service {
                     Some(_) => return Err(Conflict::ReservationUnknown.into()),
                     None => None,
                 };
-                let mine = |no| inner.state.reservation(no).is_some_and(|found| found.reserved.key == key);
+                let mine = |no| inner.state.reservation(no).is_some_and(|found| *found.key() == key);
                 if no.is_some_and(|no| !mine(no)) {
                     return Err(Conflict::ReservationUnknown.into());
                 }
@@ -134,7 +133,7 @@ impl Service {
         let stored = self.store.find_reservation(&located.cell.id, by).await?;
         let reservation = stored.and_then(ended).filter(|found| located.named.names(found));
         let reservation = reservation.ok_or(Conflict::ReservationUnknown)?;
-        Ok(Missing::Closed(Box::new(reservation)))
+        Ok(Missing::Closed(reservation))
     }
 
     /// Lets memory know a Charge under this id, if one was ever made: their ids are unique for ever.
@@ -165,34 +164,35 @@ impl Service {
 /// A reservation as memory would know it; `None` for one that is open, which memory never forgets.
 fn ended(stored: StoredReservation) -> Option<Reservation> {
     let StoredReservation { no, admit_time, end } = stored;
-    let (reserved, end) = match end {
-        StoredEnd::Open => return None,
-        StoredEnd::Released { reserved, reason } => (reserved, End::Released { reason: reason.into() }),
-        StoredEnd::Expired { reserved, charged } => (reserved, End::Expired { charged }),
-        StoredEnd::Committed(settled) => {
-            (Arc::new(hold_of(&settled, admit_time)), End::Committed(Arc::new(Settlement::from(&*settled))))
+    match end {
+        StoredEnd::Open => None,
+        StoredEnd::Released { reserved, reason } => {
+            let end = End::Released { held: reserved.held, reason: reason.into() };
+            let ended = Hold::open(no, admit_time, reserved, 0).ended(end, 0);
+            Some(Reservation::Ended(Box::new(ended)))
         }
-    };
-    let mut reservation = Reservation::open(no, admit_time, reserved, 0);
-    reservation.end = Some(end);
-    Some(reservation)
+        StoredEnd::Expired { reserved, charged } => {
+            let mut hold = Hold::open(no, admit_time, reserved, 0);
+            hold.expired = Some(Expired { charged });
+            Some(Reservation::Hold(Box::new(hold)))
+        }
+        StoredEnd::Committed(settled) => Some(Reservation::Ended(Box::new(ended_by(no, admit_time, &settled)))),
+    }
 }
 
-/// What can be said of the hold that a settlement closed; enough to answer for it.
-fn hold_of(settled: &Settled, admit_time: Timestamp) -> Reserved {
-    Reserved {
+/// What can be said of a reservation by the settlement that closed it; enough to answer for it.
+fn ended_by(no: ReservationNo, admit_time: Timestamp, settled: &Settled) -> Ended {
+    Ended {
+        no,
+        admit_time,
         request: settled.request.clone(),
         fingerprint: 0,
         key: settled.key.clone(),
         model: settled.reserved_model.as_ref().unwrap_or(&settled.model).clone(),
-        price: settled.price,
-        factor: Factor::ONE,
-        usage: settled.usage,
-        held: settled.total,
-        wallet: false,
-        touches: Arc::clone(&settled.touches),
         expire_time: admit_time,
-        holder: None,
-        labels: settled.labels.clone(),
+        output_tokens: settled.usage.output_tokens,
+        held: settled.total,
+        end: End::Committed(Settlement::from(settled)),
+        sequence: 0,
     }
 }

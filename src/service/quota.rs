@@ -1,7 +1,5 @@
 //! The data plane: decide under the organization's lock, enqueue, answer; wait for the disk where the answer is a promise.
 
-use std::sync::Arc;
-
 use smol_str::SmolStr;
 
 use super::{Caller, Error, Service, turn::Done};
@@ -152,9 +150,8 @@ impl Service {
                 let charged = turn.commit(no, commit, fingerprint)?;
                 let limits = match turn.state.reservation(no) {
                     Some(reservation) if include_limits => {
-                        let reserved = Arc::clone(&reservation.reserved);
-                        let key = turn.state.keys.place(&reserved.key).unwrap_or(u32::MAX);
-                        let model = commit.model.as_ref().unwrap_or(&reserved.model);
+                        let key = turn.state.keys.place(reservation.key()).unwrap_or(u32::MAX);
+                        let model = commit.model.as_ref().unwrap_or(reservation.model());
                         turn.state.path_states(key, model, turn.now())
                     }
                     _ => Vec::new(),

@@ -13,7 +13,7 @@ use crate::{
         id::{Holder, OrganizationId},
         reservation_id::{ReservationId, ReservationNo},
     },
-    engine::{directory::Cell, reservation::Reservation},
+    engine::{directory::Cell, reservation::Hold},
 };
 
 /// A revocation under the id that the reservation goes by outside.
@@ -91,7 +91,7 @@ impl Subscription {
                 let inner = cell.lock();
                 let held =
                     inner.state.open().filter(|reservation| reservation.reserved.holder.as_ref() == Some(holder));
-                held.filter_map(Reservation::revocation).collect()
+                held.filter_map(Hold::revocation).collect()
             };
             for revocation in revoked {
                 // Its receiver is here, so it can't be closed.

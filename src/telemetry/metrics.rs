@@ -15,6 +15,29 @@ use crate::{
 #[cfg(test)]
 mod tests;
 
+/// What can't keep up with what is asked, so that a call is put off. Its name is the same for callers and in metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overload {
+    /// The server: the call's turn came too late to be of use.
+    Turn,
+    /// The local disk: the journal's queue is full.
+    Journal,
+    /// What the books lack is at its limit.
+    Books,
+}
+
+impl Overload {
+    pub const ALL: [Self; 3] = [Self::Turn, Self::Journal, Self::Books];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Turn => "turn",
+            Self::Journal => "journal",
+            Self::Books => "books",
+        }
+    }
+}
+
 /// Counts since the server started.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -79,8 +102,7 @@ pub struct Metrics {
     pub released: Counter,
     pub expired: Counter,
     pub revoked: Counter,
-    /// Requests answered as unavailable because the journal's queue was full, their turn came too late, or the books can't follow.
-    pub overloaded: Counter,
+    put_off: [Counter; Overload::ALL.len()],
     /// Alerts by what became of them, once no channel is left to try.
     pub alerts_delivered: Counter,
     pub alerts_failed: Counter,
@@ -113,6 +135,11 @@ pub struct Metrics {
 impl Metrics {
     pub fn denied(&self, code: DenialCode) -> &Counter {
         &self.denied[code as usize]
+    }
+
+    /// Requests answered as unavailable, by what can't keep up.
+    pub fn put_off(&self, overload: Overload) -> &Counter {
+        &self.put_off[overload as usize]
     }
 
     /// Records that aren't on disk yet.
@@ -207,6 +234,17 @@ pub(super) fn export(metrics: &Arc<Metrics>, meter: &Meter) {
             }
         })
         .build();
+    let read = metrics.clone();
+    meter
+        .u64_observable_counter("quotad.overloads")
+        .with_unit("{request}")
+        .with_description("Requests put off, by what can't keep up")
+        .with_callback(move |observer| {
+            for overload in Overload::ALL {
+                observer.observe(read.put_off(overload).get(), &[KeyValue::new("cause", overload.name())]);
+            }
+        })
+        .build();
     export_outcomes(metrics, meter);
     export_counters(metrics, meter);
     export_gauges(metrics, meter);
@@ -250,13 +288,10 @@ fn export_outcomes(metrics: &Arc<Metrics>, meter: &Meter) {
 type Described<T> = (&'static str, &'static str, &'static str, fn(&Metrics) -> T);
 
 fn export_counters(metrics: &Arc<Metrics>, meter: &Meter) {
-    let counters: [Described<u64>; 6] = [
+    let counters: [Described<u64>; 5] = [
         ("quotad.replays", "{answer}", "Answers repeated for a known request id", |read| read.replayed.get()),
         ("quotad.charges", "{charge}", "Usage charged without a reservation", |read| read.charged.get()),
         ("quotad.revocations", "{reservation}", "Reservations revoked while they ran", |read| read.revoked.get()),
-        ("quotad.overloads", "{request}", "Put off: waited too long, or for the journal or the books", |read| {
-            read.overloaded.get()
-        }),
         ("quotad.journal.batches", "{batch}", "Batches written to the journal", |read| read.journal_batches.get()),
         ("quotad.journal.write.time", "us", "Time that these writes took", |read| read.journal_write_micros.get()),
     ];

@@ -42,7 +42,9 @@ pub(crate) struct Acknowledged {
     pub(crate) operations: u64,
     /// Pieces of work begun; their numbers make the request ids.
     pub(crate) begun: u64,
-    /// Calls that failed, by method and reason.
+    /// Reserves that were put off because their turn came too late.
+    pub(crate) late: u64,
+    /// Other calls that failed, by method and reason.
     pub(crate) failures: BTreeMap<(&'static str, String), u64>,
 }
 

@@ -15,6 +15,7 @@ use quotad::{
 };
 use tokio::sync::watch;
 use tonic::{Code, Response, Status};
+use tonic_types::StatusExt as _;
 
 use crate::acknowledged::Acknowledged;
 
@@ -46,6 +47,12 @@ pub(crate) struct Caller {
 fn may_pass(status: &Status) -> bool {
     let broken = matches!(status.code(), Code::Cancelled | Code::Unknown | Code::Internal) && reason(status).is_none();
     is_transient(status) || broken
+}
+
+/// Whether the machine stood still for longer than new work may wait for its turn: what any busy machine does, and no fault here.
+pub(crate) fn is_late(status: &Status) -> bool {
+    let details = status.get_error_details();
+    details.error_info().is_some_and(|info| info.metadata.get("cause").is_some_and(|cause| cause == "turn"))
 }
 
 impl Caller {
@@ -87,8 +94,15 @@ impl Caller {
                 Ok(Ok(answer.into_inner()))
             }
             Err(status) if may_pass(&status) => {
-                let why = reason(&status).unwrap_or_else(|| code_name(status.code()).to_owned());
-                *self.shared.acknowledged.lock().failures.entry((method, why)).or_default() += 1;
+                let mut known = self.shared.acknowledged.lock();
+                if is_late(&status) {
+                    assert_eq!(method, "Reserve", "what runs is settled, however late");
+                    known.late += 1;
+                } else {
+                    let why = reason(&status).unwrap_or_else(|| code_name(status.code()).to_owned());
+                    *known.failures.entry((method, why)).or_default() += 1;
+                }
+                drop(known);
                 self.shared.failed.send_modify(|failed| *failed += 1);
                 Ok(Err(status))
             }

@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::{
     acknowledged::Acknowledged,
-    caller::{Caller, Shared},
+    caller::{Caller, Shared, is_late},
     quota::Work,
     seed::{MEMBERS, ORGANIZATIONS},
     world::World,
@@ -85,9 +85,14 @@ impl Load {
         work.reserve_request()
     }
 
-    /// Asks once, whatever the answer.
+    /// Asks once, whatever the answer; but that the turn came too late isn't one.
     pub(crate) async fn try_reserve(&self) -> Result<(), Status> {
-        self.closer.gateway.quota().reserve(self.one_more()).await.map(|_| ())
+        loop {
+            match self.closer.gateway.quota().reserve(self.one_more()).await {
+                Err(status) if is_late(&status) => {}
+                answer => return answer.map(|_| ()),
+            }
+        }
     }
 
     /// Asks once, to charge what was used already or not.

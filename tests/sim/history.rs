@@ -13,7 +13,7 @@ use quotad::{
         time::Timestamp,
         usage::Amounts,
     },
-    engine::{limit::Counter, state::OrganizationState, system::SystemState},
+    engine::{limit::Counter, reservation::Reservation, state::OrganizationState, system::SystemState},
 };
 
 use crate::{
@@ -181,7 +181,7 @@ impl Followed {
                 }
             }
             Event::Released { reservation, .. } => {
-                let held = self.state.reservation(*reservation).unwrap().held();
+                let held = self.state.hold(*reservation).unwrap().held();
                 assert!(self.released.insert(*reservation, held).is_none(), "{reservation:?} is released twice");
             }
             Event::Expired { reservation } => {
@@ -242,7 +242,7 @@ impl Followed {
         let Event::Reserved(reserved) = &record.event else { return };
         let Some(request) = &reserved.request else { return };
         let before = self.made.get(request).into_iter().flatten();
-        let open = before.filter(|no| self.state.reservation(**no).is_some_and(|held| held.end.is_none())).count();
+        let open = before.filter(|no| self.state.reservation(**no).is_some_and(Reservation::is_open)).count();
         assert_eq!(open, 0, "{request} holds twice");
     }
 

@@ -152,11 +152,7 @@ fn told(error: Error, operation: &Operation) -> Answer {
         Error::Conflict(conflict) => Answer::Refused(conflict),
         Error::Exists { kind, id } => Answer::Refused(Conflict::Exists { kind, id }),
         Error::NotFound { kind, id } => Answer::Refused(Conflict::NotFound { kind, id }),
-        Error::JournalFailed
-        | Error::JournalFull
-        | Error::Overloaded
-        | Error::BooksLag
-        | Error::StoreUnavailable(_) => Answer::Lost,
+        Error::JournalFailed | Error::JournalFull | Error::Overloaded(_) | Error::StoreUnavailable(_) => Answer::Lost,
         other => panic!("{operation:?} was told {other}"),
     }
 }

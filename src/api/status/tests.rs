@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::id::RequestId;
+use crate::{domain::id::RequestId, telemetry::Overload};
 
 fn every_error() -> Vec<(Error, Code, &'static str)> {
     let id = || String::from("x");
@@ -28,8 +28,7 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::Exists { kind: "team", id: id() }, Code::AlreadyExists, "ALREADY_EXISTS"),
         (Error::JournalFailed, Code::Unavailable, "JOURNAL_FAILED"),
         (Error::JournalFull, Code::Unavailable, "JOURNAL_FULL"),
-        (Error::Overloaded, Code::Unavailable, "OVERLOADED"),
-        (Error::BooksLag, Code::Unavailable, "OVERLOADED"),
+        (Error::Overloaded(Overload::Turn), Code::Unavailable, "OVERLOADED"),
         (Error::DiskUnavailable(id()), Code::Unavailable, "DISK_UNAVAILABLE"),
         (Error::StoreUnavailable(id()), Code::Unavailable, "STORE_UNAVAILABLE"),
         (Error::Internal(id()), Code::Internal, "INTERNAL"),
@@ -46,6 +45,21 @@ fn every_error_says_its_reason_to_programs() {
         assert_eq!((info.domain.as_str(), info.reason.as_str()), ("quotad", reason));
         assert!(!status.message().is_empty(), "{reason}");
     }
+}
+
+#[test]
+fn an_overload_tells_what_cannot_keep_up() {
+    let told = Overload::ALL.map(|overload| {
+        let status = status(Error::Overloaded(overload));
+        let cause = status.get_error_details().error_info().unwrap().metadata["cause"].clone();
+        (status.code(), cause, status.message().to_owned())
+    });
+    assert_eq!(
+        told.clone().map(|(code, cause, _)| (code, cause)),
+        ["turn", "journal", "books"].map(|cause| (Code::Unavailable, cause.to_owned()))
+    );
+    let messages: std::collections::BTreeSet<_> = told.into_iter().map(|(_, _, message)| message).collect();
+    assert_eq!(messages.len(), Overload::ALL.len(), "{messages:?}");
 }
 
 #[test]

@@ -1,18 +1,18 @@
-//! How snapshots hold reservations: whole, as they were before memory kept less of them. What memory doesn't keep of a settlement is
-//! left empty there; nothing reads it.
+//! How snapshots hold reservations: whole, as they were before memory kept less of them. What memory doesn't keep is left empty
+//! there; nothing reads it.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::{Changed, End, Reservation, Settlement};
+use super::{Changed, End, Ended, Expired, Hold, Reservation, Settlement};
 use crate::{
     domain::{
         decision::RevocationCause,
         event::{Booked, EntryKind, Reserved, Settled},
         id::{KeyId, MemberId, Model, OrderId, TeamId},
-        money::Nanos,
+        money::{Factor, Nanos},
         payment::Correction,
         reservation_id::ReservationNo,
         time::Timestamp,
@@ -54,10 +54,62 @@ pub(in crate::engine) enum KeptTaken {
 
 impl From<Reservation> for KeptReservation {
     fn from(reservation: Reservation) -> Self {
+        match reservation {
+            Reservation::Hold(hold) => Self::from(*hold),
+            Reservation::Ended(ended) => Self::from(*ended),
+        }
+    }
+}
+
+impl From<Hold> for KeptReservation {
+    fn from(reservation: Hold) -> Self {
         let (usage, held, expire_time) = (reservation.usage(), reservation.held(), reservation.expire_time());
         let (progress, revoked) = (reservation.progress(), reservation.revoked().cloned().map(Box::new));
-        let Reservation { no, admit_time, reserved, changed: _, end, sequence } = reservation;
-        let end = end.map(KeptEnd::from);
+        let Hold { no, admit_time, reserved, changed: _, expired, sequence } = reservation;
+        let end = expired.map(|Expired { charged }| KeptEnd::Expired { charged });
+        Self { no, admit_time, reserved, usage, held, expire_time, progress, revoked, end, sequence }
+    }
+}
+
+impl From<Ended> for KeptReservation {
+    fn from(ended: Ended) -> Self {
+        let Ended {
+            no,
+            admit_time,
+            request,
+            fingerprint,
+            key,
+            model,
+            expire_time,
+            output_tokens,
+            held: granted,
+            end,
+            sequence,
+        } = ended;
+        let usage = Usage { output_tokens, ..Usage::default() };
+        let (held, end) = match end {
+            End::Committed(settlement) => {
+                let kind = if settlement.late { EntryKind::LateCommit } else { EntryKind::Commit };
+                (granted, KeptEnd::Committed(whole(&settlement, kind)))
+            }
+            End::Released { held, reason } => (held, KeptEnd::Released { reason }),
+        };
+        let reserved = Arc::new(Reserved {
+            request,
+            fingerprint,
+            key,
+            model,
+            price: None,
+            factor: Factor::ONE,
+            usage,
+            held: granted,
+            wallet: false,
+            touches: Arc::default(),
+            expire_time,
+            holder: None,
+            labels: None,
+        });
+        let (progress, revoked, end) = (None, None, Some(end));
         Self { no, admit_time, reserved, usage, held, expire_time, progress, revoked, end, sequence }
     }
 }
@@ -72,30 +124,17 @@ impl From<KeptReservation> for Reservation {
         } else {
             Some(Box::new(Changed { usage, held, expire_time, progress, revoked }))
         };
-        Self { no, admit_time, reserved, changed, end: end.map(End::from), sequence }
-    }
-}
-
-impl From<End> for KeptEnd {
-    fn from(end: End) -> Self {
-        match end {
-            End::Committed(settlement) => {
-                let kind = if settlement.late { EntryKind::LateCommit } else { EntryKind::Commit };
-                Self::Committed(whole(&settlement, kind))
+        let mut hold = Hold { no, admit_time, reserved, changed, expired: None, sequence };
+        let end = match end {
+            None => return Self::Hold(Box::new(hold)),
+            Some(KeptEnd::Expired { charged }) => {
+                hold.expired = Some(Expired { charged });
+                return Self::Hold(Box::new(hold));
             }
-            End::Released { reason } => Self::Released { reason },
-            End::Expired { charged } => Self::Expired { charged },
-        }
-    }
-}
-
-impl From<KeptEnd> for End {
-    fn from(end: KeptEnd) -> Self {
-        match end {
-            KeptEnd::Committed(settled) => Self::Committed(Arc::new(Settlement::from(&*settled))),
-            KeptEnd::Released { reason } => Self::Released { reason },
-            KeptEnd::Expired { charged } => Self::Expired { charged },
-        }
+            Some(KeptEnd::Committed(settled)) => End::Committed(Settlement::from(&*settled)),
+            Some(KeptEnd::Released { reason }) => End::Released { held, reason },
+        };
+        Self::Ended(Box::new(hold.ended(end, sequence)))
     }
 }
 
@@ -126,7 +165,7 @@ impl From<KeptTaken> for Taken {
 fn whole(settlement: &Settlement, kind: EntryKind) -> Arc<Settled> {
     let Settlement { fingerprint, total, overage, entry, balance, late: _ } = *settlement;
     Arc::new(Settled {
-        entry,
+        entry: entry.map(NonZeroU64::get),
         kind,
         reservation: None,
         request: None,
@@ -152,13 +191,13 @@ fn whole(settlement: &Settlement, kind: EntryKind) -> Arc<Settled> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{decision::DenialCode, money::Factor, policy::Scope};
+    use crate::domain::{decision::DenialCode, id::RequestId, policy::Scope};
 
     const ADMITTED: Timestamp = Timestamp::from_seconds(1_700_000_000);
 
-    fn reservation() -> Reservation {
+    fn hold() -> Hold {
         let reserved = Reserved {
-            request: None,
+            request: Some(RequestId::trusted("r")),
             fingerprint: 3,
             key: KeyId::trusted("k"),
             model: Model::trusted("m"),
@@ -172,14 +211,20 @@ mod tests {
             holder: None,
             labels: None,
         };
-        Reservation::open(ReservationNo { epoch: 1, sequence: 5 }, ADMITTED, Arc::new(reserved), 5)
+        Hold::open(ReservationNo { epoch: 1, sequence: 5 }, ADMITTED, Arc::new(reserved), 5)
     }
 
     fn settled(kind: EntryKind) -> Arc<Settled> {
         let total = Amounts { usd: Nanos::new(7), tokens: 70, ..Amounts::ZERO };
         let overage = Amounts { tokens: 61, ..Amounts::ZERO };
-        let settlement =
-            Settlement { fingerprint: 4, total, overage, entry: Some(8), balance: Nanos::new(93), late: false };
+        let settlement = Settlement {
+            fingerprint: 4,
+            total,
+            overage,
+            entry: NonZeroU64::new(8),
+            balance: Nanos::new(93),
+            late: false,
+        };
         let whole = (*whole(&settlement, kind)).clone();
         Arc::new(Settled { key: KeyId::trusted("k"), model: Model::trusted("m"), ..whole })
     }
@@ -190,32 +235,49 @@ mod tests {
 
     #[test]
     fn a_snapshot_holds_a_reservation_as_it_stands() {
-        let mut changed = reservation();
+        let mut changed = hold();
         let cause =
             RevocationCause { code: DenialCode::BudgetExceeded, scope: Scope::Key, scope_id: "k".into(), limit: None };
         changed.revoke(&cause, ADMITTED);
         let ends = [
-            None,
-            Some(End::Committed(Arc::new(Settlement::from(&*settled(EntryKind::LateCommit))))),
-            Some(End::Released { reason: "unused".into() }),
-            Some(End::Expired { charged: Some(settled(EntryKind::Expiry)) }),
+            End::Committed(Settlement::from(&*settled(EntryKind::LateCommit))),
+            End::Released { held: Amounts { tokens: 4, ..Amounts::ZERO }, reason: "unused".into() },
         ];
-        for reservation in [reservation(), changed] {
+        for hold in [hold(), changed] {
+            for charged in [None, Some(settled(EntryKind::Expiry))] {
+                for expired in [None, Some(Expired { charged })] {
+                    let before = Reservation::Hold(Box::new(Hold { expired, ..hold.clone() }));
+                    let after: Reservation = read(&before);
+                    assert_eq!(after, before);
+                    let Reservation::Hold(after) = after else { panic!("ended") };
+                    assert_eq!(after.changed.is_some(), hold.changed.is_some(), "a box for what was changed only");
+                }
+            }
             for end in ends.clone() {
-                let before = Reservation { end, ..reservation.clone() };
-                let after: Reservation = read(&before);
-                assert_eq!(after, before);
-                assert_eq!(after.changed.is_some(), before.changed.is_some(), "a box for what was changed only");
+                let before = Reservation::Ended(Box::new(hold.ended(end, 9)));
+                assert_eq!(read::<Reservation>(&before), before);
             }
         }
     }
 
+    /// As memory held it, and snapshots of then still do: with all that was granted and all that was settled.
+    #[test]
+    fn a_reservation_that_was_kept_whole_answers_as_if_it_had_ended_now() {
+        let settled = settled(EntryKind::Commit);
+        let mut kept = KeptReservation::from(hold());
+        kept.end = Some(KeptEnd::Committed(Arc::clone(&settled)));
+        let ended = hold().ended(End::Committed(Settlement::from(&*settled)), 5);
+        assert_eq!(read::<Reservation>(&kept), Reservation::Ended(Box::new(ended)));
+    }
+
     #[test]
     fn a_settlement_that_was_kept_whole_answers_its_repeats() {
-        let kept = KeptEnd::Committed(settled(EntryKind::LateCommit));
-        let End::Committed(settlement) = End::from(read::<KeptEnd>(&kept)) else { panic!("not committed") };
+        let mut kept = KeptReservation::from(hold());
+        kept.end = Some(KeptEnd::Committed(settled(EntryKind::LateCommit)));
+        let Reservation::Ended(ended) = read(&kept) else { panic!("not ended") };
+        let End::Committed(settlement) = ended.end else { panic!("not committed") };
         let expected = Settlement::from(&*settled(EntryKind::LateCommit));
-        assert_eq!((*settlement, settlement.charged(true).late), (expected, true));
+        assert_eq!((settlement, settlement.charged(true).late), (expected, true));
         let Taken::Charge(charge) = read::<Taken>(&KeptTaken::Charge(settled(EntryKind::Charge))) else {
             panic!("no charge")
         };

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use smol_str::SmolStr;
+
 use super::{Closed, ClosedWhat, OrganizationState, Taken};
 use crate::{
     domain::{
@@ -15,8 +17,15 @@ use crate::{
         time::Timestamp,
         usage::Amounts,
     },
-    engine::reservation::{End, Reservation, Settlement},
+    engine::reservation::{End, Expired, Hold, Reservation, Settlement},
 };
+
+/// How an open reservation ends.
+enum Closing {
+    Expired(Expired),
+    Committed(Settlement),
+    Released(SmolStr),
+}
 
 /// A record that doesn't continue the state: the journal and the snapshot don't belong together, or one is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,16 +68,17 @@ impl OrganizationState {
             }
             Event::Extended(extended) => self.apply_extended(extended, record.time),
             Event::Released { reservation, reason } => {
-                self.close(*reservation, Amounts::ZERO, End::Released { reason: reason.clone() }, record.time);
+                self.close(*reservation, Amounts::ZERO, Closing::Released(reason.clone()), record.time);
             }
             Event::Expired { reservation } => {
-                self.close(*reservation, Amounts::ZERO, End::Expired { charged: None }, record.time);
+                let expired = Expired { charged: None };
+                self.close(*reservation, Amounts::ZERO, Closing::Expired(expired), record.time);
             }
             Event::Settled(settled) => self.apply_settled(settled, record.time),
             Event::Revoked { reservation, cause } => {
-                if let Some(reservation) = self.reservations.get_mut(reservation) {
-                    reservation.revoke(cause, record.time);
-                    reservation.sequence = record.sequence;
+                if let Some(hold) = self.hold_mut(*reservation) {
+                    hold.revoke(cause, record.time);
+                    hold.sequence = record.sequence;
                 }
             }
             Event::ToppedUp(top_up) => {
@@ -95,7 +105,7 @@ impl OrganizationState {
             | Event::Revoked { reservation, .. } => *reservation,
             _ => return None,
         };
-        let open = self.reservation(no).is_some_and(|reservation| reservation.end.is_none());
+        let open = self.reservation(no).is_some_and(Reservation::is_open);
         (!open).then_some(no)
     }
 
@@ -108,18 +118,19 @@ impl OrganizationState {
         if let Some(request) = &reserved.request {
             self.requests.insert(request.clone(), Taken::Reservation(no));
         }
-        let reservation = Reservation::open(no, admitted, Arc::clone(reserved), self.sequence);
-        self.reservations.insert(no, Box::new(reservation));
+        let hold = Hold::open(no, admitted, Arc::clone(reserved), self.sequence);
+        self.reservations.insert(no, Reservation::Hold(Box::new(hold)));
     }
 
     fn apply_extended(&mut self, extended: &Extended, now: Timestamp) {
-        let Some(reservation) = self.reservations.get_mut(&extended.reservation) else { return };
-        let reserved = Arc::clone(&reservation.reserved);
-        let more = extended.held.minus(reservation.held());
-        self.expiries.remove(&(reservation.expire_time(), reservation.no));
-        self.expiries.insert((extended.expire_time, reservation.no));
-        reservation.extend(extended);
-        reservation.sequence = self.sequence;
+        let sequence = self.sequence;
+        let Some(hold) = self.hold_mut(extended.reservation) else { return };
+        let reserved = Arc::clone(&hold.reserved);
+        let (before, more) = (hold.expire_time(), extended.held.minus(hold.held()));
+        hold.extend(extended);
+        hold.sequence = sequence;
+        self.expiries.remove(&(before, extended.reservation));
+        self.expiries.insert((extended.expire_time, extended.reservation));
         if reserved.wallet {
             self.wallet.held += more.usd;
         }
@@ -139,20 +150,17 @@ impl OrganizationState {
             self.allocations.use_credits(row.entity.membership, booked.credits);
         }
         match settled.reservation {
-            Some(no) if self.reservation(no).is_some_and(|reservation| reservation.end.is_none()) => {
-                let end = if settled.is_expiry() {
-                    End::Expired { charged: Some(Arc::clone(settled)) }
+            Some(no) if self.reservation(no).is_some_and(Reservation::is_open) => {
+                let closing = if settled.is_expiry() {
+                    Closing::Expired(Expired { charged: Some(Arc::clone(settled)) })
                 } else {
-                    End::Committed(Arc::new(Settlement::from(&**settled)))
+                    Closing::Committed(Settlement::from(&**settled))
                 };
-                self.close(no, booked, end, now);
+                self.close(no, booked, closing, now);
             }
             Some(no) => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
-                if let Some(reservation) = self.reservations.get_mut(&no) {
-                    reservation.end = Some(End::Committed(Arc::new(Settlement::from(&**settled))));
-                    reservation.sequence = self.sequence;
-                }
+                self.end(no, End::Committed(Settlement::from(&**settled)));
             }
             None => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
@@ -164,18 +172,35 @@ impl OrganizationState {
     }
 
     /// Ends an open reservation: its hold goes, what was charged stays.
-    fn close(&mut self, no: ReservationNo, charged: Amounts, end: End, now: Timestamp) {
-        let Some(reservation) = self.reservations.get_mut(&no) else { return };
+    fn close(&mut self, no: ReservationNo, charged: Amounts, closing: Closing, now: Timestamp) {
+        let sequence = self.sequence;
+        let Some(reservation) = self.hold_mut(no) else { return };
         let reserved = Arc::clone(&reservation.reserved);
-        let held = reservation.held();
-        reservation.end = Some(end);
-        reservation.sequence = self.sequence;
-        self.expiries.remove(&(reservation.expire_time(), no));
+        let (expire_time, held) = (reservation.expire_time(), reservation.held());
+        match closing {
+            Closing::Expired(expired) => {
+                reservation.expired = Some(expired);
+                reservation.sequence = sequence;
+            }
+            Closing::Committed(settlement) => self.end(no, End::Committed(settlement)),
+            Closing::Released(reason) => self.end(no, End::Released { held, reason }),
+        }
+        self.expiries.remove(&(expire_time, no));
         if reserved.wallet {
             self.wallet.held -= held.usd;
         }
         self.touch(&reserved.touches, charged, Amounts::ZERO.minus(held), -1, now);
         self.closed.push_back(Closed { time: now, sequence: self.sequence, what: ClosedWhat::Reservation(no) });
+    }
+
+    /// Nothing of it can be settled any more: only what answers repeats is kept.
+    fn end(&mut self, no: ReservationNo, end: End) {
+        let sequence = self.sequence;
+        if let Some(reservation) = self.reservations.get_mut(&no)
+            && let Reservation::Hold(hold) = reservation
+        {
+            *reservation = Reservation::Ended(Box::new(hold.ended(end, sequence)));
+        }
     }
 
     fn take(&mut self, request: &RequestId, taken: Taken, now: Timestamp) {

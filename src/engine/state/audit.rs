@@ -124,7 +124,7 @@ impl OrganizationState {
     /// its members have.
     pub fn inconsistencies(&self) -> Vec<Mismatch> {
         let mut found = Findings(Vec::new());
-        let open = self.reservations.values().filter(|reservation| reservation.end.is_none());
+        let open = self.reservations.values().filter(|reservation| reservation.is_open());
         found.compare(|| String::from("reservations that expire"), open.count(), self.open_count());
         self.check_holds(&mut found);
         for (team, sums, stands) in self.allocations.sums(|membership| self.team_of(membership)) {
@@ -139,13 +139,13 @@ impl OrganizationState {
         let mut wallet = Nanos::ZERO;
         let mut budgets: HashMap<(LimitNo, Timestamp), i64> = HashMap::new();
         let mut slots: HashMap<LimitNo, i64> = HashMap::new();
-        for reservation in self.open() {
-            if reservation.reserved.wallet {
-                wallet += reservation.held().usd;
+        for hold in self.open() {
+            if hold.reserved.wallet {
+                wallet += hold.held().usd;
             }
-            for touch in reservation.reserved.touches.iter() {
+            for touch in hold.reserved.touches.iter() {
                 *slots.entry(touch.limit).or_default() += 1;
-                *budgets.entry((touch.limit, touch.window)).or_default() += amount_in(touch.unit, reservation.held());
+                *budgets.entry((touch.limit, touch.window)).or_default() += amount_in(touch.unit, hold.held());
             }
         }
         found.compare(|| String::from("held of the balance by open reservations"), wallet, self.wallet.held);

@@ -3,7 +3,7 @@
 use super::{ClosedWhat, OrganizationState, Taken};
 use crate::{
     domain::{id::RequestId, reservation_id::ReservationNo, time::Timestamp},
-    engine::reservation::{End, Reservation},
+    engine::reservation::Reservation,
 };
 
 /// Most that one call forgets, so that it holds the organization's lock only shortly.
@@ -19,7 +19,7 @@ impl OrganizationState {
             let due = oldest.time < before || self.closed.len() > keep;
             let sequence = match &oldest.what {
                 // A late commit may have come since.
-                ClosedWhat::Reservation(no) => self.reservation(*no).map_or(oldest.sequence, |r| r.sequence),
+                ClosedWhat::Reservation(no) => self.reservation(*no).map_or(oldest.sequence, Reservation::sequence),
                 ClosedWhat::Request(_) => oldest.sequence,
             };
             if !due || sequence > stored {
@@ -40,7 +40,7 @@ impl OrganizationState {
 
     fn forget_reservation(&mut self, no: ReservationNo) {
         let Some(reservation) = self.reservations.remove(&no) else { return };
-        let Some(request) = &reservation.reserved.request else { return };
+        let Some(request) = reservation.request() else { return };
         // The id may have been used anew meanwhile.
         if matches!(self.requests.get(request), Some(Taken::Reservation(taken)) if *taken == no) {
             self.requests.remove(request);
@@ -49,13 +49,13 @@ impl OrganizationState {
 
     /// Takes back from the books how a reservation ended, unless memory knows it.
     pub fn recall(&mut self, reservation: Reservation, now: Timestamp) {
-        let ended = matches!(reservation.end, Some(End::Committed(_) | End::Released { .. } | End::Expired { .. }));
-        if !ended || self.reservations.contains_key(&reservation.no) {
+        let no = reservation.no();
+        if reservation.is_open() || self.reservations.contains_key(&no) {
             return;
         }
-        let what = ClosedWhat::Reservation(reservation.no);
-        self.closed.push_back(super::Closed { time: now, sequence: reservation.sequence, what });
-        self.reservations.insert(reservation.no, Box::new(reservation));
+        let what = ClosedWhat::Reservation(no);
+        self.closed.push_back(super::Closed { time: now, sequence: reservation.sequence(), what });
+        self.reservations.insert(no, reservation);
     }
 
     /// Takes back from the books what a request id was used for, unless memory knows it.

@@ -362,10 +362,10 @@ impl Model {
         let open: Vec<_> = naive.uses.iter().filter(|used| used.state == ReservationState::Open).collect();
         assert_eq!(state.open_count(), open.len());
         for used in open {
-            let reservation = state.reservation(used.no.unwrap()).unwrap();
-            assert_eq!(reservation.held(), used.held);
-            assert_eq!(reservation.expire_time().micros(), used.expire);
-            assert_eq!(reservation.revoked().map(|revoked| revoked.0.code), used.revoked);
+            let hold = state.hold(used.no.unwrap()).unwrap();
+            assert_eq!(hold.held(), used.held);
+            assert_eq!(hold.expire_time().micros(), used.expire);
+            assert_eq!(hold.revoked().map(|revoked| revoked.0.code), used.revoked);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{
         reservation_id::ReservationNo,
         usage::{Amounts, Usage},
     },
-    engine::reservation::Reservation,
+    engine::reservation::Hold,
 };
 
 /// Most that one operation expires, so that nobody waits long behind a heap of them.
@@ -25,27 +25,27 @@ impl Turn<'_> {
             let Some(no) = due else { return false };
             self.expire(no);
         }
-        let target = target.and_then(|no| self.state.reservation(no));
-        if let Some(reservation) = target.filter(|r| r.end.is_none() && r.expire_time() <= self.now) {
-            self.expire(reservation.no);
+        let target = target.and_then(|no| self.state.hold(no));
+        if let Some(hold) = target.filter(|hold| hold.is_open() && hold.expire_time() <= self.now) {
+            self.expire(hold.no);
         }
         self.state.next_expiry().is_some_and(|time| time <= self.now)
     }
 
     /// Charges what the organization's policy says, frees the rest.
     fn expire(&mut self, no: ReservationNo) {
-        let Some(reservation) = self.state.reservation(no) else { return };
-        let Some((usage, total)) = owed(reservation, self.state.organization.expiry_policy) else {
+        let Some(hold) = self.state.hold(no) else { return };
+        let Some((usage, total)) = owed(hold, self.state.organization.expiry_policy) else {
             self.emit(Event::Expired { reservation: no });
             return;
         };
-        let reserved = Arc::clone(&reservation.reserved);
+        let reserved = Arc::clone(&hold.reserved);
         let bill = Bill {
             kind: EntryKind::Expiry,
             reservation: Some(no),
             request: reserved.request.clone(),
             fingerprint: 0,
-            occurred_at: reservation.admit_time,
+            occurred_at: hold.admit_time,
             key: reserved.key.clone(),
             model: reserved.model.clone(),
             reserved_model: None,
@@ -53,7 +53,7 @@ impl Turn<'_> {
             usage,
             total,
             before: Booked::default(),
-            own: reservation.held(),
+            own: hold.held(),
             wallet: reserved.wallet,
             touches: Arc::clone(&reserved.touches),
             labels: reserved.labels.clone(),
@@ -63,11 +63,11 @@ impl Turn<'_> {
 }
 
 /// What an expired reservation pays: the progress it reported, or all that it held.
-fn owed(reservation: &Reservation, policy: ExpiryPolicy) -> Option<(Usage, Amounts)> {
+fn owed(hold: &Hold, policy: ExpiryPolicy) -> Option<(Usage, Amounts)> {
     match policy {
-        ExpiryPolicy::Release => reservation.progress(),
+        ExpiryPolicy::Release => hold.progress(),
         // The hold covers every progress reported: an Extend raises it where it doesn't.
-        ExpiryPolicy::ChargeHeld if reservation.held() == Amounts::ZERO => reservation.progress(),
-        ExpiryPolicy::ChargeHeld => Some((reservation.usage(), reservation.held())),
+        ExpiryPolicy::ChargeHeld if hold.held() == Amounts::ZERO => hold.progress(),
+        ExpiryPolicy::ChargeHeld => Some((hold.usage(), hold.held())),
     }
 }

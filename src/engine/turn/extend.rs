@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Decision, Outcome, Turn, ended_otherwise, granted};
+use super::{Decision, Outcome, Turn, ended_otherwise};
 use crate::{
     domain::{
         decision::{Denial, DenialCode, Granted, RevocationCause, Violated, Violation},
@@ -16,7 +16,7 @@ use crate::{
     engine::{
         decide::{wallet_admits, wallet_violation},
         limit::{amount_in, scope_of},
-        reservation::{End, Reservation},
+        reservation::{Hold, Reservation},
     },
 };
 
@@ -26,22 +26,20 @@ impl Turn<'_> {
     /// # Errors
     /// [`Conflict`](super::Conflict) when the reservation is unknown, too old or settled, or when progress or estimate shrink.
     pub fn extend(&mut self, no: ReservationNo, extend: &Extend) -> Outcome<Decision<Granted>> {
-        let reservation = self.find(no)?;
-        match &reservation.end {
-            None => {}
-            Some(End::Expired { .. }) => return Ok(Err(expired(reservation))),
-            Some(end) => return Err(ended_otherwise(end)),
-        }
+        let reservation = match self.find(no)? {
+            Reservation::Hold(hold) if hold.is_open() => hold,
+            Reservation::Hold(hold) => return Ok(Err(expired(hold))),
+            Reservation::Ended(ended) => return Err(ended_otherwise(&ended.end)),
+        };
+        let reserved = Arc::clone(&reservation.reserved);
         if let Some((cause, _)) = reservation.revoked() {
             let cause = cause.clone();
-            let reserved = Arc::clone(&reservation.reserved);
             return Ok(Err(self.stopped(&reserved, &cause)));
         }
         check_growth(reservation, extend)?;
-        let (admit_time, reserved, held) =
-            (reservation.admit_time, Arc::clone(&reservation.reserved), reservation.held());
-        let (reservation_usage, expire_before) = (reservation.usage(), reservation.expire_time());
-        let mut usage = extend.estimate.unwrap_or(reservation_usage);
+        let (admit_time, held) = (reservation.admit_time, reservation.held());
+        let (usage_before, expire_before) = (reservation.usage(), reservation.expire_time());
+        let mut usage = extend.estimate.unwrap_or(usage_before);
         let progress = match extend.usage_so_far {
             None => None,
             Some(so_far) => Some((so_far, self.priced(&reserved, &so_far, held)?)),
@@ -52,7 +50,7 @@ impl Turn<'_> {
             target = target.max(amounts);
         }
         // All of what is held for, so that charging the hold books neither more nor less than it.
-        if usage != reservation_usage {
+        if usage != usage_before {
             target = target.max(self.priced(&reserved, &usage, held)?);
         }
         let violations = self.failing_extension(&reserved, target.minus(held));
@@ -64,8 +62,7 @@ impl Turn<'_> {
         }
         let expire_time = (self.now + extend.ttl).min(admit_time + MAX_TTL);
         self.emit(Event::Extended(Box::new(Extended { reservation: no, expire_time, usage, held: target, progress })));
-        let reservation = self.find(no)?;
-        let mut answer = granted(reservation, false);
+        let mut answer = self.find(no)?.granted(false);
         (answer.expire_time, answer.held, answer.output_tokens) = (expire_time, target, usage.output_tokens);
         Ok(Ok(answer))
     }
@@ -116,10 +113,10 @@ impl Turn<'_> {
 }
 
 /// Neither what was used nor what is held for shrinks, so that a repeated Extend changes nothing.
-fn check_growth(reservation: &Reservation, extend: &Extend) -> Result<(), Invalid> {
+fn check_growth(hold: &Hold, extend: &Extend) -> Result<(), Invalid> {
     let shrinks =
         |field: &str, what: &str| Err(Invalid::new(field, format!("is less than {what} before; it can only grow")));
-    if let (Some(so_far), Some((before, _))) = (&extend.usage_so_far, reservation.progress())
+    if let (Some(so_far), Some((before, _))) = (&extend.usage_so_far, hold.progress())
         && !so_far.covers(&before)
     {
         return shrinks("usage_so_far", "was reported");
@@ -127,11 +124,11 @@ fn check_growth(reservation: &Reservation, extend: &Extend) -> Result<(), Invali
     // Progress may have gone beyond the estimate that came with it; the same two again are a repeat.
     let covered = |estimate: &Usage| extend.usage_so_far.map_or(*estimate, |so_far| estimate.at_least(&so_far));
     match &extend.estimate {
-        Some(estimate) if !covered(estimate).covers(&reservation.usage()) => shrinks("estimate", "was held"),
+        Some(estimate) if !covered(estimate).covers(&hold.usage()) => shrinks("estimate", "was held"),
         _ => Ok(()),
     }
 }
 
-fn expired(reservation: &Reservation) -> Denial {
-    Denial::state(DenialCode::ReservationExpired, Scope::Key, reservation.reserved.key.as_str())
+fn expired(hold: &Hold) -> Denial {
+    Denial::state(DenialCode::ReservationExpired, Scope::Key, hold.reserved.key.as_str())
 }

@@ -15,7 +15,7 @@ use crate::{
     },
     engine::{
         limit::{Counter, amount_in, denial_code, scope_of},
-        reservation::Reservation,
+        reservation::Hold,
         state::OrganizationState,
     },
 };
@@ -151,14 +151,14 @@ impl Turn<'_> {
     fn revoke(&mut self, cause: &RevocationCause, to_stop: Vec<ReservationNo>) {
         for no in to_stop {
             self.emit(Event::Revoked { reservation: no, cause: Box::new(cause.clone()) });
-            let revocation = self.state.reservation(no).and_then(Reservation::revocation);
+            let revocation = self.state.hold(no).and_then(Hold::revocation);
             self.revocations.extend(revocation);
         }
     }
 }
 
 /// The open reservations, not stopped yet, that hold so.
-fn holding(state: &OrganizationState, holds: impl Fn(&Reservation) -> bool) -> Vec<ReservationNo> {
-    let running = state.open().filter(|reservation| reservation.revoked().is_none());
-    running.filter(|reservation| holds(reservation)).map(|reservation| reservation.no).collect()
+fn holding(state: &OrganizationState, holds: impl Fn(&Hold) -> bool) -> Vec<ReservationNo> {
+    let running = state.open().filter(|hold| hold.revoked().is_none());
+    running.filter(|hold| holds(hold)).map(|hold| hold.no).collect()
 }

@@ -22,7 +22,7 @@ use crate::{
         conflict::Conflict,
         decide::{cost_of, touches_at},
         limit::amount_in,
-        reservation::{End, Settlement},
+        reservation::{End, Expired, Reservation, Settlement},
         state::OrganizationState,
     },
 };
@@ -64,16 +64,22 @@ impl Turn<'_> {
     /// # Errors
     /// [`Conflict`] when the reservation is unknown, too old or ended otherwise, or the cost is absurd.
     pub fn commit(&mut self, no: ReservationNo, commit: &Commit, fingerprint: u64) -> Outcome<Charged> {
-        let reservation = self.find(no)?;
-        let (kind, before, own) = match &reservation.end {
+        let reservation = match self.find(no)? {
+            Reservation::Hold(hold) => hold,
+            Reservation::Ended(ended) => {
+                return match &ended.end {
+                    End::Committed(settled) if settled.fingerprint == fingerprint => Ok(settled.charged(true)),
+                    End::Committed(_) => Err(Conflict::SettledOtherwise),
+                    end @ End::Released { .. } => Err(ended_otherwise(end)),
+                };
+            }
+        };
+        let (kind, before, own) = match &reservation.expired {
             None => (EntryKind::Commit, Booked::default(), reservation.held()),
-            Some(End::Expired { charged }) => {
+            Some(Expired { charged }) => {
                 let before = charged.as_ref().map(|settled| settled.booked).unwrap_or_default();
                 (EntryKind::LateCommit, before, Amounts::ZERO)
             }
-            Some(End::Committed(settled)) if settled.fingerprint == fingerprint => return Ok(settled.charged(true)),
-            Some(End::Committed(_)) => return Err(Conflict::SettledOtherwise),
-            Some(end @ End::Released { .. }) => return Err(ended_otherwise(end)),
         };
         let (reserved, held, occurred_at) =
             (Arc::clone(&reservation.reserved), reservation.held(), reservation.admit_time);
@@ -165,16 +171,21 @@ impl Turn<'_> {
     /// # Errors
     /// [`Conflict`] when the reservation is unknown, too old or ended otherwise.
     pub fn release(&mut self, no: ReservationNo, reason: &SmolStr) -> Outcome<(Amounts, bool)> {
-        let reservation = self.find(no)?;
-        let held = reservation.held();
-        match &reservation.end {
-            None => {}
-            Some(End::Released { reason: before }) if before == reason => return Ok((held, true)),
-            Some(End::Released { .. }) => return Err(Conflict::SettledOtherwise),
-            // Nothing was charged and nothing is held any more: what the caller asks for has happened.
-            Some(End::Expired { charged: None }) => return Ok((Amounts::ZERO, true)),
-            Some(end) => return Err(ended_otherwise(end)),
-        }
+        let held = match self.find(no)? {
+            Reservation::Hold(hold) => match &hold.expired {
+                None => hold.held(),
+                // Nothing was charged and nothing is held any more: what the caller asks for has happened.
+                Some(Expired { charged: None }) => return Ok((Amounts::ZERO, true)),
+                Some(Expired { charged: Some(_) }) => return Err(Conflict::ReservationExpired),
+            },
+            Reservation::Ended(ended) => {
+                return match &ended.end {
+                    End::Released { held, reason: before } if before == reason => Ok((*held, true)),
+                    End::Released { .. } => Err(Conflict::SettledOtherwise),
+                    end @ End::Committed(_) => Err(ended_otherwise(end)),
+                };
+            }
+        };
         self.emit(Event::Released { reservation: no, reason: reason.clone() });
         Ok((held, false))
     }

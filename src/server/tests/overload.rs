@@ -12,6 +12,7 @@ use tokio::time::{advance, pause, resume};
 use tower::{Layer as _, Service as _};
 
 use super::*;
+use crate::telemetry::Overload;
 
 /// Answers 200 to whoever gets there.
 #[derive(Clone)]
@@ -62,7 +63,7 @@ async fn new_work_whose_turn_comes_too_late_is_unavailable_and_what_runs_is_sett
         let overloaded = Some((Code::Unavailable, String::from("OVERLOADED")));
         assert_eq!(told(&running, &token, method, late).await, overloaded, "{method}");
     }
-    assert_eq!(running.service.metrics().overloaded.get(), 2);
+    assert_eq!(running.service.metrics().put_off(Overload::Turn).get(), 2);
 }
 
 #[tokio::test]
@@ -77,5 +78,5 @@ async fn a_call_over_a_connection_older_than_any_wait_is_answered() {
         advance(Duration::from_secs(1)).await;
         resume();
     }
-    assert_eq!(running.service.metrics().overloaded.get(), 0);
+    assert_eq!(running.service.metrics().put_off(Overload::Turn).get(), 0);
 }

@@ -90,7 +90,9 @@ fn every_metric_is_exported_under_its_own_name() {
         (&metrics.replayed, "quotad.replays"),
         (&metrics.charged, "quotad.charges"),
         (&metrics.revoked, "quotad.revocations"),
-        (&metrics.overloaded, "quotad.overloads"),
+        (metrics.put_off(Overload::Turn), "quotad.overloads turn"),
+        (metrics.put_off(Overload::Journal), "quotad.overloads journal"),
+        (metrics.put_off(Overload::Books), "quotad.overloads books"),
         (&metrics.journal_batches, "quotad.journal.batches"),
         (&metrics.journal_write_micros, "quotad.journal.write.time"),
     ];
