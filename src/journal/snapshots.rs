@@ -170,6 +170,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn any_number_of_them_is_saved_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
+        let many: Vec<_> = (0..2 * ROWS + 1).map(|no| snapshot(&format!("{no:03}"), 1)).collect();
+        snapshots.save(&many).await.unwrap();
+        assert_eq!(snapshots.load(None, usize::MAX).await.unwrap(), many);
+    }
+
+    #[tokio::test]
     async fn snapshots_are_looked_up_however_many_there_are() {
         let directory = tempfile::tempdir().unwrap();
         let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
