@@ -26,7 +26,7 @@ const ALLOCATIONS: [(&str, u64, u64); 6] = [
     ("refused reserve", 3, 3),
     ("check", 0, 3),
     ("commit", 2, 4),
-    ("release", 0, 2),
+    ("release", 1, 3),
 ];
 
 const HOW_TO_LOOK: &str = "To see where they come from, run this binary with `valgrind --tool=dhat`: below `of_the_engine` and `of_the_service` \

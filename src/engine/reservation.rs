@@ -78,6 +78,9 @@ struct Changed {
     revoked: Option<Box<(RevocationCause, Timestamp)>>,
 }
 
+/// Of each, as many are remembered as end in ten minutes.
+const _: () = assert!(size_of::<Ended>() <= 256, "what is remembered of an end has grown");
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     Committed(Settlement),
