@@ -44,6 +44,15 @@ def books_held(data):
         books.close()
 
 
+def cpu(pid):
+    """Seconds of processor time that a process took so far; 0 where there is no /proc."""
+    stat = Path(f"/proc/{pid}/stat")
+    if not stat.exists():
+        return 0.0
+    fields = stat.read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def build():
     subprocess.run(["cargo", "build", "--release", "--locked", "--bins", "--example", "empty"], cwd=ROOT, check=True, stdout=sys.stderr)
 

@@ -9,11 +9,23 @@ light load of its own that goes on when the heavy one has ended.
 """
 
 import argparse
+import resource
 import sys
 import time
 
 import harness
 from harness import Server
+
+
+def measured(server, *arguments):
+    """A load's report, and the processor time of server and load for each operation that was done, in µs."""
+    before, children = harness.cpu(server.process.pid), resource.getrusage(resource.RUSAGE_CHILDREN)
+    report = server.bench(*arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = sum(each["done"] for each in report["with_warm_up"].values())
+    load = after.ru_utime + after.ru_stime - children.ru_utime - children.ru_stime
+    costs = [seconds * 1e6 / done for seconds in (harness.cpu(server.process.pid) - before, load)]
+    return report, "{:.1f} + {:.1f} µs".format(*costs)
 
 
 def main():
@@ -23,13 +35,16 @@ def main():
     options = parser.parse_args()
     harness.build()
     with Server(options.apart) as server:
-        load = ["bench", "--json", *server.prepare("10x100"), "--warm-up", "1s"]
+        load = [*server.prepare("10x100"), "--warm-up", "1s"]
         many = [*load, "--duration", f"{options.seconds}s", "--connections", "4"]
-        peak = max(harness.report(server.quotactl(*many, "--in-flight", n))["done_per_second"] for n in (32, 256, 1024))
+        runs = [measured(server, *many, "--in-flight", n) for n in (32, 256, 1024)]
+        best, cost_at_peak = max(runs, key=lambda run: run[0]["done_per_second"])
+        peak = best["done_per_second"]
         print(f"peak {peak:,}/s", file=sys.stderr)
         began = time.monotonic()
-        probe = server.quotactl(*load, "--duration", f"{2 * options.seconds + 5}s", "--rate", 500, "--connections", "1")
-        over = harness.report(server.quotactl(*many, "--rate", 2 * peak, "--in-flight", "10000"))
+        light_load = [*load, "--duration", f"{2 * options.seconds + 5}s", "--rate", 500, "--connections", "1"]
+        probe = server.quotactl("bench", "--json", *light_load)
+        over, cost_beyond = measured(server, *many, "--rate", 2 * peak, "--in-flight", "10000")
         ended = time.monotonic() - began
         light = harness.report(probe)
     done = {name: each["per_second"] for name, each in over["operations"].items()}
@@ -40,6 +55,8 @@ def main():
         ["sent, open loop", f"{2 * peak:,}/s"],
         ["done of it", f"{over['done_per_second']:,}/s ({over['done_per_second'] / peak:.0%} of the peak)"],
         ["Commits, Reserves done", f"{done.get('commit', 0):,}/s, {done.get('reserve', 0):,}/s"],
+        ["processor time of server + load for each that was done, at the peak", cost_at_peak],
+        ["… beyond it", cost_beyond],
         ["told to come back", f"{refused:,}: " + ", ".join(f"{each['count']:,} × {each['operation']} {each['error']}" for each in over["errors"])],
         ["due and never sent, because too much was under way", f"{over['unsent']:,}"],
         ["denied", f"{over['denied']:,}"],

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -40,14 +39,10 @@ LOADS = [
 class Server:
     def __init__(self, options, name):
         pid, address = (options.home / f"{name}.at").read_text().split()
-        self.name, self.stat, self.endpoint = name, Path(f"/proc/{pid}/stat"), f"http://{address}"
+        self.name, self.pid, self.endpoint = name, pid, f"http://{address}"
 
     def cpu(self):
-        """Seconds of processor time so far; 0 where there is no /proc."""
-        if not self.stat.exists():
-            return 0.0
-        fields = self.stat.read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return harness.cpu(self.pid)
 
 
 def quotactl(options, server, *arguments):

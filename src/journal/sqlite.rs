@@ -1,15 +1,15 @@
 //! The journal in a SQLite file: one row a batch, each with a checksum, written through to disk.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
-use super::{AppendError, Extent, Journal, JournalError, wal};
+use super::{AppendError, Extent, Journal, JournalError, log::Log, wal};
 use crate::{
     domain::{
         event::Record,
@@ -42,9 +42,7 @@ const TRIM_AT_ONCE: i64 = 8;
 pub struct SqliteJournal {
     file: String,
     id: JournalId,
-    /// Only ever one writes. `None` after a failed write, until the next one opens the file anew.
-    writer: Mutex<Option<SqliteConnection>>,
-    options: SqliteConnectOptions,
+    log: Arc<Log>,
     readers: SqlitePool,
     /// Last position on disk, as far as the writer knows.
     last: Mutex<u64>,
@@ -120,44 +118,21 @@ impl SqliteJournal {
         let options = durable(&path);
         let failed = |error| failed(&file, &error);
         check_log(&path)?;
-        let mut writer = options.connect().await.map_err(failed)?;
-        check_structure(&mut writer, &file).await?;
-        for table in TABLES {
-            sqlx::query(table).execute(&mut writer).await.map_err(failed)?;
-        }
         let readers =
             SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await.map_err(failed)?;
-        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&mut writer).await.map_err(failed)?;
+        check_structure(&mut *readers.acquire().await.map_err(failed)?, &file).await?;
+        let log = Arc::new(Log::open(options).await.map_err(failed)?);
+        for table in TABLES {
+            let made = log.write(0, async |connection| sqlx::query(table).execute(connection).await);
+            made.await.map_err(failed)?;
+        }
+        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&readers).await.map_err(failed)?;
         let last = Mutex::new(last.unsigned_abs());
         let id: Vec<u8> =
-            sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&mut writer).await.map_err(failed)?;
+            sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&readers).await.map_err(failed)?;
         let id = JournalId::from_slice(&id)
             .ok_or_else(|| JournalError::Damaged(format!("{file}: its identity has {} bytes, not 16", id.len())))?;
-        Ok(Self { writer: Mutex::new(Some(writer)), file, id, options, readers, last })
-    }
-
-    /// Writes by the one connection that may: who waits for it comes next, where SQLite's own lock would let who is quickest have it,
-    /// and refuse who waited for some seconds.
-    async fn write<T>(
-        &self,
-        write: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, sqlx::Error> {
-        let mut writer = self.writer.lock().await;
-        let mut connection = match writer.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await?,
-        };
-        match write(&mut connection).await {
-            Ok(written) => {
-                *writer = Some(connection);
-                Ok(written)
-            }
-            Err(error) => {
-                // The next one opens the file anew: what a failed write left in this connection is gone with it.
-                let _ = connection.close().await;
-                Err(error)
-            }
-        }
+        Ok(Self { log, file, id, readers, last })
     }
 
     async fn insert(
@@ -215,8 +190,8 @@ impl Journal for SqliteJournal {
             return Err(AppendError::Fatal(problem));
         }
         let body = packed::pack(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
-        let positions = (first.position, last.position);
-        match self.write(async |connection| Self::insert(connection, positions, body).await).await {
+        let (positions, bytes) = ((first.position, last.position), body.len());
+        match self.log.write(bytes, async |connection| Self::insert(connection, positions, body).await).await {
             Ok(()) => {
                 *known = last.position;
                 Ok(())
@@ -278,7 +253,8 @@ impl Journal for SqliteJournal {
     async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
         let books = books.as_ref().map(|books| &books.as_bytes()[..]);
         let set = sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1").bind(books);
-        self.write(async |connection| set.execute(connection).await)
+        self.log
+            .write(0, async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         Ok(())
@@ -290,7 +266,8 @@ impl Journal for SqliteJournal {
             return Err(self.damaged(format!("it ends at position {last} and can't begin anew after {position}")));
         }
         let set = sqlx::query("UPDATE trimmed SET position = ?").bind(position.cast_signed());
-        self.write(async |connection| set.execute(connection).await)
+        self.log
+            .write(0, async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         *last = position;
@@ -321,7 +298,8 @@ impl Journal for SqliteJournal {
         let mut more = true;
         while more {
             more = self
-                .write(async |connection| trim_some(connection, position).await)
+                .log
+                .write(0, async |connection| trim_some(connection, position).await)
                 .await
                 .map_err(|error| failed(&self.file, &error))?;
         }
@@ -330,10 +308,7 @@ impl Journal for SqliteJournal {
 
     async fn close(&self) {
         self.readers.close().await;
-        if let Some(writer) = self.writer.lock().await.take() {
-            // The log stays where it can't be folded into the file; the next start does that.
-            let _ = writer.close().await;
-        }
+        self.log.close().await;
     }
 }
 
