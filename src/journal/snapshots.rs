@@ -173,7 +173,7 @@ mod tests {
     async fn any_number_of_them_is_saved_at_once() {
         let directory = tempfile::tempdir().unwrap();
         let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
-        let many: Vec<_> = (0..2 * ROWS + 1).map(|no| snapshot(&format!("{no:03}"), 1)).collect();
+        let many: Vec<_> = (0..=2 * ROWS).map(|no| snapshot(&format!("{no:03}"), 1)).collect();
         snapshots.save(&many).await.unwrap();
         assert_eq!(snapshots.load(None, usize::MAX).await.unwrap(), many);
     }

@@ -132,7 +132,7 @@ impl SqliteJournal {
             sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&readers).await.map_err(failed)?;
         let id = JournalId::from_slice(&id)
             .ok_or_else(|| JournalError::Damaged(format!("{file}: its identity has {} bytes, not 16", id.len())))?;
-        Ok(Self { log, file, id, readers, last })
+        Ok(Self { file, id, log, readers, last })
     }
 
     async fn insert(
