@@ -1,6 +1,8 @@
 //! Records as bytes, as the journal and the books keep them. Whatever was written once can be read for ever: what an event's
 //! encoding is must never change, and a new form gets a version of its own.
 
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+
 use crate::domain::event::Record;
 
 #[cfg(test)]
@@ -16,6 +18,8 @@ const HEAD: usize = 5;
 const MOST_RATIO: usize = 255;
 /// Bytes of a record, roughly: so much room is made at once.
 const RECORD: usize = 280;
+/// Room that is kept from one batch to the next, in bytes: batches are smaller at full speed.
+const KEPT: usize = 4 << 20;
 
 /// Why bytes are no records.
 #[derive(Debug, thiserror::Error)]
@@ -28,18 +32,47 @@ pub enum Unreadable {
     Records(#[from] postcard::Error),
 }
 
+/// Packs batch after batch in the same room: new memory for each costs as much as compressing it.
+#[derive(Default)]
+pub struct Packer {
+    plain: Vec<u8>,
+    block: Vec<u8>,
+    table: CompressTable,
+}
+
+impl Packer {
+    /// # Errors
+    /// When a record can't be encoded, which is a defect.
+    pub fn pack(&mut self, records: &[Record]) -> Result<Vec<u8>, postcard::Error> {
+        let mut plain = std::mem::take(&mut self.plain);
+        plain.clear();
+        plain.reserve(records.len() * RECORD);
+        let plain = postcard::to_extend(records, plain)?;
+        let full = |_| postcard::Error::SerializeBufferFull;
+        let length = u32::try_from(plain.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
+        let most = get_maximum_output_size(plain.len());
+        if self.block.len() < most {
+            self.block.resize(most, 0);
+        }
+        let written = compress_into_with_table(&plain, &mut self.block, &mut self.table).map_err(full)?;
+        let mut packed = Vec::with_capacity(HEAD + written);
+        packed.push(COMPRESSED);
+        packed.extend_from_slice(&length.to_le_bytes());
+        packed.extend_from_slice(&self.block[..written]);
+        self.plain = plain;
+        if self.block.len() > KEPT {
+            *self = Self::default();
+        }
+        Ok(packed)
+    }
+}
+
+/// One batch, by [`Packer::pack`].
+///
 /// # Errors
 /// When a record can't be encoded, which is a defect.
 pub fn pack(records: &[Record]) -> Result<Vec<u8>, postcard::Error> {
-    let plain = postcard::to_extend(records, Vec::with_capacity(records.len() * RECORD))?;
-    let length = u32::try_from(plain.len()).map_err(|_| postcard::Error::SerializeBufferFull)?;
-    let mut packed = vec![0; HEAD + lz4_flex::block::get_maximum_output_size(plain.len())];
-    let (head, block) = packed.split_at_mut(HEAD);
-    head[0] = COMPRESSED;
-    head[1..].copy_from_slice(&length.to_le_bytes());
-    let written = lz4_flex::block::compress_into(&plain, block).map_err(|_| postcard::Error::SerializeBufferFull)?;
-    packed.truncate(HEAD + written);
-    Ok(packed)
+    Packer::default().pack(records)
 }
 
 /// What [`pack`] was given, in this version or an earlier one.

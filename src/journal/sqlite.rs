@@ -15,7 +15,7 @@ use crate::{
         event::Record,
         lease::{JournalId, StoreId},
     },
-    packed,
+    packed::{self, Packer},
 };
 
 #[cfg(test)]
@@ -44,8 +44,13 @@ pub struct SqliteJournal {
     id: JournalId,
     log: Arc<Log>,
     readers: SqlitePool,
+    end: Mutex<End>,
+}
+
+struct End {
     /// Last position on disk, as far as the writer knows.
-    last: Mutex<u64>,
+    last: u64,
+    packer: Packer,
 }
 
 /// Connections to a file that is written through to disk before a write returns.
@@ -127,12 +132,12 @@ impl SqliteJournal {
             made.await.map_err(failed)?;
         }
         let last: i64 = sqlx::query_scalar(LAST).fetch_one(&readers).await.map_err(failed)?;
-        let last = Mutex::new(last.unsigned_abs());
+        let end = Mutex::new(End { last: last.unsigned_abs(), packer: Packer::default() });
         let id: Vec<u8> =
             sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&readers).await.map_err(failed)?;
         let id = JournalId::from_slice(&id)
             .ok_or_else(|| JournalError::Damaged(format!("{file}: its identity has {} bytes, not 16", id.len())))?;
-        Ok(Self { file, id, log, readers, last })
+        Ok(Self { file, id, log, readers, end })
     }
 
     async fn insert(
@@ -184,16 +189,16 @@ fn checksum(first: u64, last: u64, body: &[u8]) -> [u8; 32] {
 impl Journal for SqliteJournal {
     async fn append(&self, batch: &[Record]) -> Result<(), AppendError> {
         let (Some(first), Some(last)) = (batch.first(), batch.last()) else { return Ok(()) };
-        let mut known = self.last.lock().await;
-        if first.position != *known + 1 {
-            let problem = format!("a batch at position {} can't follow position {known}", first.position);
+        let mut end = self.end.lock().await;
+        if first.position != end.last + 1 {
+            let problem = format!("a batch at position {} can't follow position {}", first.position, end.last);
             return Err(AppendError::Fatal(problem));
         }
-        let body = packed::pack(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
+        let body = end.packer.pack(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
         let (positions, bytes) = ((first.position, last.position), body.len());
         match self.log.write(bytes, async |connection| Self::insert(connection, positions, body).await).await {
             Ok(()) => {
-                *known = last.position;
+                end.last = last.position;
                 Ok(())
             }
             Err(error) => {
@@ -261,8 +266,9 @@ impl Journal for SqliteJournal {
     }
 
     async fn begin_after(&self, position: u64) -> Result<(), JournalError> {
-        let mut last = self.last.lock().await;
-        if *last != 0 {
+        let mut end = self.end.lock().await;
+        let last = end.last;
+        if last != 0 {
             return Err(self.damaged(format!("it ends at position {last} and can't begin anew after {position}")));
         }
         let set = sqlx::query("UPDATE trimmed SET position = ?").bind(position.cast_signed());
@@ -270,7 +276,7 @@ impl Journal for SqliteJournal {
             .write(0, async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
-        *last = position;
+        end.last = position;
         Ok(())
     }
 

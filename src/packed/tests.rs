@@ -41,6 +41,17 @@ fn records_of_every_version_are_read_for_ever() {
 }
 
 #[test]
+fn a_packer_packs_each_batch_as_if_it_were_its_first() {
+    let records = golden_records();
+    let many: Vec<_> = std::iter::repeat_n(&records, KEPT / RECORD / records.len() * 3).flatten().cloned().collect();
+    let mut packer = Packer::default();
+    for batch in [&many[..400], &records[..1], &[], &many[..], &many[..400]] {
+        assert_eq!(unpack(&packer.pack(batch).unwrap()).unwrap(), batch);
+        assert!(packer.block.len() <= KEPT && packer.plain.len() <= KEPT, "room for {} is kept", batch.len());
+    }
+}
+
+#[test]
 fn records_that_are_alike_take_a_fraction_of_the_room() {
     let records = vec![golden_records().swap_remove(11); 100];
     let (plain, packed) = (postcard::to_stdvec(&records).unwrap(), pack(&records).unwrap());
