@@ -43,7 +43,8 @@ fn records_of_every_version_are_read_for_ever() {
 #[test]
 fn a_packer_packs_each_batch_as_if_it_were_its_first() {
     let records = golden_records();
-    let many: Vec<_> = std::iter::repeat_n(&records, KEPT / RECORD / records.len() * 3).flatten().cloned().collect();
+    let times = KEPT / postcard::to_stdvec(&records).unwrap().len() + 1;
+    let many: Vec<_> = std::iter::repeat_n(&records, times).flatten().cloned().collect();
     let mut packer = Packer::default();
     for batch in [&many[..400], &records[..1], &[], &many[..], &many[..400]] {
         assert_eq!(unpack(&packer.pack(batch).unwrap()).unwrap(), batch);
