@@ -56,7 +56,7 @@ def main():
         ["done of it", f"{over['done_per_second']:,}/s ({over['done_per_second'] / peak:.0%} of the peak)"],
         ["Commits, Reserves done", f"{done.get('commit', 0):,}/s, {done.get('reserve', 0):,}/s"],
         ["processor time of server + load for each that was done, at the peak", cost_at_peak],
-        ["… beyond it", cost_beyond],
+        ["… beyond it, with that of the light load", cost_beyond],
         ["told to come back", f"{refused:,}: " + ", ".join(f"{each['count']:,} × {each['operation']} {each['error']}" for each in over["errors"])],
         ["due and never sent, because too much was under way", f"{over['unsent']:,}"],
         ["denied", f"{over['denied']:,}"],

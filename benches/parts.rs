@@ -24,7 +24,7 @@ use quotad::{
         time::Span,
     },
     engine::rate::Rate,
-    packed::{pack, unpack},
+    packed::{Packer, pack, unpack},
     store::prepare_rows,
 };
 use serving::{Population, RESERVE, Serving, TOKEN};
@@ -131,7 +131,8 @@ fn encode_journal(bencher: Bencher<'_, '_>) {
     let batch = batch(false);
     let bytes = pack(&batch).map_or(0, |bytes| bytes.len());
     let bencher = bencher.counter(ItemsCount::new(BATCH)).counter(BytesCount::new(bytes));
-    bencher.bench_local(|| pack(black_box(&batch)));
+    let mut packer = Packer::default();
+    bencher.bench_local(|| packer.pack(black_box(&batch)));
 }
 
 #[divan::bench]

@@ -2,7 +2,6 @@
 //!
 //! The journal knows records and bytes, never what they mean to an organization.
 
-mod log;
 pub mod snapshots;
 pub mod sqlite;
 mod wal;

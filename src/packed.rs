@@ -18,7 +18,7 @@ const HEAD: usize = 5;
 const MOST_RATIO: usize = 255;
 /// Bytes of a record, roughly: so much room is made at once.
 const RECORD: usize = 280;
-/// Room that is kept from one batch to the next, in bytes: batches are smaller at full speed.
+/// Most room that is kept from one batch to the next, in bytes, of each kind: batches are smaller at full speed.
 const KEPT: usize = 4 << 20;
 
 /// Why bytes are no records.
@@ -60,7 +60,7 @@ impl Packer {
         packed.extend_from_slice(&length.to_le_bytes());
         packed.extend_from_slice(&self.block[..written]);
         self.plain = plain;
-        if self.block.len() > KEPT {
+        if self.plain.capacity().max(self.block.capacity()) > KEPT {
             *self = Self::default();
         }
         Ok(packed)

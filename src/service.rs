@@ -175,7 +175,7 @@ impl Service {
             return Err(Error::JournalFailed);
         }
         if !self.writer.has_room() {
-            return Err(self.put_off(Overload::Journal));
+            return Err(self.overloaded(Overload::Journal));
         }
         Ok(())
     }
@@ -189,8 +189,8 @@ impl Service {
         self.check_room()
     }
 
-    /// A call that is put off, counted.
-    pub fn put_off(&self, overload: Overload) -> Error {
+    /// Why a call is put off; counted.
+    pub fn overloaded(&self, overload: Overload) -> Error {
         self.metrics.put_off(overload).increment();
         Error::Overloaded(overload)
     }

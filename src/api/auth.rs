@@ -92,7 +92,7 @@ where
             return Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _));
         }
         if waited_too_long(path, self.read.elapsed()) {
-            let late = self.service.put_off(Overload::Turn);
+            let late = self.service.overloaded(Overload::Turn);
             return Either::Right(std::future::ready(Ok(status(late).into_http())));
         }
         let caller = bearer(request.headers()).and_then(|token| self.service.authorize(token, path));

@@ -27,7 +27,8 @@ pub(super) use kept::KeptTaken;
 #[serde(from = "kept::KeptReservation", into = "kept::KeptReservation")]
 pub enum Reservation {
     Hold(Box<Hold>),
-    Ended(Box<Ended>),
+    /// Shared with the copies that snapshots are made of: it never changes any more.
+    Ended(Arc<Ended>),
 }
 
 /// A reservation that can still be settled: open, or expired and to be committed late.
@@ -79,7 +80,7 @@ struct Changed {
 }
 
 /// Of each, as many are remembered as end in ten minutes.
-const _: () = assert!(size_of::<Ended>() <= 256, "what is remembered of an end has grown");
+const _: () = assert!(size_of::<Ended>() + 2 * size_of::<usize>() <= 256, "what is remembered of an end has grown");
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
@@ -92,12 +93,13 @@ pub enum End {
 }
 
 /// What is remembered of a settlement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// Of the content that was settled with.
     pub fingerprint: u64,
     total: Amounts,
-    overage: Amounts,
+    /// Rarely any.
+    overage: Option<Box<Amounts>>,
     entry: Option<NonZeroU64>,
     balance: Nanos,
     late: bool,
@@ -107,14 +109,20 @@ impl From<&Settled> for Settlement {
     fn from(settled: &Settled) -> Self {
         let Settled { fingerprint, total, overage, entry, balance, kind, .. } = *settled;
         let entry = entry.and_then(NonZeroU64::new);
+        let overage = (overage != Amounts::ZERO).then(|| Box::new(overage));
         Self { fingerprint, total, overage, entry, balance, late: kind == EntryKind::LateCommit }
     }
 }
 
 impl Settlement {
     pub fn charged(&self, replayed: bool) -> Charged {
-        let Self { fingerprint: _, total, overage, entry, balance, late } = *self;
-        Charged { charged: total, overage, late, replayed, entry: entry.map_or(0, NonZeroU64::get), balance }
+        let Self { fingerprint: _, total, overage: _, entry, balance, late } = *self;
+        let entry = entry.map_or(0, NonZeroU64::get);
+        Charged { charged: total, overage: self.overage(), late, replayed, entry, balance }
+    }
+
+    fn overage(&self) -> Amounts {
+        self.overage.as_deref().copied().unwrap_or(Amounts::ZERO)
     }
 }
 

@@ -1,15 +1,15 @@
 //! The journal in a SQLite file: one row a batch, each with a checksum, written through to disk.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions as _, Connection, Row, SqliteConnection, SqlitePool,
+    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
-use super::{AppendError, Extent, Journal, JournalError, log::Log, wal};
+use super::{AppendError, Extent, Journal, JournalError, wal};
 use crate::{
     domain::{
         event::Record,
@@ -42,7 +42,9 @@ const TRIM_AT_ONCE: i64 = 8;
 pub struct SqliteJournal {
     file: String,
     id: JournalId,
-    log: Arc<Log>,
+    /// Only ever one writes. `None` after a failed write, until the next one opens the file anew.
+    writer: Mutex<Option<SqliteConnection>>,
+    options: SqliteConnectOptions,
     readers: SqlitePool,
     end: Mutex<End>,
 }
@@ -123,21 +125,44 @@ impl SqliteJournal {
         let options = durable(&path);
         let failed = |error| failed(&file, &error);
         check_log(&path)?;
+        let mut writer = options.connect().await.map_err(failed)?;
+        check_structure(&mut writer, &file).await?;
+        for table in TABLES {
+            sqlx::query(table).execute(&mut writer).await.map_err(failed)?;
+        }
         let readers =
             SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await.map_err(failed)?;
-        check_structure(&mut *readers.acquire().await.map_err(failed)?, &file).await?;
-        let log = Arc::new(Log::open(options).await.map_err(failed)?);
-        for table in TABLES {
-            let made = log.write(0, async |connection| sqlx::query(table).execute(connection).await);
-            made.await.map_err(failed)?;
-        }
-        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&readers).await.map_err(failed)?;
+        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&mut writer).await.map_err(failed)?;
         let end = Mutex::new(End { last: last.unsigned_abs(), packer: Packer::default() });
         let id: Vec<u8> =
-            sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&readers).await.map_err(failed)?;
+            sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&mut writer).await.map_err(failed)?;
         let id = JournalId::from_slice(&id)
             .ok_or_else(|| JournalError::Damaged(format!("{file}: its identity has {} bytes, not 16", id.len())))?;
-        Ok(Self { file, id, log, readers, end })
+        Ok(Self { writer: Mutex::new(Some(writer)), file, id, options, readers, end })
+    }
+
+    /// Writes by the one connection that may: who waits for it comes next, where SQLite's own lock would let who is quickest have it,
+    /// and refuse who waited for some seconds.
+    async fn write<T>(
+        &self,
+        write: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let mut writer = self.writer.lock().await;
+        let mut connection = match writer.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        match write(&mut connection).await {
+            Ok(written) => {
+                *writer = Some(connection);
+                Ok(written)
+            }
+            Err(error) => {
+                // The next one opens the file anew: what a failed write left in this connection is gone with it.
+                let _ = connection.close().await;
+                Err(error)
+            }
+        }
     }
 
     async fn insert(
@@ -195,8 +220,8 @@ impl Journal for SqliteJournal {
             return Err(AppendError::Fatal(problem));
         }
         let body = end.packer.pack(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
-        let (positions, bytes) = ((first.position, last.position), body.len());
-        match self.log.write(bytes, async |connection| Self::insert(connection, positions, body).await).await {
+        let positions = (first.position, last.position);
+        match self.write(async |connection| Self::insert(connection, positions, body).await).await {
             Ok(()) => {
                 end.last = last.position;
                 Ok(())
@@ -258,8 +283,7 @@ impl Journal for SqliteJournal {
     async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
         let books = books.as_ref().map(|books| &books.as_bytes()[..]);
         let set = sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1").bind(books);
-        self.log
-            .write(0, async |connection| set.execute(connection).await)
+        self.write(async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         Ok(())
@@ -272,8 +296,7 @@ impl Journal for SqliteJournal {
             return Err(self.damaged(format!("it ends at position {last} and can't begin anew after {position}")));
         }
         let set = sqlx::query("UPDATE trimmed SET position = ?").bind(position.cast_signed());
-        self.log
-            .write(0, async |connection| set.execute(connection).await)
+        self.write(async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         end.last = position;
@@ -304,8 +327,7 @@ impl Journal for SqliteJournal {
         let mut more = true;
         while more {
             more = self
-                .log
-                .write(0, async |connection| trim_some(connection, position).await)
+                .write(async |connection| trim_some(connection, position).await)
                 .await
                 .map_err(|error| failed(&self.file, &error))?;
         }
@@ -314,7 +336,10 @@ impl Journal for SqliteJournal {
 
     async fn close(&self) {
         self.readers.close().await;
-        self.log.close().await;
+        if let Some(writer) = self.writer.lock().await.take() {
+            // The log stays where it can't be folded into the file; the next start does that.
+            let _ = writer.close().await;
+        }
     }
 }
 

@@ -48,7 +48,7 @@ fn a_packer_packs_each_batch_as_if_it_were_its_first() {
     let mut packer = Packer::default();
     for batch in [&many[..400], &records[..1], &[], &many[..], &many[..400]] {
         assert_eq!(unpack(&packer.pack(batch).unwrap()).unwrap(), batch);
-        assert!(packer.block.len() <= KEPT && packer.plain.len() <= KEPT, "room for {} is kept", batch.len());
+        assert!(packer.block.capacity() <= KEPT && packer.plain.capacity() <= KEPT, "room for {} is kept", batch.len());
     }
 }
 

@@ -35,7 +35,7 @@ pub enum Error {
          try again when they follow"
     )]
     JournalFull,
-    #[error("{}; try again", put_off(*.0))]
+    #[error("{}; try again", what_lags(*.0))]
     Overloaded(Overload),
     #[error("the books can't be asked at present: {0}; try again")]
     StoreUnavailable(String),
@@ -43,7 +43,7 @@ pub enum Error {
     Internal(String),
 }
 
-fn put_off(overload: Overload) -> &'static str {
+fn what_lags(overload: Overload) -> &'static str {
     match overload {
         Overload::Turn => "more is asked than this server can do at present",
         Overload::Journal => "more is asked than the journal's disk can take at present",

@@ -143,7 +143,7 @@ impl Service {
         if self.may_begin() {
             return Ok(());
         }
-        Err(self.put_off(Overload::Books))
+        Err(self.overloaded(Overload::Books))
     }
 
     /// Waits until something may begin, or for as long as somebody may be held back who was refused.

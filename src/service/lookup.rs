@@ -169,14 +169,14 @@ fn ended(stored: StoredReservation) -> Option<Reservation> {
         StoredEnd::Released { reserved, reason } => {
             let end = End::Released { held: reserved.held, reason: reason.into() };
             let ended = Hold::open(no, admit_time, reserved, 0).ended(end, 0);
-            Some(Reservation::Ended(Box::new(ended)))
+            Some(Reservation::Ended(Arc::new(ended)))
         }
         StoredEnd::Expired { reserved, charged } => {
             let mut hold = Hold::open(no, admit_time, reserved, 0);
             hold.expired = Some(Expired { charged });
             Some(Reservation::Hold(Box::new(hold)))
         }
-        StoredEnd::Committed(settled) => Some(Reservation::Ended(Box::new(ended_by(no, admit_time, &settled)))),
+        StoredEnd::Committed(settled) => Some(Reservation::Ended(Arc::new(ended_by(no, admit_time, &settled)))),
     }
 }
 

@@ -20,9 +20,9 @@ use tonic_types::StatusExt as _;
 use crate::acknowledged::Acknowledged;
 
 /// No outage of a test lasts so long.
-const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 const FIRST_RETRY: Duration = Duration::from_millis(2);
-const LAST_RETRY: Duration = Duration::from_millis(50);
+pub(crate) const LAST_RETRY: Duration = Duration::from_millis(50);
 
 /// What all callers of a load share.
 #[derive(Debug)]
@@ -94,16 +94,14 @@ impl Caller {
                 Ok(Ok(answer.into_inner()))
             }
             Err(status) if may_pass(&status) => {
-                let mut known = self.shared.acknowledged.lock();
                 if is_late(&status) {
                     assert_eq!(method, "Reserve", "what runs is settled, however late");
-                    known.late += 1;
+                    self.note(|known| known.late += 1);
                 } else {
                     let why = reason(&status).unwrap_or_else(|| code_name(status.code()).to_owned());
-                    *known.failures.entry((method, why)).or_default() += 1;
+                    self.note(|known| *known.failures.entry((method, why)).or_default() += 1);
+                    self.shared.failed.send_modify(|failed| *failed += 1);
                 }
-                drop(known);
-                self.shared.failed.send_modify(|failed| *failed += 1);
                 Ok(Err(status))
             }
             Err(status) => Err(status),

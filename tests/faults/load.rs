@@ -3,13 +3,16 @@
 use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 use parking_lot::Mutex;
-use quotad::api::proto::{ChargeRequest, ReserveRequest};
+use quotad::{
+    api::proto::{ChargeRequest, ReserveRequest},
+    clock::Stopwatch,
+};
 use tokio::{sync::watch, task::JoinSet};
 use tonic::Status;
 
 use crate::{
     acknowledged::Acknowledged,
-    caller::{Caller, Shared, is_late},
+    caller::{Caller, LAST_RETRY, PATIENCE, Shared, is_late},
     quota::Work,
     seed::{MEMBERS, ORGANIZATIONS},
     world::World,
@@ -85,11 +88,16 @@ impl Load {
         work.reserve_request()
     }
 
-    /// Asks once, whatever the answer; but that the turn came too late isn't one.
+    /// Asks for an answer, whatever it is; that the turn came too late isn't one.
     pub(crate) async fn try_reserve(&self) -> Result<(), Status> {
+        let (asked, request) = (Stopwatch::start(), self.one_more());
         loop {
-            match self.closer.gateway.quota().reserve(self.one_more()).await {
-                Err(status) if is_late(&status) => {}
+            match self.closer.gateway.quota().reserve(request.clone()).await {
+                Err(status) if is_late(&status) => {
+                    self.closer.note(|known| known.late += 1);
+                    assert!(asked.elapsed() < PATIENCE, "its turn always comes too late: {status:?}");
+                    tokio::time::sleep(LAST_RETRY).await;
+                }
                 answer => return answer.map(|_| ()),
             }
         }

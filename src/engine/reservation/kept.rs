@@ -56,7 +56,7 @@ impl From<Reservation> for KeptReservation {
     fn from(reservation: Reservation) -> Self {
         match reservation {
             Reservation::Hold(hold) => Self::from(*hold),
-            Reservation::Ended(ended) => Self::from(*ended),
+            Reservation::Ended(ended) => Self::from(Arc::unwrap_or_clone(ended)),
         }
     }
 }
@@ -134,7 +134,7 @@ impl From<KeptReservation> for Reservation {
             Some(KeptEnd::Committed(settled)) => End::Committed(Settlement::from(&*settled)),
             Some(KeptEnd::Released { reason }) => End::Released { held, reason },
         };
-        Self::Ended(Box::new(hold.ended(end, sequence)))
+        Self::Ended(Arc::new(hold.ended(end, sequence)))
     }
 }
 
@@ -163,7 +163,7 @@ impl From<KeptTaken> for Taken {
 }
 
 fn whole(settlement: &Settlement, kind: EntryKind) -> Arc<Settled> {
-    let Settlement { fingerprint, total, overage, entry, balance, late: _ } = *settlement;
+    let Settlement { fingerprint, total, overage: _, entry, balance, late: _ } = *settlement;
     Arc::new(Settled {
         entry: entry.map(NonZeroU64::get),
         kind,
@@ -180,7 +180,7 @@ fn whole(settlement: &Settlement, kind: EntryKind) -> Arc<Settled> {
         usage: Usage::default(),
         total,
         booked: Booked::default(),
-        overage,
+        overage: settlement.overage(),
         wallet: Nanos::ZERO,
         balance,
         touches: Arc::default(),
@@ -220,7 +220,7 @@ mod tests {
         let settlement = Settlement {
             fingerprint: 4,
             total,
-            overage,
+            overage: Some(Box::new(overage)),
             entry: NonZeroU64::new(8),
             balance: Nanos::new(93),
             late: false,
@@ -254,7 +254,7 @@ mod tests {
                 }
             }
             for end in ends.clone() {
-                let before = Reservation::Ended(Box::new(hold.ended(end, 9)));
+                let before = Reservation::Ended(Arc::new(hold.ended(end, 9)));
                 assert_eq!(read::<Reservation>(&before), before);
             }
         }
@@ -267,7 +267,7 @@ mod tests {
         let mut kept = KeptReservation::from(hold());
         kept.end = Some(KeptEnd::Committed(Arc::clone(&settled)));
         let ended = hold().ended(End::Committed(Settlement::from(&*settled)), 5);
-        assert_eq!(read::<Reservation>(&kept), Reservation::Ended(Box::new(ended)));
+        assert_eq!(read::<Reservation>(&kept), Reservation::Ended(Arc::new(ended)));
     }
 
     #[test]
@@ -275,9 +275,9 @@ mod tests {
         let mut kept = KeptReservation::from(hold());
         kept.end = Some(KeptEnd::Committed(settled(EntryKind::LateCommit)));
         let Reservation::Ended(ended) = read(&kept) else { panic!("not ended") };
-        let End::Committed(settlement) = ended.end else { panic!("not committed") };
+        let End::Committed(settlement) = &ended.end else { panic!("not committed") };
         let expected = Settlement::from(&*settled(EntryKind::LateCommit));
-        assert_eq!((settlement, settlement.charged(true).late), (expected, true));
+        assert_eq!((settlement, settlement.charged(true).late), (&expected, true));
         let Taken::Charge(charge) = read::<Taken>(&KeptTaken::Charge(settled(EntryKind::Charge))) else {
             panic!("no charge")
         };

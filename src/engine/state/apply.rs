@@ -199,7 +199,7 @@ impl OrganizationState {
         if let Some(reservation) = self.reservations.get_mut(&no)
             && let Reservation::Hold(hold) = reservation
         {
-            *reservation = Reservation::Ended(Box::new(hold.ended(end, sequence)));
+            *reservation = Reservation::Ended(Arc::new(hold.ended(end, sequence)));
         }
     }
 
