@@ -21,6 +21,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Makes a batch durable, as a whole or not at all. Positions continue the last batch's without gap.
     async fn append(&self, batch: &[Record]) -> Result<(), AppendError>;
 
+    /// Brings what was appended to where it stays, if it is time for that: asked for after each batch, once nobody waits for it any
+    /// more. What it can't do now it does another time, and what was appended is durable all the same, but after a fatal error
+    /// the process must end.
+    async fn checkpoint(&self) -> Result<(), AppendError>;
+
     /// Records from position `from` on, in order: whole batches, until at least `at_least` records are read or none is left.
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError>;
 

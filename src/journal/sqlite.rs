@@ -4,11 +4,12 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection, SqlitePool,
+    ConnectOptions as _, Connection, Row, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 
+use self::log::Log;
 use super::{AppendError, Extent, Journal, JournalError, wal};
 use crate::{
     domain::{
@@ -18,6 +19,7 @@ use crate::{
     packed::{self, Packer},
 };
 
+mod log;
 #[cfg(test)]
 mod tests;
 
@@ -42,9 +44,7 @@ const TRIM_AT_ONCE: i64 = 8;
 pub struct SqliteJournal {
     file: String,
     id: JournalId,
-    /// Only ever one writes. `None` after a failed write, until the next one opens the file anew.
-    writer: Mutex<Option<SqliteConnection>>,
-    options: SqliteConnectOptions,
+    log: Log,
     readers: SqlitePool,
     end: Mutex<End>,
 }
@@ -63,6 +63,11 @@ pub(super) fn durable(path: &Path) -> SqliteConnectOptions {
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .disable_statement_logging()
+}
+
+/// Connections to a journal; none of them copies the log by itself.
+fn options(path: &Path) -> SqliteConnectOptions {
+    durable(path).pragma("wal_autocheckpoint", "0")
 }
 
 /// What SQLite says of a file that can't be read as one of ours.
@@ -88,9 +93,7 @@ pub(super) async fn check_structure(connection: &mut SqliteConnection, file: &st
 
 /// Refuses a file that was cut, and a write-ahead log of which SQLite would silently drop more than the unfinished tail.
 fn check_log(path: &Path) -> Result<(), JournalError> {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    let log = Path::new(&log);
+    let log = &log::path_of(path);
     let unreadable = |error| JournalError::Io(format!("{}: {error}", log.display()));
     let missing = wal::missing_bytes(path, log).map_err(unreadable)?;
     if missing > 0 {
@@ -122,47 +125,23 @@ impl SqliteJournal {
     pub async fn open(directory: &Path) -> Result<Self, JournalError> {
         let path = directory.join("journal.db");
         let file = path.display().to_string();
-        let options = durable(&path);
         let failed = |error| failed(&file, &error);
         check_log(&path)?;
-        let mut writer = options.connect().await.map_err(failed)?;
-        check_structure(&mut writer, &file).await?;
+        let options = options(&path);
+        let log = Log::open(options.clone()).await.map_err(failed)?;
+        let check = async |connection: &mut SqliteConnection| Ok(check_structure(connection, &file).await);
+        log.write(0, check).await.map_err(failed)??;
         for table in TABLES {
-            sqlx::query(table).execute(&mut writer).await.map_err(failed)?;
+            log.write(0, async |connection| sqlx::query(table).execute(connection).await).await.map_err(failed)?;
         }
-        let readers =
-            SqlitePoolOptions::new().max_connections(2).connect_with(options.clone()).await.map_err(failed)?;
-        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&mut writer).await.map_err(failed)?;
+        let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await.map_err(failed)?;
+        let last: i64 = sqlx::query_scalar(LAST).fetch_one(&readers).await.map_err(failed)?;
         let end = Mutex::new(End { last: last.unsigned_abs(), packer: Packer::default() });
         let id: Vec<u8> =
-            sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&mut writer).await.map_err(failed)?;
+            sqlx::query_scalar("SELECT journal FROM identity").fetch_one(&readers).await.map_err(failed)?;
         let id = JournalId::from_slice(&id)
             .ok_or_else(|| JournalError::Damaged(format!("{file}: its identity has {} bytes, not 16", id.len())))?;
-        Ok(Self { writer: Mutex::new(Some(writer)), file, id, options, readers, end })
-    }
-
-    /// Writes by the one connection that may: who waits for it comes next, where SQLite's own lock would let who is quickest have it,
-    /// and refuse who waited for some seconds.
-    async fn write<T>(
-        &self,
-        write: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
-    ) -> Result<T, sqlx::Error> {
-        let mut writer = self.writer.lock().await;
-        let mut connection = match writer.take() {
-            Some(connection) => connection,
-            None => self.options.connect().await?,
-        };
-        match write(&mut connection).await {
-            Ok(written) => {
-                *writer = Some(connection);
-                Ok(written)
-            }
-            Err(error) => {
-                // The next one opens the file anew: what a failed write left in this connection is gone with it.
-                let _ = connection.close().await;
-                Err(error)
-            }
-        }
+        Ok(Self { file, id, log, readers, end })
     }
 
     async fn insert(
@@ -221,16 +200,14 @@ impl Journal for SqliteJournal {
         }
         let body = end.packer.pack(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
         let positions = (first.position, last.position);
-        match self.write(async |connection| Self::insert(connection, positions, body).await).await {
-            Ok(()) => {
-                end.last = last.position;
-                Ok(())
-            }
-            Err(error) => {
-                let why = format!("{}: {error}", self.file);
-                Err(if may_be_retried(&error) { AppendError::Retry(why) } else { AppendError::Fatal(why) })
-            }
-        }
+        let inserted = self.log.write(body.len(), async |connection| Self::insert(connection, positions, body).await);
+        inserted.await.map_err(|error| append_error(&self.file, &error))?;
+        end.last = last.position;
+        Ok(())
+    }
+
+    async fn checkpoint(&self) -> Result<(), AppendError> {
+        self.log.copy().await
     }
 
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
@@ -283,7 +260,8 @@ impl Journal for SqliteJournal {
     async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
         let books = books.as_ref().map(|books| &books.as_bytes()[..]);
         let set = sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1").bind(books);
-        self.write(async |connection| set.execute(connection).await)
+        self.log
+            .write(0, async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         Ok(())
@@ -296,7 +274,8 @@ impl Journal for SqliteJournal {
             return Err(self.damaged(format!("it ends at position {last} and can't begin anew after {position}")));
         }
         let set = sqlx::query("UPDATE trimmed SET position = ?").bind(position.cast_signed());
-        self.write(async |connection| set.execute(connection).await)
+        self.log
+            .write(0, async |connection| set.execute(connection).await)
             .await
             .map_err(|error| failed(&self.file, &error))?;
         end.last = position;
@@ -327,7 +306,8 @@ impl Journal for SqliteJournal {
         let mut more = true;
         while more {
             more = self
-                .write(async |connection| trim_some(connection, position).await)
+                .log
+                .write(0, async |connection| trim_some(connection, position).await)
                 .await
                 .map_err(|error| failed(&self.file, &error))?;
         }
@@ -336,10 +316,7 @@ impl Journal for SqliteJournal {
 
     async fn close(&self) {
         self.readers.close().await;
-        if let Some(writer) = self.writer.lock().await.take() {
-            // The log stays where it can't be folded into the file; the next start does that.
-            let _ = writer.close().await;
-        }
+        self.log.close().await;
     }
 }
 
@@ -361,6 +338,11 @@ async fn trim_some(connection: &mut SqliteConnection, position: u64) -> Result<b
     sqlx::query("UPDATE trimmed SET position = ?").bind(last).execute(&mut *transaction).await?;
     transaction.commit().await?;
     Ok(true)
+}
+
+fn append_error(file: &str, error: &sqlx::Error) -> AppendError {
+    let why = format!("{file}: {error}");
+    if may_be_retried(error) { AppendError::Retry(why) } else { AppendError::Fatal(why) }
 }
 
 /// Whether SQLite says for sure that nothing was written: no room, no right, or a write that failed before the commit. Of a

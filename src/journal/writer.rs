@@ -266,7 +266,7 @@ async fn write(shared: Arc<Shared>, journal: Arc<dyn Journal>, window: Duration)
 }
 
 impl Shared {
-    /// Writes a batch, however long it takes; false when it never will be.
+    /// Writes a batch, however long it takes; false when it never will be, or none after it.
     async fn append(&self, journal: &dyn Journal, batch: &[Record]) -> bool {
         let Some(last) = batch.last() else { return true };
         let mut retry = FIRST_RETRY;
@@ -277,7 +277,7 @@ impl Shared {
                     let micros = stopwatch.elapsed().as_micros();
                     self.metrics.journal_write_micros.add(u64::try_from(micros).unwrap_or(u64::MAX));
                     self.note_durable(last.position, batch.len());
-                    return true;
+                    return self.checkpoint(journal).await;
                 }
                 Err(AppendError::Retry(why)) => {
                     if !self.failed.swap(true, SeqCst) {
@@ -292,6 +292,21 @@ impl Shared {
                     self.fail_for_good(why);
                     return false;
                 }
+            }
+        }
+    }
+
+    /// False when nothing may be written any more.
+    async fn checkpoint(&self, journal: &dyn Journal) -> bool {
+        match journal.checkpoint().await {
+            Ok(()) => true,
+            Err(AppendError::Retry(why)) => {
+                tracing::warn!(why, "the journal's log can't be copied into its file; it grows until it can");
+                true
+            }
+            Err(AppendError::Fatal(why)) => {
+                self.fail_for_good(why);
+                false
             }
         }
     }

@@ -165,6 +165,17 @@ impl Journal for Disk {
         Ok(())
     }
 
+    async fn checkpoint(&self) -> Result<(), AppendError> {
+        self.trouble.pass().await;
+        if self.trouble.disk_is_full() {
+            return Err(AppendError::Retry(String::from("no space left")));
+        }
+        if self.trouble.sync_fails() {
+            return Err(AppendError::Fatal(String::from("the sync of a checkpoint failed")));
+        }
+        Ok(())
+    }
+
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
         self.trouble.pass().await;
         if self.trouble.read_fails() {

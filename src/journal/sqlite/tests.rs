@@ -59,7 +59,7 @@ async fn a_batch_that_does_not_continue_is_refused() {
 async fn nothing_is_trimmed_beside_an_append() {
     let directory = tempfile::tempdir().unwrap();
     let journal = journal_of_three(directory.path()).await;
-    let appending = journal.writer.lock().await;
+    let appending = journal.log.writing.lock().await;
     let mut trim = journal.trim(4);
     let looking = async {
         for _ in 0..200 {
@@ -138,9 +138,9 @@ async fn a_full_disk_keeps_nothing_of_a_batch_and_takes_it_later() {
     let journal = journal_of_three(directory.path()).await;
     let pages: i64 = sqlx::query_scalar("PRAGMA page_count").fetch_one(&journal.readers).await.unwrap();
     {
-        let mut writer = journal.writer.lock().await;
+        let mut writing = journal.log.writing.lock().await;
         let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-        sqlx::query(limit).execute(writer.as_mut().unwrap()).await.unwrap();
+        sqlx::query(limit).execute(writing.connection.as_mut().unwrap()).await.unwrap();
     }
     let large = batch(10..=1009);
     assert!(matches!(journal.append(&large).await, Err(AppendError::Retry(_))));
@@ -154,7 +154,7 @@ async fn a_file_that_takes_no_writes_keeps_nothing_of_a_batch_and_takes_it_later
     let directory = tempfile::tempdir().unwrap();
     let journal = journal_of_three(directory.path()).await;
     let read_only = sqlx::query("PRAGMA query_only = 1");
-    read_only.execute(journal.writer.lock().await.as_mut().unwrap()).await.unwrap();
+    read_only.execute(journal.log.writing.lock().await.connection.as_mut().unwrap()).await.unwrap();
     assert!(matches!(journal.append(&batch(10..=10)).await, Err(AppendError::Retry(_))));
     journal.append(&batch(10..=10)).await.unwrap();
     assert_eq!(journal.read(10, 1).await.unwrap(), batch(10..=10));

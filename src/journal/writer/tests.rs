@@ -20,6 +20,10 @@ struct Scripted {
     batches: Mutex<Vec<Vec<u64>>>,
     /// While it is held, appends wait.
     gate: tokio::sync::Mutex<()>,
+    /// As `script`, of the checkpoints.
+    checkpoints: Mutex<VecDeque<Result<(), AppendError>>>,
+    /// While it is held, checkpoints wait.
+    checkpoint_gate: tokio::sync::Mutex<()>,
 }
 
 #[async_trait]
@@ -31,6 +35,11 @@ impl Journal for Scripted {
             self.batches.lock().push(batch.iter().map(|record| record.position).collect());
         }
         answer
+    }
+
+    async fn checkpoint(&self) -> Result<(), AppendError> {
+        let _open = self.checkpoint_gate.lock().await;
+        self.checkpoints.lock().pop_front().unwrap_or(Ok(()))
     }
 
     async fn read(&self, _: u64, _: usize) -> Result<Vec<Record>, JournalError> {
@@ -163,6 +172,49 @@ async fn an_unknown_outcome_stops_acknowledging_for_good() {
     let position = writer.push(records(1));
     assert_eq!(writer.wait_durable(position).await, Err(JournalFailed));
     assert!(journal.batches.lock().is_empty());
+}
+
+#[tokio::test]
+async fn who_waits_for_the_disk_does_not_wait_for_the_checkpoint_behind_it() {
+    let journal = Arc::new(Scripted::default());
+    let checkpoint = journal.checkpoint_gate.lock().await;
+    let writer = start(&journal, 100);
+    let first = writer.push(records(1));
+    assert_eq!(writer.wait_durable(first).await, Ok(()));
+    let second = writer.push(records(1));
+    let mut waiting = Box::pin(writer.wait_durable(second));
+    for _ in 0..10 {
+        assert_eq!(poll_once(&mut waiting).await, None, "a batch beside a checkpoint would wait for it in the file");
+        tokio::task::yield_now().await;
+    }
+    drop(checkpoint);
+    assert_eq!(waiting.await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_can_be_made_later_holds_up_nothing() {
+    let journal = Arc::new(Scripted::default());
+    journal.checkpoints.lock().push_back(Err(AppendError::Retry(String::from("disk full"))));
+    let writer = start(&journal, 100);
+    for batch in 1..=2 {
+        let position = writer.push(records(1));
+        assert_eq!(writer.wait_durable(position).await, Ok(()));
+        assert_eq!(position, batch);
+    }
+    assert!(!writer.is_failed() && journal.checkpoints.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_checkpoint_whose_sync_failed_stops_acknowledging_for_good() {
+    let journal = Arc::new(Scripted::default());
+    journal.checkpoints.lock().push_back(Err(AppendError::Fatal(String::from("fsync failed"))));
+    let writer = start(&journal, 100);
+    let first = writer.push(records(1));
+    assert_eq!(writer.wait_durable(first).await, Ok(()), "it was on disk");
+    assert_eq!(writer.failed_for_good().await, "fsync failed");
+    let second = writer.push(records(1));
+    assert_eq!(writer.wait_durable(second).await, Err(JournalFailed));
+    assert_eq!(*journal.batches.lock(), [[1]]);
 }
 
 #[tokio::test]

@@ -59,6 +59,10 @@ impl Journal for StagedJournal {
         self.inner.append(batch).await
     }
 
+    async fn checkpoint(&self) -> Result<(), AppendError> {
+        self.inner.checkpoint().await
+    }
+
     async fn read(&self, from: u64, at_least: usize) -> Result<Vec<Record>, JournalError> {
         self.reading.store(true, SeqCst);
         let _open = self.read_gate.lock().await;
