@@ -21,9 +21,8 @@ pub trait Journal: Send + Sync + 'static {
     /// Makes a batch durable, as a whole or not at all. Positions continue the last batch's without gap.
     async fn append(&self, batch: &[Record]) -> Result<(), AppendError>;
 
-    /// Brings what was appended to where it stays, if it is time for that: asked for after each batch, once nobody waits for it any
-    /// more. What it can't do now it does another time, and what was appended is durable all the same, but after a fatal error
-    /// the process must end.
+    /// Brings what was appended to where it stays, if it is time for that. Who appends asks for it after each batch, when nobody waits
+    /// for that any more: what was appended is durable without it.
     async fn checkpoint(&self) -> Result<(), AppendError>;
 
     /// Records from position `from` on, in order: whole batches, until at least `at_least` records are read or none is left.
@@ -65,15 +64,23 @@ pub struct Extent {
     pub epoch: u32,
 }
 
-/// Why a batch isn't durable.
+/// Why a batch isn't durable, or a checkpoint wasn't made.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Nothing was written; the same batch may be tried again (a full or read-only disk).
+    /// Nothing was written; the same may be tried again (a full or read-only disk).
     #[error("the journal can't be written: {0}")]
     Retry(String),
     /// Whether the batch is on disk is unknown, or the journal is damaged: the process must stop and recover from disk.
     #[error("the journal failed: {0}")]
     Fatal(String),
+}
+
+/// Of other writes than appends. After a fatal one every append fails so, too.
+impl From<AppendError> for JournalError {
+    fn from(error: AppendError) -> Self {
+        let (AppendError::Retry(why) | AppendError::Fatal(why)) = error;
+        Self::Io(why)
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -276,7 +276,7 @@ impl Running {
     /// Stops taking calls, lets those in flight end, ends sessions and watches, and saves a snapshot for a quick start.
     ///
     /// # Errors
-    /// [`ServeError`] when what was decided last didn't reach the disk.
+    /// [`ServeError`] when what was decided last didn't reach the disk, or the next start must recover.
     pub async fn shutdown(mut self) -> Result<(), ServeError> {
         report_health(&self.health, &HEALTH_NAMES, false).await;
         // Receivers that are gone have stopped already.
@@ -293,6 +293,6 @@ impl Running {
             tracing::warn!(%error, "no last snapshot; the next start replays the journal");
         }
         self.service.close().await;
-        Ok(())
+        self.writer.lost().map_or(Ok(()), |why| Err(ServeError::JournalLost(why)))
     }
 }

@@ -128,12 +128,12 @@ impl SqliteJournal {
         let failed = |error| failed(&file, &error);
         check_log(&path)?;
         let options = options(&path);
-        let log = Log::open(options.clone()).await.map_err(failed)?;
-        let check = async |connection: &mut SqliteConnection| Ok(check_structure(connection, &file).await);
-        log.write(0, check).await.map_err(failed)??;
+        let mut writer = options.connect().await.map_err(failed)?;
+        check_structure(&mut writer, &file).await?;
         for table in TABLES {
-            log.write(0, async |connection| sqlx::query(table).execute(connection).await).await.map_err(failed)?;
+            sqlx::query(table).execute(&mut writer).await.map_err(failed)?;
         }
+        let log = Log::new(writer, options.clone());
         let readers = SqlitePoolOptions::new().max_connections(2).connect_with(options).await.map_err(failed)?;
         let last: i64 = sqlx::query_scalar(LAST).fetch_one(&readers).await.map_err(failed)?;
         let end = Mutex::new(End { last: last.unsigned_abs(), packer: Packer::default() });
@@ -201,7 +201,7 @@ impl Journal for SqliteJournal {
         let body = end.packer.pack(batch).map_err(|error| AppendError::Fatal(error.to_string()))?;
         let positions = (first.position, last.position);
         let inserted = self.log.write(body.len(), async |connection| Self::insert(connection, positions, body).await);
-        inserted.await.map_err(|error| append_error(&self.file, &error))?;
+        inserted.await?;
         end.last = last.position;
         Ok(())
     }
@@ -260,10 +260,7 @@ impl Journal for SqliteJournal {
     async fn set_books(&self, books: Option<StoreId>) -> Result<(), JournalError> {
         let books = books.as_ref().map(|books| &books.as_bytes()[..]);
         let set = sqlx::query("UPDATE identity SET books = ?1 WHERE books IS NOT ?1").bind(books);
-        self.log
-            .write(0, async |connection| set.execute(connection).await)
-            .await
-            .map_err(|error| failed(&self.file, &error))?;
+        self.log.write(0, async |connection| set.execute(connection).await).await?;
         Ok(())
     }
 
@@ -274,10 +271,7 @@ impl Journal for SqliteJournal {
             return Err(self.damaged(format!("it ends at position {last} and can't begin anew after {position}")));
         }
         let set = sqlx::query("UPDATE trimmed SET position = ?").bind(position.cast_signed());
-        self.log
-            .write(0, async |connection| set.execute(connection).await)
-            .await
-            .map_err(|error| failed(&self.file, &error))?;
+        self.log.write(0, async |connection| set.execute(connection).await).await?;
         end.last = position;
         Ok(())
     }
@@ -305,11 +299,9 @@ impl Journal for SqliteJournal {
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
         let mut more = true;
         while more {
-            more = self
-                .log
-                .write(0, async |connection| trim_some(connection, position).await)
-                .await
-                .map_err(|error| failed(&self.file, &error))?;
+            more = self.log.write(0, async |connection| trim_some(connection, position).await).await?;
+            self.log.measure().await?;
+            self.log.copy().await?;
         }
         Ok(())
     }
@@ -345,8 +337,9 @@ fn append_error(file: &str, error: &sqlx::Error) -> AppendError {
     if may_be_retried(error) { AppendError::Retry(why) } else { AppendError::Fatal(why) }
 }
 
-/// Whether SQLite says for sure that nothing was written: no room, no right, or a write that failed before the commit. Of a
-/// failed sync that can't be known, because the pages may reach the disk later: the process must recover from what is there.
+/// Whether SQLite says for sure that nothing was written, or of a checkpoint, counted as copied: no room, no right, or a write
+/// that failed before the commit. Of a failed sync that can't be known, because the pages may reach the disk later: the process
+/// must recover from what is there. Of what else may fail (a read, memory) it isn't worth knowing.
 fn may_be_retried(error: &sqlx::Error) -> bool {
     const BUSY: i32 = 5;
     const LOCKED: i32 = 6;

@@ -215,6 +215,11 @@ impl Writer {
         self.wait_durable(self.assigned_position()).await
     }
 
+    /// Why it isn't known any more what is on disk, if so.
+    pub fn lost(&self) -> Option<String> {
+        self.0.fatal.borrow().clone()
+    }
+
     /// Completes when it isn't known any more what is on disk, and says why: the process must end, and recover from disk.
     pub async fn failed_for_good(&self) -> String {
         let mut fatal = self.0.fatal.subscribe();

@@ -351,3 +351,16 @@ async fn a_server_whose_journal_is_lost_acknowledges_nothing_and_says_that_it_mu
     assert_eq!(reason(&refused), (Code::Unavailable, "JOURNAL_FAILED".into()));
     assert!(running.shutdown().await.is_err());
 }
+
+#[tokio::test]
+async fn a_journal_that_is_lost_after_the_last_acknowledgement_is_told_at_the_end() {
+    let home = Home::new();
+    let (mut running, journal) = home.start_on_failing_journal().await;
+    let token = seed(&running).await;
+    let mut quota = connect(&running, &token).await.quota();
+    let id = granted(quota.reserve(reserve("r1", "1")).await.unwrap().into_inner()).reservation_id;
+    journal.checkpoints_fail.store(true, SeqCst);
+    quota.commit(commit(&id, "1")).await.unwrap();
+    assert!(matches!(running.failure().await, ServeError::JournalLost(_)));
+    assert!(matches!(running.shutdown().await, Err(ServeError::JournalLost(_))));
+}

@@ -41,7 +41,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connection_window: 16 << 20, stream_window: 4 << 20, max_streams: 1024, delay: false, gather: true }
+        Self { connection_window: 16 << 20, stream_window: 4 << 20, max_streams: 512, delay: false, gather: true }
     }
 }
 

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use super::{Error, Service, snapshots::BYTES_AT_ONCE};
 use crate::{
     domain::{event::Stream, lease::Lease, snapshot::SnapshotMark},
-    journal::{AppendError, Journal, Snapshots},
+    journal::{Journal, JournalError, Snapshots},
     store::Store,
 };
 
@@ -99,9 +99,8 @@ pub async fn rebuild(store: &dyn Store, journal: &dyn Journal, snapshots: &dyn S
     while let Some(last) = records.last() {
         reached = last.position;
         for batch in records.chunks(RECORDS) {
-            journal.append(batch).await.map_err(|error| match error {
-                AppendError::Retry(why) | AppendError::Fatal(why) => Error::Internal(why),
-            })?;
+            journal.append(batch).await.map_err(JournalError::from)?;
+            journal.checkpoint().await.map_err(JournalError::from)?;
         }
         records = store.read_events(reached + 1, RECORDS).await?;
     }

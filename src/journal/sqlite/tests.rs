@@ -90,6 +90,20 @@ async fn a_trimmed_journal_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn trimming_a_long_journal_keeps_its_log_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let journal = SqliteJournal::open(directory.path()).await.unwrap();
+    for position in 1..=8000 {
+        journal.append(&batch(position..=position)).await.unwrap();
+        journal.checkpoint().await.unwrap();
+    }
+    journal.trim(8000).await.unwrap();
+    assert_eq!(positions(&journal.read(1, 1).await.unwrap()), [8000]);
+    let pages = std::fs::metadata(directory.path().join("journal.db-wal")).unwrap().len() / 4096;
+    assert!(pages < 1700, "{pages}");
+}
+
+#[tokio::test]
 async fn damage_is_refused_and_its_place_named() {
     let damages = [
         (

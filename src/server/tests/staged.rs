@@ -18,13 +18,14 @@ use crate::{
     service::NewInvitation,
 };
 
-/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to. Reads wait while theirs
+/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to, as checkpoints do. Reads wait while theirs
 /// is held. What is read can be made another thing than what was written.
 pub(super) struct StagedJournal {
     inner: Arc<dyn Journal>,
     pub(super) gate: tokio::sync::Mutex<()>,
     pub(super) waiting: AtomicBool,
     pub(super) failing: AtomicBool,
+    pub(super) checkpoints_fail: AtomicBool,
     pub(super) read_gate: tokio::sync::Mutex<()>,
     pub(super) reading: AtomicBool,
     pub(super) batches: Mutex<Vec<Vec<u64>>>,
@@ -38,6 +39,7 @@ impl StagedJournal {
             gate: tokio::sync::Mutex::default(),
             waiting: AtomicBool::new(false),
             failing: AtomicBool::new(false),
+            checkpoints_fail: AtomicBool::new(false),
             read_gate: tokio::sync::Mutex::default(),
             reading: AtomicBool::new(false),
             batches: Mutex::default(),
@@ -60,6 +62,9 @@ impl Journal for StagedJournal {
     }
 
     async fn checkpoint(&self) -> Result<(), AppendError> {
+        if self.checkpoints_fail.load(SeqCst) {
+            return Err(AppendError::Fatal("fsync failed".into()));
+        }
         self.inner.checkpoint().await
     }
 
