@@ -171,7 +171,7 @@ impl Journal for Disk {
             return Err(AppendError::Retry(String::from("no space left")));
         }
         if self.trouble.sync_fails() {
-            return Err(AppendError::Fatal(String::from("the sync of a checkpoint failed")));
+            return Err(AppendError::Fatal(String::from("the sync failed")));
         }
         Ok(())
     }
