@@ -359,6 +359,8 @@ async fn a_journal_that_is_lost_after_the_last_acknowledgement_is_told_at_the_en
     let token = seed(&running).await;
     let mut quota = connect(&running, &token).await.quota();
     let id = granted(quota.reserve(reserve("r1", "1")).await.unwrap().into_inner()).reservation_id;
+    // So that the Commit's batch is the next.
+    running.writer.drain().await.unwrap();
     journal.checkpoints_fail.store(true, SeqCst);
     quota.commit(commit(&id, "1")).await.unwrap();
     assert!(matches!(running.failure().await, ServeError::JournalLost(_)));
