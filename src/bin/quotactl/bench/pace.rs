@@ -21,6 +21,8 @@ use crate::failure::Failure;
 
 /// How often the schedule is looked at. Shorter sleeps cost more of the machine than they gain.
 const TICK: Duration = Duration::from_micros(100);
+/// The same while what is due waits for callers: nothing is sent later for it.
+const LONG_TICK: Duration = Duration::from_millis(2);
 
 /// Operations at equal distances.
 #[derive(Debug, Clone, Copy)]
@@ -140,7 +142,8 @@ impl Pace {
             open.released.store(due, Relaxed);
             released = due;
             let next = open.schedule.intended(due).min(self.end);
-            thread::sleep(next.saturating_sub(self.elapsed()).max(TICK));
+            let tick = if open.due.available_permits() > 0 { LONG_TICK } else { TICK };
+            thread::sleep(next.saturating_sub(self.elapsed()).max(tick));
         }
         open.due.close();
     }

@@ -22,6 +22,8 @@ use tokio::{
 };
 use tonic::Status;
 
+/// Calls to begin with, until the server has said how many it takes: it would refuse what is more.
+const FIRST_CALLS: usize = 100;
 /// Before each message: whether it is compressed, and its length.
 const PREFIX: usize = 5;
 
@@ -112,7 +114,7 @@ async fn shake_hands(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) -> Result<SendRequest<Bytes>, Fault> {
     let mut http = h2::client::Builder::new();
-    http.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    http.initial_window_size(WINDOW).initial_connection_window_size(WINDOW).initial_max_send_streams(FIRST_CALLS);
     let (sender, connection) = http.handshake(stream).await?;
     // How it ends, the calls on it are told.
     tokio::spawn(connection);
