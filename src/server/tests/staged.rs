@@ -18,8 +18,8 @@ use crate::{
     service::NewInvitation,
 };
 
-/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to, as checkpoints do. Reads wait while theirs
-/// is held. What is read can be made another thing than what was written.
+/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to, as checkpoints do.
+/// Reads wait while theirs is held. What is read can be made another thing than what was written.
 pub(super) struct StagedJournal {
     inner: Arc<dyn Journal>,
     pub(super) gate: tokio::sync::Mutex<()>,

@@ -21,8 +21,10 @@ use crate::failure::Failure;
 
 /// How often the schedule is looked at. Shorter sleeps cost more of the machine than they gain.
 const TICK: Duration = Duration::from_micros(100);
-/// The same while what is due waits for callers: nothing is sent later for it.
+/// The same while more is due than callers could take meanwhile: nothing is sent later for it.
 const LONG_TICK: Duration = Duration::from_millis(2);
+/// Callers take no more than so many times the rate.
+const QUICKEST: u32 = 10;
 
 /// Operations at equal distances.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +48,11 @@ impl Schedule {
     pub(super) fn due(self, elapsed: Duration) -> u64 {
         let earlier = elapsed.as_nanos() * u128::from(self.rate.get()) / 1_000_000_000;
         u64::try_from(earlier).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// How long the schedule needn't be looked at while so many operations are due and not taken.
+    fn tick(self, waiting: usize) -> Duration {
+        if waiting as u64 > self.due(LONG_TICK * QUICKEST) { LONG_TICK } else { TICK }
     }
 
     /// How many are to be sent before `end`.
@@ -142,7 +149,7 @@ impl Pace {
             open.released.store(due, Relaxed);
             released = due;
             let next = open.schedule.intended(due).min(self.end);
-            let tick = if open.due.available_permits() > 0 { LONG_TICK } else { TICK };
+            let tick = open.schedule.tick(open.due.available_permits());
             thread::sleep(next.saturating_sub(self.elapsed()).max(tick));
         }
         open.due.close();
@@ -176,6 +183,12 @@ mod tests {
                 assert_eq!(earlier.map_or(n, |earlier| schedule.due(earlier)), n, "{rate} {n}");
             }
         }
+    }
+
+    #[test]
+    fn it_is_looked_at_less_often_only_while_callers_cannot_run_out_of_what_is_due() {
+        assert_eq!([0, 1, 201].map(|waiting| schedule(10_000).tick(waiting)), [TICK; 3]);
+        assert_eq!(schedule(10_000).tick(202), LONG_TICK);
     }
 
     #[test]
