@@ -1,9 +1,14 @@
 //! System calls on the journal, the books and the snapshots that fail as a broken disk makes them fail, by `strace`.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitStatus, Stdio},
+};
 
 use crate::{
     acknowledged::Acknowledged,
+    caller::PATIENCE,
     check::check,
     load::Load,
     moments::{Moments, rounds},
@@ -20,7 +25,7 @@ struct Fault {
 }
 
 /// The real binary, with a tracer beside it that makes the calls fail.
-fn start(world: &World, fault: &Fault) -> Server {
+fn traced(world: &World, fault: &Fault) -> Command {
     let Fault { file, calls, error, first } = fault;
     let mut command = Command::new("strace");
     // The tracer is the grandchild, so that the child is the server.
@@ -28,7 +33,14 @@ fn start(world: &World, fault: &Fault) -> Server {
     command.arg("-e").arg(format!("trace={calls}"));
     command.arg("-e").arg(format!("inject={calls}:error={error}:when={first}+"));
     command.arg(env!("CARGO_BIN_EXE_quotad"));
-    world.start_with(world.serving(command))
+    world.serving(command)
+}
+
+/// How a server ends that meets the fault, maybe before it has said that it serves.
+async fn ended(world: &World, fault: &Fault) -> ExitStatus {
+    let mut command = tokio::process::Command::from(traced(world, fault));
+    let mut server = command.stdout(Stdio::null()).kill_on_drop(true).spawn().unwrap();
+    tokio::time::timeout(PATIENCE, server.wait()).await.expect("it doesn't end").unwrap()
 }
 
 /// Ends the tracer, and with it the faults; the server goes on.
@@ -59,12 +71,11 @@ async fn a_failed_sync_of_the_journal_ends_the_server_and_the_next_one_recovers(
         faults.extend([("journal.db-wal", moments.number(10..200)), ("journal.db", moments.number(1..3))]);
     }
     for (file, first) in faults {
-        server.kill();
-        let calls = "fsync,fdatasync";
-        let before = world.log().len();
-        let failing = start(&world, &Fault { file, calls, error: "EIO", first });
+        // Callers are there before, as the first write already may be what fails.
         let load = Load::start(&world, known).await;
-        let ended = failing.ended().await;
+        server.kill();
+        let before = world.log().len();
+        let ended = ended(&world, &Fault { file, calls: "fsync,fdatasync", error: "EIO", first }).await;
         assert!(!ended.success(), "{ended}");
         let log = &world.log()[before..];
         assert!(log.contains("the journal failed, so that it isn't known what is on disk"), "{log}");
@@ -80,7 +91,7 @@ async fn survives(faults: &[Fault]) {
         // What is made at the first start is there.
         let (world, server, known) = World::seeded(&Books::Sqlite, &[]).await;
         server.kill();
-        let server = start(&world, fault);
+        let server = world.start_with(traced(&world, fault));
         let mut load = Load::start(&world, known).await;
         while !fs::read_to_string(trace(&world)).unwrap().contains("INJECTED") {
             load.answered(20).await;
