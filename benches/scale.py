@@ -10,6 +10,7 @@ calls, keys drawn alike; the start is after SIGKILL, with what the run left to r
 """
 
 import argparse
+import importlib.util
 import sys
 import time
 
@@ -103,15 +104,17 @@ def main():
     parser.add_argument("--seconds", type=int, default=10, metavar="N", help="of each load (10)")
     parser.add_argument("--plot", metavar="FILE", help="memory and speed by the number of keys, as .svg or .png")
     options = parser.parse_args()
+    if options.plot and not importlib.util.find_spec("matplotlib"):
+        parser.error("--plot needs matplotlib: pip install matplotlib")
     harness.build()
     rows, points = [], []
     for size in options.sizes:
         print(f"{size} …", file=sys.stderr)
         rows.append(measure(size, options.seconds, points))
         print(" | ".join(rows[-1]), file=sys.stderr)
+    print(f"{harness.machine()}; three limits a key\n\n{harness.table(HEAD, rows)}")
     if options.plot:
         draw(points, options.plot)
-    print(f"{harness.machine()}; three limits a key\n\n{harness.table(HEAD, rows)}")
 
 
 if __name__ == "__main__":
