@@ -156,7 +156,7 @@ impl Service {
             // Not only when the next snapshots are due: what the books have needn't stay. The size is watched, whatever a
             // verification takes.
             if let Ok(alone) = self.trimming.try_write() {
-                self.trim_journal(alone).await?;
+                self.trim_journal(alone).await;
             }
             bytes = self.journal.size().await?;
             if bytes >= limit / 5 * 4 && self.is_round_worthwhile() {

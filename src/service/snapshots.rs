@@ -59,7 +59,7 @@ impl Service {
     /// books.
     ///
     /// # Errors
-    /// [`Error`] when a snapshot can't be saved; the journal is kept then.
+    /// [`Error`] when a snapshot can't be saved, and the journal is kept; or when the journal's size can't be read.
     pub async fn save_snapshots(&self) -> Result<(), Error> {
         let from = self.writer.durable_position();
         let system = {
@@ -83,7 +83,7 @@ impl Service {
         // Last: should damage bring older snapshots back, this one is among them, and its position tells at the next start.
         self.save(vec![Snapshot { stream: Stream::System, sequence: system.0, position, state }]).await?;
         self.saved.store(from, Ordering::Release);
-        self.trim_journal(self.trimming.write().await).await?;
+        self.trim_journal(self.trimming.write().await).await;
         self.measure_journal().await?;
         if let Err(error) = self.mirror(from).await {
             tracing::warn!(%error, "the books can't keep what a server is built from; the next round does it");
@@ -91,10 +91,12 @@ impl Service {
         Ok(())
     }
 
-    /// Behind the older of the last whole round and the books.
-    pub(super) async fn trim_journal(&self, _alone: RwLockWriteGuard<'_, ()>) -> Result<(), Error> {
+    /// Behind the older of the last whole round and the books. What stays because that failed is trimmed the next time.
+    pub(super) async fn trim_journal(&self, _alone: RwLockWriteGuard<'_, ()>) {
         let saved = self.saved.load(Ordering::Acquire);
-        Ok(self.journal.trim(saved.min(self.stored.get())).await?)
+        if let Err(error) = self.journal.trim(saved.min(self.stored.get())).await {
+            tracing::warn!(%error, "the journal can't be trimmed");
+        }
     }
 
     /// Whether a round now would let the journal be trimmed further.

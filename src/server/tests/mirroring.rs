@@ -4,6 +4,18 @@ use super::{staged::Stage, *};
 use crate::journal::Journal as _;
 
 #[tokio::test]
+async fn a_journal_that_cannot_be_trimmed_keeps_no_state_from_the_books() {
+    let stage = Stage::new().await;
+    stage.journal.trims_fail.store(true, SeqCst);
+    let store = &stage.backends.store;
+    let last = stage.journal.extent().await.unwrap().last;
+    while store.status().await.unwrap().position < last {}
+    stage.running.service.save_snapshots().await.unwrap();
+    assert_eq!(stage.journal.extent().await.unwrap().trimmed, 0);
+    assert_eq!(store.list_states(None, 10).await.unwrap().len(), 2, "the first organization's and the system's");
+}
+
+#[tokio::test]
 async fn the_books_get_the_state_of_every_organization_however_many_there_are() {
     // More than are listed at a time, and so than are read or saved.
     const MANY: usize = 1100;

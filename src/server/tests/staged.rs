@@ -18,7 +18,7 @@ use crate::{
     service::NewInvitation,
 };
 
-/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to, as checkpoints do.
+/// Keeps the positions of each batch; appends wait while the gate is held, and fail once they are told to, as checkpoints and trims do.
 /// Reads wait while theirs is held. What is read can be made another thing than what was written.
 pub(super) struct StagedJournal {
     inner: Arc<dyn Journal>,
@@ -26,6 +26,7 @@ pub(super) struct StagedJournal {
     pub(super) waiting: AtomicBool,
     pub(super) failing: AtomicBool,
     pub(super) checkpoints_fail: AtomicBool,
+    pub(super) trims_fail: AtomicBool,
     pub(super) read_gate: tokio::sync::Mutex<()>,
     pub(super) reading: AtomicBool,
     pub(super) batches: Mutex<Vec<Vec<u64>>>,
@@ -40,6 +41,7 @@ impl StagedJournal {
             waiting: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             checkpoints_fail: AtomicBool::new(false),
+            trims_fail: AtomicBool::new(false),
             read_gate: tokio::sync::Mutex::default(),
             reading: AtomicBool::new(false),
             batches: Mutex::default(),
@@ -80,6 +82,9 @@ impl Journal for StagedJournal {
     }
 
     async fn trim(&self, position: u64) -> Result<(), JournalError> {
+        if self.trims_fail.load(SeqCst) {
+            return Err(JournalError::Io("the log can't be copied".into()));
+        }
         self.inner.trim(position).await
     }
 
