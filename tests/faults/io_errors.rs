@@ -114,6 +114,9 @@ async fn survives(faults: &[Fault]) {
             _ => &[""],
         };
         assert!(told.iter().any(|told| world.log().contains(told)), "{}", world.log());
+        if fault.file == "journal.db" {
+            assert!(!world.log().contains("snapshots can't be saved"), "they were: {}", world.log());
+        }
         server.kill();
         let server = world.start();
         checked(&world, &server, known, "and once more after a kill").await;
