@@ -1,14 +1,18 @@
 //! From what is on disk to a running service: snapshots, then the journal's tail, then a new epoch.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt::Display,
     sync::{Arc, atomic::AtomicU64},
 };
 
 use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
 use parking_lot::Mutex;
-use tokio::sync::{Notify, RwLock};
+use tokio::{
+    sync::{Notify, RwLock},
+    task::JoinHandle,
+};
 
 use super::{
     Error, Parts, Service, books::Books, expiry, lag::Begin, outbox, revocations, secret, snapshots, stored::Stored,
@@ -19,6 +23,7 @@ use crate::{
         event::{Event, Record, Stream},
         id::{Actor, OrganizationId},
         reservation_id::SealKey,
+        snapshot::Snapshot,
         time::Timestamp,
     },
     engine::{
@@ -31,12 +36,15 @@ use crate::{
 
 const SNAPSHOTS_AT_ONCE: usize = 256;
 const RECORDS_AT_ONCE: usize = 16_384;
+/// Pages of snapshots that are decoded while the next ones are read.
+const PAGES_AHEAD: usize = 4;
 
 /// The state as the disk tells it.
 #[derive(Debug, Default)]
 pub struct Recovered {
     system: SystemState,
-    organizations: HashMap<OrganizationId, Recollection>,
+    /// In the cells that they stay in: to move a million states takes as long as to read them.
+    organizations: HashMap<OrganizationId, Arc<Cell>, RandomState>,
     /// Of the last record; 0 for an empty journal.
     pub position: u64,
     /// Up to which the system's snapshot reaches.
@@ -46,16 +54,6 @@ pub struct Recovered {
     epoch: u32,
     /// Records replayed.
     pub replayed: u64,
-}
-
-#[derive(Debug)]
-struct Recollection {
-    state: OrganizationState,
-    position: u64,
-    /// Last sequence in the snapshot.
-    saved: u64,
-    /// Last sequence in the books.
-    stored: u64,
 }
 
 /// Reads snapshots and journal. `stored` is the position that the books have reached.
@@ -114,30 +112,66 @@ pub(super) fn advance(state: &mut OrganizationState, record: &Record) -> Result<
     Ok(is_new)
 }
 
+/// A state, and the journal position that it reaches.
+enum Loaded {
+    System(Box<SystemState>, u64),
+    Organization(Arc<Cell>),
+}
+
+impl Loaded {
+    fn of(Snapshot { stream, state, position, .. }: &Snapshot) -> Result<Self, Error> {
+        if *stream == Stream::System {
+            return Ok(Self::System(snapshots::decode(stream, state)?, *position));
+        }
+        let mut state: OrganizationState = snapshots::decode(stream, state)?;
+        state.share_settings();
+        Ok(Self::Organization(Arc::new(Cell::new(state, *position))))
+    }
+}
+
 impl Recovered {
+    /// Reads page after page, while tasks of their own decode those before: that takes longer than to read them.
     async fn load(&mut self, snapshots: &dyn Snapshots, stored: u64) -> Result<(), Error> {
-        let mut after = None;
+        let (mut after, mut pages) = (None, VecDeque::new());
         loop {
             let page = snapshots.load(after.as_ref(), SNAPSHOTS_AT_ONCE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
+            let Some(last) = page.last() else { break };
             after = Some(last.stream.clone());
-            for snapshot in page {
-                self.position = self.position.max(snapshot.position);
-                let Stream::Organization(id) = &snapshot.stream else {
-                    self.system = snapshots::decode(&snapshot.stream, &snapshot.state)?;
-                    self.system_position = snapshot.position;
-                    self.epoch = self.epoch.max(self.system.epoch);
-                    self.time = self.time.max(self.system.time);
-                    continue;
-                };
-                let mut state: OrganizationState = snapshots::decode(&snapshot.stream, &snapshot.state)?;
-                state.share_settings();
-                self.time = self.time.max(state.time);
-                let in_books = if snapshot.position <= stored { state.sequence } else { 0 };
-                let (position, saved) = (snapshot.position, state.sequence);
-                self.organizations.insert(id.clone(), Recollection { state, position, saved, stored: in_books });
+            pages.push_back(tokio::spawn(async move { page.iter().map(Loaded::of).collect() }));
+            if pages.len() > PAGES_AHEAD
+                && let Some(page) = pages.pop_front()
+            {
+                self.take_page(page, stored).await?;
             }
         }
+        for page in pages {
+            self.take_page(page, stored).await?;
+        }
+        Ok(())
+    }
+
+    async fn take_page(&mut self, page: JoinHandle<Result<Vec<Loaded>, Error>>, stored: u64) -> Result<(), Error> {
+        for loaded in page.await.map_err(|error| Error::Internal(error.to_string()))?? {
+            match loaded {
+                Loaded::System(state, position) => {
+                    self.position = self.position.max(position);
+                    self.system_position = position;
+                    self.epoch = self.epoch.max(state.epoch);
+                    self.time = self.time.max(state.time);
+                    self.system = *state;
+                }
+                Loaded::Organization(cell) => {
+                    let mut inner = cell.lock();
+                    self.position = self.position.max(inner.position);
+                    self.time = self.time.max(inner.state.time);
+                    inner.saved = inner.state.sequence;
+                    inner.stored = if inner.position <= stored { inner.saved } else { 0 };
+                    drop(inner);
+                    self.organizations.insert(cell.id.clone(), cell);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The journal is trimmed behind the older of the last round of snapshots and the books: where it begins, both must reach.
@@ -178,15 +212,15 @@ impl Recovered {
             return Ok(());
         };
         if !self.organizations.contains_key(id) {
-            let state = begin(id, record)?;
-            self.organizations.insert(id.clone(), Recollection { state, position: 0, saved: 0, stored: 0 });
+            self.organizations.insert(id.clone(), Arc::new(Cell::new(begin(id, record)?, 0)));
         }
-        let Some(found) = self.organizations.get_mut(id) else { return Ok(()) };
+        let Some(cell) = self.organizations.get(id) else { return Ok(()) };
+        let inner = &mut *cell.lock();
         if record.position <= stored {
-            found.stored = found.stored.max(record.sequence);
+            inner.stored = inner.stored.max(record.sequence);
         }
-        if advance(&mut found.state, record)? {
-            found.position = record.position;
+        if advance(&mut inner.state, record)? {
+            inner.position = record.position;
             self.replayed += 1;
         }
         Ok(())
@@ -194,7 +228,10 @@ impl Recovered {
 
     /// Each organization with its last sequence and its last entry.
     pub fn ends(&self) -> impl Iterator<Item = (&OrganizationId, u64, u64)> {
-        self.organizations.iter().map(|(id, found)| (id, found.state.sequence, found.state.entry))
+        self.cells().map(|cell| {
+            let state = &cell.lock().state;
+            (&cell.id, state.sequence, state.entry)
+        })
     }
 
     /// What reservation ids are sealed with; `None` before the first start.
@@ -202,8 +239,8 @@ impl Recovered {
         self.system.seal
     }
 
-    pub(super) fn states(&self) -> impl Iterator<Item = (&OrganizationId, &OrganizationState)> {
-        self.organizations.iter().map(|(id, found)| (id, &found.state))
+    pub(super) fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.organizations.values().map(|cell| &**cell)
     }
 
     pub fn organizations(&self) -> usize {
@@ -275,8 +312,8 @@ impl Recovered {
             metrics,
             tuning,
         });
-        for (_, recollection) in self.organizations {
-            service.settle_in(recollection);
+        for cell in self.organizations.into_values() {
+            service.settle_in(cell);
         }
         Ok(service)
     }
@@ -284,12 +321,10 @@ impl Recovered {
 
 impl Service {
     /// Makes a recovered organization found, and its reservations expire.
-    fn settle_in(&self, Recollection { state, position, saved, stored }: Recollection) {
-        self.metrics.open_reservations.add(i64::try_from(state.open_count()).unwrap_or(i64::MAX));
-        let cell = Arc::new(Cell::new(state, position));
+    fn settle_in(&self, cell: Arc<Cell>) {
         {
             let mut inner = cell.lock();
-            (inner.saved, inner.stored) = (saved, stored);
+            self.metrics.open_reservations.add(i64::try_from(inner.state.open_count()).unwrap_or(i64::MAX));
             let system = self.system.lock();
             for (place, row) in inner.state.keys.all() {
                 let id = &row.entity.key.id;
@@ -310,5 +345,58 @@ impl Service {
         }
         // Ids are unique: each came from a map by id.
         let _ = self.directory.insert(cell);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{
+            entity::{AccountKind, ExpiryPolicy, Organization, WalletMode},
+            money::Factor,
+        },
+        journal::{snapshots::SqliteSnapshots, sqlite::SqliteJournal},
+    };
+
+    fn organization(no: usize) -> Snapshot {
+        let id = OrganizationId::trusted(format!("organization-{no:05}"));
+        let mut state = OrganizationState::new(Organization {
+            id: id.clone(),
+            name: format!("Organization {no}"),
+            kind: AccountKind::default(),
+            default_rule: None,
+            credit_factor: Factor::OFF,
+            wallet_mode: WalletMode::default(),
+            expiry_policy: ExpiryPolicy::default(),
+            disabled: false,
+            deleted: false,
+            create_time: Timestamp::EPOCH,
+            update_time: Timestamp::EPOCH,
+        });
+        state.sequence = no as u64 + 1;
+        let (stream, state_bytes) = (Stream::Organization(id), snapshots::encode(&state).unwrap());
+        Snapshot { stream, sequence: state.sequence, position: 0, state: state_bytes }
+    }
+
+    /// Of more pages than are decoded ahead, the last one not full.
+    #[tokio::test]
+    async fn states_are_recovered_from_all_pages_of_snapshots_and_a_damaged_one_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(directory.path()).await.unwrap();
+        let snapshots = SqliteSnapshots::open(directory.path()).await.unwrap();
+        let last = (PAGES_AHEAD + 3) * SNAPSHOTS_AT_ONCE + 7;
+        let mut all: Vec<_> = (0..=last).map(organization).collect();
+        snapshots.save(&all).await.unwrap();
+        let recovered = recover(&journal, &snapshots, 0).await.unwrap();
+        let mut found: Vec<_> = recovered.ends().map(|(id, sequence, _)| (id.as_str(), sequence)).collect();
+        found.sort_unstable();
+        assert_eq!((found.len(), found.last()), (last + 1, Some(&("organization-01799", 1800))));
+        assert!(found.iter().enumerate().all(|(no, (_, sequence))| *sequence == no as u64 + 1));
+
+        all[last].state.pop();
+        snapshots.save(&all[last..]).await.unwrap();
+        let error = recover(&journal, &snapshots, 0).await.unwrap_err().to_string();
+        assert!(error.contains("organization-01799") && error.contains("can't be read"), "{error}");
     }
 }

@@ -256,8 +256,9 @@ impl Service {
 pub async fn verify_recovered(recovered: &Recovered, store: &dyn Store) -> Result<Verification, Error> {
     let differences = file_damage(store).await?.into_iter().collect();
     let mut verification = Verification { replayed: recovered.replayed, differences, ..Verification::default() };
-    for (id, state) in recovered.states() {
-        let audit = store.audit(id).await?;
+    for cell in recovered.cells() {
+        let audit = store.audit(&cell.id).await?;
+        let state = &cell.lock().state;
         let mut found = state.inconsistencies();
         found.extend(in_books(&audit));
         if audit.entries != state.entry {
@@ -267,7 +268,7 @@ pub async fn verify_recovered(recovered: &Recovered, store: &dyn Store) -> Resul
         found.extend(against_memory(&audit, &memory));
         found.extend(given_out(&audit, &memory));
         verification.count(&audit);
-        verification.differences.extend(found.into_iter().map(|found| Difference::of(id, found)));
+        verification.differences.extend(found.into_iter().map(|found| Difference::of(&cell.id, found)));
     }
     Ok(verification)
 }

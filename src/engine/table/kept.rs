@@ -1,9 +1,11 @@
 //! How snapshots hold a table: with an index of its own, as memory once did. Nothing reads that.
 
-use std::collections::HashMap;
+use std::{fmt, marker::PhantomData};
 
-use foldhash::fast::RandomState;
-use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, MapAccess, Visitor},
+};
 
 use super::{Entity, Row, Table};
 
@@ -12,8 +14,30 @@ use super::{Entity, Row, Table};
 pub(super) struct KeptTable<E: Entity> {
     rows: Vec<Row<E>>,
     #[serde(rename = "index")]
-    _index: HashMap<E::Id, u32, RandomState>,
+    _index: Unread<E::Id>,
     live: u32,
+}
+
+/// An index that is passed over: a million tables, or a million rows, would each be put into a map that nobody asks.
+struct Unread<Id>(PhantomData<Id>);
+
+impl<'de, Id: Deserialize<'de>> Deserialize<'de> for Unread<Id> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self(PhantomData))
+    }
+}
+
+impl<'de, Id: Deserialize<'de>> Visitor<'de> for Unread<Id> {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the places of rows by their ids")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        while map.next_entry::<Id, u32>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 /// The same, borrowed: a table may be large.
@@ -53,6 +77,10 @@ impl<E: Entity> From<KeptTable<E>> for Table<E> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
+    use foldhash::fast::RandomState;
+
     use super::*;
     use crate::domain::{entity::Team, id::TeamId, policy::Policy, time::Timestamp};
 
