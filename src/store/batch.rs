@@ -8,6 +8,8 @@ use std::{
     sync::Arc,
 };
 
+use foldhash::fast::RandomState;
+
 use super::change::ChangeRow;
 use crate::domain::{
     access::AccessToken,
@@ -48,8 +50,8 @@ pub(super) struct Batch<'a> {
     pub limits: BTreeMap<Of<LimitNo>, LimitRow<'a>>,
     /// The last policy of each place: limits of earlier batches that it leaves out aren't active any more.
     pub policies: HashMap<(&'a OrganizationId, &'a Place), &'a [NumberedLimit]>,
-    pub windows: BTreeMap<Of<(LimitNo, Timestamp)>, Nanos>,
-    pub reservations: HashMap<Of<ReservationNo>, ReservationChange>,
+    pub windows: HashMap<Of<(LimitNo, Timestamp)>, Nanos, RandomState>,
+    pub reservations: HashMap<Of<ReservationNo>, ReservationChange, RandomState>,
     /// Ledger by ledger.
     pub entries: Vec<EntryRow<'a>>,
     pub changes: Vec<ChangeRow<'a>>,

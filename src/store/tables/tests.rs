@@ -1,9 +1,9 @@
 use super::*;
 
-/// Columns of the migration's tables, in order: name, whether it may be null, whether it is of the primary key.
+/// Columns of the table as it was made last, in order: name, whether it may be null, whether it is of the primary key.
 fn migrated(sql: &str, table: &str) -> Vec<(String, bool, bool)> {
     let begin = format!("CREATE TABLE {table} (");
-    let body = sql.split_once(&begin).unwrap_or_else(|| panic!("{table} isn't made")).1;
+    let body = sql.rsplit_once(&begin).unwrap_or_else(|| panic!("{table} isn't made")).1;
     let lines = body.lines().map(str::trim).take_while(|line| !line.starts_with(')'));
     let lines: Vec<&str> = lines.filter(|line| !line.is_empty() && !line.starts_with("--")).collect();
     let listed = |line: &&str| Some(line.strip_prefix("PRIMARY KEY (")?.split_once(')')?.0.to_owned());
@@ -28,7 +28,10 @@ fn described(table: &Table) -> Vec<(String, bool, bool)> {
 
 #[test]
 fn the_tables_are_those_that_the_migrations_make() {
-    let sqlite = include_str!("../../../migrations/sqlite/0001_books.sql");
+    let sqlite = concat!(
+        include_str!("../../../migrations/sqlite/0001_books.sql"),
+        include_str!("../../../migrations/sqlite/0002_reservations.sql")
+    );
     let postgres = concat!(
         include_str!("../../../migrations/postgres/0001_books.sql"),
         include_str!("../../../migrations/postgres/0002_ledger.sql")

@@ -53,3 +53,23 @@ async fn what_a_batch_changes_or_removes_is_looked_up_and_not_searched_for() {
         assert_eq!(walks(connection, &Sql::new(sql)).await, [walk]);
     }
 }
+
+/// Whether to insert into a table looks rows of other tables up, for which SQLite also keeps what the statement changes, to undo it.
+async fn refers(connection: &mut dyn Connection, table: &'static Table) -> bool {
+    let insert = written(table, How::Insert, 3);
+    let explain = Sql { text: format!("EXPLAIN {}", insert.text), values: insert.values };
+    let steps = connection.fetch(explain, &[Kind::Int, Kind::Text]).await.unwrap();
+    steps.into_iter().any(|mut step| step.text(1).unwrap() == "FkCounter")
+}
+
+#[tokio::test]
+async fn holds_and_entries_are_inserted_without_a_look_at_other_tables() {
+    let place = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(place.path()).await.unwrap();
+    let mut connection = store.view().await.unwrap();
+    for table in [&tables::RESERVATIONS, &tables::LEDGER_ENTRIES] {
+        assert!(!refers(&mut *connection, table).await, "{}", table.name);
+    }
+    // What it looks for is what SQLite says.
+    assert!(refers(&mut *connection, &tables::BUDGET_WINDOWS).await);
+}
