@@ -73,8 +73,8 @@ def main():
             asked = [runs[-1].per_second for runs in closed.values()]
             sent.append(2 * max(asked))
             beyond.append(run("--rate", sent[-1], "--in-flight", "10000", longer=options.seconds + 5))
-            each = ", ".join(f"{per_second:,}" for per_second in asked)
-            print(f"round {no + 1}: closed loops {each}; {sent[-1]:,} sent, {beyond[-1].per_second:,} done", file=sys.stderr)
+            loops = ", ".join(f"{per_second:,}" for per_second in asked)
+            print(f"round {no + 1}: closed loops {loops}; {sent[-1]:,} sent, {beyond[-1].per_second:,} done", file=sys.stderr)
     report(closed, sent, beyond)
 
 

@@ -43,7 +43,7 @@ const PAGES_AHEAD: usize = 4;
 #[derive(Debug, Default)]
 pub struct Recovered {
     system: SystemState,
-    /// In the cells that they stay in: to move a million states takes as long as to read them.
+    /// In the cells that they stay in: a map of the states themselves would need room for them twice while it grows.
     organizations: HashMap<OrganizationId, Arc<Cell>, RandomState>,
     /// Of the last record; 0 for an empty journal.
     pub position: u64,
