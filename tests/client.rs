@@ -12,6 +12,8 @@ mod connecting;
 mod example;
 #[path = "client/fake.rs"]
 mod fake;
+#[path = "client/lanes.rs"]
+mod lanes;
 #[path = "grpc/messages.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod messages;

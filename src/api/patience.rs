@@ -8,14 +8,14 @@
 
 use std::time::Duration;
 
+use super::proto::begins_work;
+
 /// From when a call was read to when its turn came. Less than what callers give a decision (the client's gate: 250 ms), so that they
 /// learn of it before they give up.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-const NEW_WORK: [&str; 2] = ["/quotad.v1.QuotaService/Reserve", "/quotad.v1.QuotaService/Check"];
-
 pub(super) fn waited_too_long(path: &str, waited: Duration) -> bool {
-    waited > LONGEST_WAIT && NEW_WORK.contains(&path)
+    waited > LONGEST_WAIT && begins_work(path)
 }
 
 #[cfg(test)]

@@ -45,6 +45,8 @@ pub struct Session {
 struct Shared {
     connection: Connection,
     room: Semaphore,
+    /// What begins work takes half of the room at most: what settles would wait behind all of it otherwise.
+    new_work: Semaphore,
     max_under_way: u32,
     revocations: mpsc::Sender<Revocation>,
     /// An async lock: whoever finds the stream broken opens another while the others wait for it.
@@ -73,12 +75,14 @@ impl Session {
     pub const MAX_UNDER_WAY: usize = 1024;
 
     /// Over this connection, opened with the first operation. At most `max_under_way` operations, and no more than
-    /// [`Self::MAX_UNDER_WAY`], are under way at a time; those beyond wait for room.
+    /// [`Self::MAX_UNDER_WAY`], are under way at a time, half of them new work; those beyond wait for room.
     pub fn new(connection: Connection, max_under_way: usize) -> (Self, Revocations) {
         let (revocations, receiver) = mpsc::channel(MAX_REVOCATIONS);
         let max_under_way = u32::try_from(max_under_way.clamp(1, Self::MAX_UNDER_WAY)).unwrap_or(1);
         let room = Semaphore::new(max_under_way as usize);
-        let shared = Shared { connection, room, max_under_way, revocations, stream: tokio::sync::Mutex::default() };
+        let new_work = Semaphore::new((max_under_way as usize / 2).max(1));
+        let stream = tokio::sync::Mutex::default();
+        let shared = Shared { connection, room, new_work, max_under_way, revocations, stream };
         (Self { shared: Arc::new(shared) }, receiver)
     }
 
@@ -97,6 +101,7 @@ impl Session {
 
     async fn ask(&self, op: Op) -> Result<Answer, Status> {
         let closed = |_| Status::failed_precondition("the session was closed; open another");
+        let _share = if op.begins_work() { Some(self.shared.new_work.acquire().await.map_err(closed)?) } else { None };
         let _room = self.shared.room.acquire().await.map_err(closed)?;
         let (asked, answer) = self.send(op).await?;
         let answer = answer.await.unwrap_or_else(|_| Err(broken("its reader was stopped")));

@@ -12,6 +12,7 @@ use quotad::{
         session_response::Result as Answer,
     },
     client::{Connection, Gate},
+    server::transport,
 };
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::{
@@ -104,7 +105,7 @@ impl Fake {
     /// A connection in memory, so that a paused clock only moves when nobody has anything to do.
     pub(crate) fn connect(self: &Arc<Self>) -> Connection {
         let (accept, accepted) = mpsc::unbounded_channel::<Result<DuplexStream, std::io::Error>>();
-        let server = tonic::transport::Server::builder().add_service(self.service());
+        let server = transport::server(transport::Settings::default()).add_service(self.service());
         tokio::spawn(server.serve_with_incoming(UnboundedReceiverStream::new(accepted)));
         let connector = tower::service_fn(move |_: http::Uri| {
             let (client, server) = tokio::io::duplex(1 << 16);

@@ -72,7 +72,7 @@ async fn no_more_are_under_way_than_allowed_and_the_rest_wait_for_room() {
         let mut tasks = JoinSet::new();
         for no in 0..count {
             let session = session.clone();
-            tasks.spawn(async move { session.reserve(reserve("k1", &format!("r{no}"), usd("1"))).await });
+            tasks.spawn(async move { session.commit(commit(&format!("id{no}"), usd("1"))).await });
         }
         tasks
     };

@@ -14,7 +14,7 @@ use prost::{
     Message,
     bytes::{Buf as _, BufMut as _, Bytes, BytesMut},
 };
-use quotad::client::{Connection, WINDOW};
+use quotad::client::{Connection, Lane, WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -34,6 +34,7 @@ pub(super) struct Wire {
     /// What requests name; means nothing to a Unix socket.
     authority: Uri,
     authorization: HeaderValue,
+    lane: Lane,
     /// With the number of the connection.
     sender: RwLock<Option<Numbered>>,
     /// The number of the last connection; whoever makes one holds it.
@@ -51,6 +52,7 @@ impl Wire {
             authority: server.parse().unwrap_or_else(|_| Uri::from_static("http://localhost:80")),
             server,
             authorization: connection.authorization(),
+            lane: Lane::default(),
             sender: RwLock::new(None),
             connecting: Mutex::default(),
         }
@@ -65,6 +67,7 @@ impl Wire {
         path: &'static str,
         message: &impl Message,
     ) -> Result<Answer, Status> {
+        let _place = self.lane.enter(path).await;
         let (number, sender) = self.sender().await.map_err(|fault| Status::unavailable(fault.to_string()))?;
         let answer = async { exchange(sender, self.request(path)?, framed(message)).await }.await;
         answer.unwrap_or_else(|fault: Fault| {
