@@ -34,14 +34,14 @@ pub mod proto {
     /// The compiled descriptors, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/quotad_descriptor.bin"));
 
-    /// Whether a method, by its path, begins work: what can be put off when there is too much of it. All others are of work that is
-    /// done or running, or administer.
+    /// Whether a method, by its path, begins work, which can be put off when there is too much of it. A session's operations tell
+    /// for themselves.
     pub fn begins_work(path: &str) -> bool {
         matches!(path, "/quotad.v1.QuotaService/Reserve" | "/quotad.v1.QuotaService/Check")
     }
 
     impl session_request::Op {
-        /// The same of an operation of a session.
+        /// As [`begins_work`].
         pub fn begins_work(&self) -> bool {
             matches!(self, Self::Reserve(_) | Self::Check(_))
         }

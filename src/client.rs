@@ -18,12 +18,12 @@ use tonic::{
     transport::Channel,
 };
 
-use self::{lane::Lanes, transport::Dial};
+use self::{places::SettlesFirst, transport::Dial};
 use crate::api::proto;
 
 mod explain;
 mod gate;
-mod lane;
+mod places;
 mod pool;
 mod retry;
 mod session;
@@ -31,7 +31,7 @@ mod transport;
 
 pub use explain::{code_name, explain, is_transient, reason};
 pub use gate::{Debts, Gate, GateError, GateOptions, Line, Settled, Ticket, WhenUnreachable};
-pub use lane::Lane;
+pub use places::Places;
 pub use pool::Pool;
 pub use retry::Retry;
 pub use session::{Revocations, Session, StreamBroken};
@@ -48,12 +48,12 @@ const MAX_ANSWER: usize = 64 << 20;
 pub struct Connection {
     /// `None` for a channel that was made elsewhere.
     dial: Option<Dial>,
-    lanes: Lanes,
+    channel: SettlesFirst,
     bearer: Bearer,
 }
 
 /// What every client of a [`Connection`] sends through.
-pub type Authenticated = InterceptedService<Lanes, Bearer>;
+pub type Authenticated = InterceptedService<SettlesFirst, Bearer>;
 
 /// Adds `authorization: Bearer …` to each call.
 #[derive(Debug, Clone)]
@@ -97,7 +97,7 @@ impl Connection {
     pub async fn open(endpoint: &str, token: &str) -> Result<Self, ConnectError> {
         let bearer = Bearer::new(token)?;
         let dial = Dial::new(endpoint)?;
-        Ok(Self { lanes: Lanes::new(dial.connect().await?), dial: Some(dial), bearer })
+        Ok(Self { channel: SettlesFirst::new(dial.connect().await?), dial: Some(dial), bearer })
     }
 
     /// Like [`Self::open`], but connects with the first call, which is what fails if nothing listens. Needs a runtime.
@@ -107,7 +107,7 @@ impl Connection {
     pub fn lazy(endpoint: &str, token: &str) -> Result<Self, ConnectError> {
         let bearer = Bearer::new(token)?;
         let dial = Dial::new(endpoint)?;
-        Ok(Self { lanes: Lanes::new(dial.connect_lazy()), dial: Some(dial), bearer })
+        Ok(Self { channel: SettlesFirst::new(dial.connect_lazy()), dial: Some(dial), bearer })
     }
 
     /// Over a channel that was made elsewhere: through TLS, a proxy, or in memory.
@@ -115,7 +115,7 @@ impl Connection {
     /// # Errors
     /// [`ConnectError::Token`] when the token can't be sent.
     pub fn over(channel: Channel, token: &str) -> Result<Self, ConnectError> {
-        Ok(Self { dial: None, lanes: Lanes::new(channel), bearer: Bearer::new(token)? })
+        Ok(Self { dial: None, channel: SettlesFirst::new(channel), bearer: Bearer::new(token)? })
     }
 
     /// A further connection to the same server, with the same token: one connection's calls share one stream of bytes. Of a
@@ -125,7 +125,7 @@ impl Connection {
     /// [`ConnectError::Unreachable`] when nothing listens there any more.
     pub async fn another(&self) -> Result<Self, ConnectError> {
         let Some(dial) = &self.dial else { return Ok(self.clone()) };
-        Ok(Self { lanes: Lanes::new(dial.connect().await?), ..self.clone() })
+        Ok(Self { channel: SettlesFirst::new(dial.connect().await?), ..self.clone() })
     }
 
     /// Where the server is, as it was given; `None` for a channel that was made elsewhere.
@@ -154,7 +154,7 @@ macro_rules! services {
     ($($method:ident => $module:ident::$client:ident;)*) => {
         impl Connection {$(
             pub fn $method(&self) -> proto::$module::$client<Authenticated> {
-                proto::$module::$client::with_interceptor(self.lanes.clone(), self.bearer.clone())
+                proto::$module::$client::with_interceptor(self.channel.clone(), self.bearer.clone())
                     .max_decoding_message_size(MAX_ANSWER)
             }
         )*}

@@ -12,13 +12,13 @@ mod connecting;
 mod example;
 #[path = "client/fake.rs"]
 mod fake;
-#[path = "client/lanes.rs"]
-mod lanes;
 #[path = "grpc/messages.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod messages;
 #[path = "client/owing.rs"]
 mod owing;
+#[path = "client/places.rs"]
+mod places;
 #[path = "client/session.rs"]
 mod session;
 #[path = "grpc/world.rs"]

@@ -45,8 +45,10 @@ pub struct Session {
 struct Shared {
     connection: Connection,
     room: Semaphore,
-    /// What begins work takes half of the room at most: what settles would wait behind all of it otherwise.
+    /// Half of the room, for what begins work: what settles would wait behind all of it otherwise. What its caller gave up
+    /// isn't counted, though the server may be about to answer it.
     new_work: Semaphore,
+    max_new_work: u32,
     max_under_way: u32,
     revocations: mpsc::Sender<Revocation>,
     /// An async lock: whoever finds the stream broken opens another while the others wait for it.
@@ -75,21 +77,26 @@ impl Session {
     pub const MAX_UNDER_WAY: usize = 1024;
 
     /// Over this connection, opened with the first operation. At most `max_under_way` operations, and no more than
-    /// [`Self::MAX_UNDER_WAY`], are under way at a time, half of them new work; those beyond wait for room.
+    /// [`Self::MAX_UNDER_WAY`], are under way at a time, at most half of them (one of one) new work; those beyond wait for room.
     pub fn new(connection: Connection, max_under_way: usize) -> (Self, Revocations) {
         let (revocations, receiver) = mpsc::channel(MAX_REVOCATIONS);
         let max_under_way = u32::try_from(max_under_way.clamp(1, Self::MAX_UNDER_WAY)).unwrap_or(1);
         let room = Semaphore::new(max_under_way as usize);
-        let new_work = Semaphore::new((max_under_way as usize / 2).max(1));
+        let max_new_work = (max_under_way / 2).max(1);
+        let new_work = Semaphore::new(max_new_work as usize);
         let stream = tokio::sync::Mutex::default();
-        let shared = Shared { connection, room, new_work, max_under_way, revocations, stream };
+        let shared = Shared { connection, room, new_work, max_new_work, max_under_way, revocations, stream };
         (Self { shared: Arc::new(shared) }, receiver)
     }
 
     /// Lets what is under way be answered, refuses what comes after, and waits until the server has ended the stream.
     pub async fn close(&self) {
-        let all = self.shared.room.acquire_many(self.shared.max_under_way).await;
-        self.shared.room.close();
+        let Shared { room, new_work, .. } = &*self.shared;
+        // In the order in which operations take them: what waits for either was asked before.
+        let all =
+            (new_work.acquire_many(self.shared.max_new_work).await, room.acquire_many(self.shared.max_under_way).await);
+        new_work.close();
+        room.close();
         drop(all);
         let stream = self.shared.stream.lock().await.take();
         if let Some(Stream { requests, reading, .. }) = stream {

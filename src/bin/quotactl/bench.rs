@@ -46,6 +46,9 @@ loop (--rate) sends at equal distances whatever the server does, and finds out h
 latency counts from the moment at which an operation was due, so that one sent late because others were slow is slow \
 too. What is due while all of --connections × --in-flight are under way waits; what was never sent is told.
 
+Single calls: of those under way a connection has at most 256 Reserves and Checks sent, as clients should, so that a Commit doesn't wait \
+behind thousands of them; --in-order sends all as they begin. So does a session.
+
 Operations take turns by their weights on each connection. A Commit, a Release and an Extend take the oldest reservation that is open; \
 where none is, or --max-open are, what is possible goes first. A Commit and a Charge report half of the output tokens \
 that a Reserve asks for; an Extend renews the time to live and reports no usage. What is open at the end is released, but \
@@ -122,6 +125,9 @@ struct Load {
     /// Sends over one Session stream on each connection instead of single calls
     #[arg(long)]
     session: bool,
+    /// Sends single calls as they begin, as most HTTP/2 clients do: past saturation a Commit waits behind new work
+    #[arg(long, conflicts_with = "session")]
+    in_order: bool,
     /// Connections to the server
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
     connections: u16,
@@ -169,6 +175,7 @@ impl Load {
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         Shape {
             session: self.session,
+            in_order: self.in_order,
             connections: self.connections.into(),
             in_flight: size(self.in_flight),
             max_open: (!self.leave_open).then(|| size(self.max_open)),

@@ -37,6 +37,8 @@ pub(super) struct Load {
 #[derive(Debug, Clone)]
 pub(super) struct Shape {
     pub(super) session: bool,
+    /// Single calls are sent as they begin, Commits behind Reserves.
+    pub(super) in_order: bool,
     pub(super) connections: usize,
     /// On each connection.
     pub(super) in_flight: usize,
@@ -141,7 +143,7 @@ fn spawn(connections: &[Connection], scripts: &[SharedScript], shape: &Shape, lo
             let (script, load) = own();
             callers.spawn(session::call(connection.quota(), script, load, index, shape.in_flight));
         } else {
-            let wire = Arc::new(Wire::new(connection));
+            let wire = Arc::new(Wire::new(connection, shape.in_order));
             for (script, load) in (0..shape.in_flight).map(|_| own()) {
                 callers.spawn(unary::call(Arc::clone(&wire), script, load, index));
             }

@@ -90,11 +90,12 @@ impl Report {
     }
 
     fn described(&self) -> String {
-        let Shape { session, connections, in_flight, .. } = self.shape;
+        let Shape { session, in_order, connections, in_flight, .. } = self.shape;
         let mode = if session { "sessions" } else { "connections" };
         let each = if session { "operations deep" } else { "callers" };
         let keys = if self.keys == 1 { "1 key".to_owned() } else { format!("{} keys", thousands(count(self.keys))) };
-        format!("{connections} {mode} × {in_flight} {each}, {keys}")
+        let order = if in_order { " in order" } else { "" };
+        format!("{connections} {mode} × {in_flight} {each}{order}, {keys}")
     }
 
     fn latencies(&self) -> String {
@@ -149,6 +150,7 @@ impl Report {
             "mode": if shape.session { "session" } else { "unary" },
             "connections": shape.connections,
             "in_flight": shape.in_flight,
+            "in_order": shape.in_order || shape.session,
             "keys": self.keys,
             "target_per_second": shape.rate,
             "warm_up_us": micros(shape.warm_up),

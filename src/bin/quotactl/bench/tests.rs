@@ -32,6 +32,7 @@ fn report() -> Report {
         shape: Shape {
             session: false,
             connections: 2,
+            in_order: false,
             in_flight: 8,
             max_open: Some(100),
             rate: NonZeroU64::new(1000),

@@ -1,5 +1,5 @@
-//! Single calls over HTTP/2 with nothing around them: a load generator that shares the machine with the server has to be lighter than
-//! what it measures. A connection that breaks fails what is under way on it and is made again for the next call.
+//! Single calls over HTTP/2 with nothing around them but places for new work: a load generator that shares the machine with the server
+//! has to be lighter than what it measures. A connection that breaks fails what is under way on it and is made again for the next call.
 
 use std::error::Error;
 
@@ -14,7 +14,7 @@ use prost::{
     Message,
     bytes::{Buf as _, BufMut as _, Bytes, BytesMut},
 };
-use quotad::client::{Connection, Lane, WINDOW};
+use quotad::client::{Connection, Places, WINDOW};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
@@ -34,7 +34,8 @@ pub(super) struct Wire {
     /// What requests name; means nothing to a Unix socket.
     authority: Uri,
     authorization: HeaderValue,
-    lane: Lane,
+    /// `None` sends what begins work in its turn like all else.
+    places: Option<Places>,
     /// With the number of the connection.
     sender: RwLock<Option<Numbered>>,
     /// The number of the last connection; whoever makes one holds it.
@@ -46,13 +47,13 @@ type Numbered = (u64, SendRequest<Bytes>);
 
 impl Wire {
     /// Connects at the first call.
-    pub(super) fn new(connection: &Connection) -> Self {
+    pub(super) fn new(connection: &Connection, in_order: bool) -> Self {
         let server = connection.address().unwrap_or_default().to_owned();
         Self {
             authority: server.parse().unwrap_or_else(|_| Uri::from_static("http://localhost:80")),
             server,
             authorization: connection.authorization(),
-            lane: Lane::default(),
+            places: (!in_order).then(Places::default),
             sender: RwLock::new(None),
             connecting: Mutex::default(),
         }
@@ -67,7 +68,10 @@ impl Wire {
         path: &'static str,
         message: &impl Message,
     ) -> Result<Answer, Status> {
-        let _place = self.lane.enter(path).await;
+        let _place = match &self.places {
+            Some(places) => places.take(path).await,
+            None => None,
+        };
         let (number, sender) = self.sender().await.map_err(|fault| Status::unavailable(fault.to_string()))?;
         let answer = async { exchange(sender, self.request(path)?, framed(message)).await }.await;
         answer.unwrap_or_else(|fault: Fault| {
@@ -166,4 +170,71 @@ fn unframed<Answer: Message + Default>(mut received: BytesMut) -> Result<Answer,
         return Err(broken());
     }
     Answer::decode(received).map_err(|_| broken())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::poll;
+    use http::Response;
+    use quotad::api::proto::{CommitRequest, CommitResponse, ReserveRequest, ReserveResponse};
+    use tokio::{net::TcpListener, sync::mpsc, task::coop::unconstrained};
+
+    use super::*;
+
+    const RESERVE: &str = "/quotad.v1.QuotaService/Reserve";
+    const COMMIT: &str = "/quotad.v1.QuotaService/Commit";
+
+    /// Tells what it is asked for, refuses Commits, and lets all else wait.
+    async fn serve(listener: TcpListener, asked: mpsc::UnboundedSender<String>) {
+        let (stream, _) = listener.accept().await.unwrap();
+        let server = h2::server::Builder::new().max_concurrent_streams(1000).handshake::<_, Bytes>(stream);
+        let (mut connection, mut waiting) = (server.await.unwrap(), Vec::new());
+        while let Some(request) = connection.accept().await {
+            let Ok((request, mut respond)) = request else { return };
+            let path = request.uri().path().to_owned();
+            if path == COMMIT {
+                let refusal = Response::builder().header("grpc-status", "5").body(()).unwrap();
+                respond.send_response(refusal, true).unwrap();
+            } else {
+                waiting.push(respond);
+            }
+            asked.send(path).unwrap();
+        }
+    }
+
+    async fn sent_before_a_commit(in_order: bool) -> Vec<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("http://{}", listener.local_addr().unwrap());
+        let (told, mut asked) = mpsc::unbounded_channel();
+        tokio::spawn(serve(listener, told));
+        let wire = Wire::new(&Connection::lazy(&server, "token").unwrap(), in_order);
+        let commit = async || {
+            let refused: Result<CommitResponse, Status> = wire.call(COMMIT, &CommitRequest::default()).await;
+            assert_eq!(refused.unwrap_err().code(), tonic::Code::NotFound);
+        };
+        // From here on there is a connection, and a call is sent when it is first polled.
+        commit().await;
+        assert_eq!(asked.recv().await.unwrap(), COMMIT);
+        let request = ReserveRequest::default();
+        let mut reserves = Vec::new();
+        for _ in 0..300 {
+            // All in one poll of this test, which is more than a task may do before it lets others run.
+            let mut reserve = Box::pin(unconstrained(wire.call::<ReserveResponse>(RESERVE, &request)));
+            assert!(poll!(&mut reserve).is_pending());
+            reserves.push(reserve);
+        }
+        commit().await;
+        let mut sent = Vec::new();
+        while let Ok(path) = asked.try_recv() {
+            sent.push(path);
+        }
+        assert_eq!(sent.pop().unwrap(), COMMIT);
+        sent
+    }
+
+    #[tokio::test]
+    async fn a_commit_waits_behind_no_more_reserves_than_there_are_places_for_but_in_order_behind_all() {
+        assert_eq!(sent_before_a_commit(false).await, [RESERVE; 256]);
+        assert_eq!(sent_before_a_commit(true).await, [RESERVE; 300]);
+    }
 }
