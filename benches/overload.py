@@ -75,7 +75,8 @@ def main():
         for no in range(options.rounds):
             # Now the one first, now the other: what comes later finds larger books.
             for runs, how in [(first, []), (in_order, ["--in-order"])][:: -1 if no % 2 else 1]:
-                runs.append((beyond(peaks[-1], *how), peaks[-1], peak := closed(depth)))
+                over, peak = beyond(peaks[-1], *how), closed(depth)
+                runs.append((over, peaks[-1], peak))
                 peaks.append(peak)
             done = " and in order ".join(f"{runs[-1][0].per_second:,} ({share(*runs[-1]):.0%})" for runs in (first, in_order))
             print(f"round {no + 1}: {done}", file=sys.stderr)

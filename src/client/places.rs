@@ -90,7 +90,8 @@ impl Service<Request<Body>> for SettlesFirst {
 fn none_free() -> Status {
     let details = ErrorDetails::with_error_info("OVERLOADED", "quotad", [("cause".into(), "connection".into())]);
     let message = format!(
-        "{NEW_WORK} Reserves and Checks are under way on this connection, and none ended within {LONGEST_WAIT:?}; try again"
+        "{NEW_WORK} Reserves and Checks are under way on this connection, and this one had no place among them within \
+         {LONGEST_WAIT:?}; try again"
     );
     Status::with_error_details(Code::Unavailable, message, details)
 }
