@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Full speed for long: what is over must leave memory, and the books must follow. Prints memory, throughput and lag by the minute.
 
-    benches/soak.py                30 minutes, after a release build
+    benches/soak.py                30 minutes, after a release build; the books take some 50 GB of disk
     benches/soak.py --minutes 5 --rate 20000
 """
 
