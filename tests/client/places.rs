@@ -1,6 +1,6 @@
 //! What settles doesn't wait behind what begins, however much of that there is.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use quotad::{
     api::proto::{CheckResponse, ReserveResponse},
@@ -31,6 +31,15 @@ fn reserve_many(connection: &Connection) -> JoinSet<Result<ReserveResponse, Stat
     reserves
 }
 
+/// A connection without a free place, and the Reserves, which aren't answered, that took all or wait for one.
+async fn full() -> (Arc<Fake>, Connection, JoinSet<Result<ReserveResponse, Status>>) {
+    let fake = Fake::new(vec![Deed::Hang; PLACES]);
+    let connection = fake.connect();
+    let reserves = reserve_many(&connection);
+    idle().await;
+    (fake, connection, reserves)
+}
+
 async fn check_over(connection: &Connection) -> Result<CheckResponse, Status> {
     connection.quota().check(check("k1", usd("1"))).await.map(tonic::Response::into_inner)
 }
@@ -42,10 +51,7 @@ fn assert_overloaded<T: std::fmt::Debug>(answer: Result<T, Status>) {
 
 #[tokio::test(start_paused = true)]
 async fn a_commit_is_sent_while_more_reserves_wait_than_a_connection_takes() {
-    let fake = Fake::new(vec![Deed::Hang; PLACES]);
-    let connection = fake.connect();
-    let reserves = reserve_many(&connection);
-    idle().await;
+    let (fake, connection, reserves) = full().await;
     assert_eq!(fake.names(), ["reserve"; PLACES]);
     let committed =
         timeout(Duration::from_secs(1), async { connection.quota().commit(commit("id", usd("1"))).await }).await;
@@ -56,10 +62,7 @@ async fn a_commit_is_sent_while_more_reserves_wait_than_a_connection_takes() {
 
 #[tokio::test(start_paused = true)]
 async fn reserves_go_on_when_those_before_are_answered_or_given_up() {
-    let fake = Fake::new(vec![Deed::Hang; PLACES]);
-    let connection = fake.connect();
-    let given_up = reserve_many(&connection);
-    idle().await;
+    let (fake, connection, given_up) = full().await;
     let others = reserve_many(&connection);
     idle().await;
     assert_eq!(fake.names().len(), PLACES);
@@ -70,10 +73,7 @@ async fn reserves_go_on_when_those_before_are_answered_or_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn new_work_that_finds_no_place_in_time_is_told_so_whatever_its_token_and_its_method() {
-    let fake = Fake::new(vec![Deed::Hang; PLACES]);
-    let connection = fake.connect();
-    let mut reserves = reserve_many(&connection);
-    idle().await;
+    let (fake, connection, mut reserves) = full().await;
     assert_overloaded(check_over(&connection).await);
     assert_overloaded(check_over(&connection.with_token("another").unwrap()).await);
     for _ in PLACES..TOO_MUCH {
@@ -86,10 +86,7 @@ async fn new_work_that_finds_no_place_in_time_is_told_so_whatever_its_token_and_
 
 #[tokio::test(start_paused = true)]
 async fn a_gate_gives_back_nothing_that_was_never_sent() {
-    let fake = Fake::new(vec![Deed::Hang; PLACES]);
-    let connection = fake.connect();
-    let reserves = reserve_many(&connection);
-    idle().await;
+    let (fake, connection, reserves) = full().await;
     let gate = Gate::new(connection, options(WhenUnreachable::FailClosed));
     let Err(error) = gate.enter(reserve("k1", "late", usd("1"))).await else { panic!("there is no place") };
     assert!(
