@@ -127,8 +127,8 @@ fn clock_reads_outside_clock_are_found() {
 
 #[test]
 fn long_files_and_functions_are_found() {
-    assert_found("src/a.rs", &"\n".repeat(499), &["1: 501 lines"]);
-    assert_found("src/a.rs", &"\n".repeat(498), &[]);
+    assert_found("src/a.rs", &"\n".repeat(799), &["1: 801 lines"]);
+    assert_found("src/a.rs", &"\n".repeat(798), &[]);
     let function = |lines: usize| format!("fn f(a: [u8; 4]) {{{}}}", "\n".repeat(lines - 1));
     assert_found("src/a.rs", &function(71), &["2: `fn f` has 71 lines"]);
     assert_found("src/a.rs", &function(70), &[]);

@@ -1,12 +1,12 @@
 //! What a failed call answers: a status with `google.rpc.ErrorInfo`, and `BadRequest` where a field is wrong.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    domain::error::Invalid,
+    domain::error::{Exhausted, Invalid},
     service::{Conflict, Error},
 };
 
@@ -25,6 +25,7 @@ pub(super) fn status(error: Error) -> Status {
         Error::PermissionDenied(_) => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
         Error::NotFound { kind, id } => of_entity(Code::NotFound, "NOT_FOUND", message, kind, id),
         Error::Exists { kind, id } => of_entity(Code::AlreadyExists, "ALREADY_EXISTS", message, kind, id),
+        Error::Exhausted(exhausted) => rate_limited(exhausted),
         Error::JournalFailed => with_reason(Code::Unavailable, "JOURNAL_FAILED", message),
         Error::JournalFull => with_reason(Code::Unavailable, "JOURNAL_FULL", message),
         Error::Overloaded(overload) => {
@@ -72,6 +73,7 @@ fn of_conflict(conflict: Conflict) -> Status {
             message,
             [("what", what.to_owned()), ("max", max.to_string())],
         ),
+        Conflict::Exhausted(exhausted) => rate_limited(exhausted),
         Conflict::StaleEtag { .. } => with_reason(Code::Aborted, "ETAG_STALE", message),
         Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
     }
@@ -100,6 +102,15 @@ fn invalid_argument(Invalid { field, problem }: Invalid) -> Status {
     let mut details = ErrorDetails::with_bad_request_violation(field.as_str(), problem);
     details.set_error_info("INVALID_ARGUMENT", DOMAIN, HashMap::from([(String::from("field"), field)]));
     Status::with_error_details(Code::InvalidArgument, message, details)
+}
+
+fn rate_limited(exhausted: Exhausted) -> Status {
+    let Exhausted { what, max, retry_after } = exhausted;
+    let wait = Duration::from_micros(retry_after.as_micros().try_into().unwrap_or(0));
+    let metadata = HashMap::from([(String::from("what"), what.to_owned()), (String::from("max"), max.to_string())]);
+    let mut details = ErrorDetails::with_error_info("RATE_LIMITED", DOMAIN, metadata);
+    details.set_retry_info(Some(wait));
+    Status::with_error_details(Code::ResourceExhausted, exhausted.to_string(), details)
 }
 
 fn of_entity(code: Code, reason: &str, message: String, kind: &str, id: String) -> Status {

@@ -66,6 +66,11 @@ impl Span {
     pub const fn as_micros(self) -> i64 {
         self.0
     }
+
+    /// Whole seconds, rounded up.
+    pub const fn seconds_up(self) -> i64 {
+        self.0.div_euclid(1_000_000) + (self.0.rem_euclid(1_000_000) > 0) as i64
+    }
 }
 
 impl fmt::Display for Timestamp {

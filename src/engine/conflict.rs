@@ -1,7 +1,7 @@
 //! Why an operation can't be carried out, where the answer isn't a denial.
 
 use crate::domain::{
-    error::Invalid,
+    error::{Exhausted, Invalid},
     id::{MemberId, RequestId, RuleId},
 };
 
@@ -44,6 +44,9 @@ pub enum Conflict {
     EmailTaken { email: String, member: MemberId },
     #[error("the organization has {max} {what}, as many as it may; remove some or ask the operator for more")]
     TooMany { what: &'static str, max: u32 },
+    /// Time cures it, where removal cures [`Self::TooMany`].
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
     #[error("the etag {given} is stale: it was changed meanwhile; read it again, its etag is {current} now")]
     StaleEtag { given: String, current: String },
     /// The entity can't be changed while something else is as it is.

@@ -1,7 +1,7 @@
 //! Why a call can't be answered.
 
 use crate::{
-    domain::error::Invalid,
+    domain::error::{Exhausted, Invalid},
     engine::conflict::Conflict,
     journal::{JournalError, writer::JournalFailed},
     store::StoreError,
@@ -35,6 +35,8 @@ pub enum Error {
          try again when they follow"
     )]
     JournalFull,
+    #[error("{0}")]
+    Exhausted(#[from] Exhausted),
     #[error("{}; try again", what_lags(*.0))]
     Overloaded(Overload),
     #[error("the books can't be asked at present: {0}; try again")]

@@ -2,7 +2,7 @@
 
 use crate::scan::Source;
 
-const MAX_FILE_LINES: usize = 500;
+const MAX_FILE_LINES: usize = 800;
 const MAX_FUNCTION_LINES: usize = 70;
 
 /// What each layer may import of this crate, besides itself. Whoever isn't listed may import anything.

@@ -1,5 +1,10 @@
 use super::*;
-use crate::{domain::id::RequestId, telemetry::Overload};
+use crate::{
+    domain::{id::RequestId, time::Span},
+    telemetry::Overload,
+};
+
+const EXHAUSTED: Exhausted = Exhausted { what: "mails in an hour", max: 20, retry_after: Span::micros(1_500_000) };
 
 fn every_error() -> Vec<(Error, Code, &'static str)> {
     let id = || String::from("x");
@@ -26,6 +31,8 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::PermissionDenied(id()), Code::PermissionDenied, "PERMISSION_DENIED"),
         (Error::NotFound { kind: "team", id: id() }, Code::NotFound, "NOT_FOUND"),
         (Error::Exists { kind: "team", id: id() }, Code::AlreadyExists, "ALREADY_EXISTS"),
+        (Error::Exhausted(EXHAUSTED), Code::ResourceExhausted, "RATE_LIMITED"),
+        (conflict(Conflict::Exhausted(EXHAUSTED)), Code::ResourceExhausted, "RATE_LIMITED"),
         (Error::JournalFailed, Code::Unavailable, "JOURNAL_FAILED"),
         (Error::JournalFull, Code::Unavailable, "JOURNAL_FULL"),
         (Error::Overloaded(Overload::Turn), Code::Unavailable, "OVERLOADED"),
@@ -69,6 +76,14 @@ fn a_wrong_field_is_named() {
     let violation = &details.bad_request().unwrap().field_violations[0];
     assert_eq!((violation.field.as_str(), violation.description.as_str()), ("usage.cost_usd", "is negative"));
     assert_eq!(status.message(), "usage.cost_usd: is negative");
+}
+
+#[test]
+fn what_time_cures_says_how_long_to_wait() {
+    let details = status(Error::Exhausted(EXHAUSTED)).get_error_details();
+    assert_eq!(details.retry_info().unwrap().retry_delay, Some(Duration::from_millis(1500)));
+    let metadata = &details.error_info().unwrap().metadata;
+    assert_eq!((metadata["what"].as_str(), metadata["max"].as_str()), ("mails in an hour", "20"));
 }
 
 #[test]

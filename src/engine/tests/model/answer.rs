@@ -19,6 +19,7 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         Conflict::ReservationReleased => "released",
         Conflict::ReservationExpired => "expired",
         Conflict::ReservationTooOld => "too old",
+        Conflict::Exhausted(_) => "exhausted",
         Conflict::Precondition(_) | Conflict::TeamAccountRequired { .. } | Conflict::TooMany { .. } => "precondition",
         Conflict::Exists { .. }
         | Conflict::Deleted { .. }
