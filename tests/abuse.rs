@@ -1,0 +1,25 @@
+//! Hostile callers against the real binary: they get no memory that isn't theirs, and nobody else notices them.
+//!
+//! Short by default. `QUOTAD_ABUSE_SECONDS=10` makes each attack so long; `QUOTAD_ABUSE_BINARY` attacks another build of the server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+#![allow(clippy::unnecessary_wraps, reason = "what goes into a message is an option there")]
+
+#[path = "process/server.rs"]
+#[allow(dead_code, reason = "made for other tests, of which these use a part")]
+mod server;
+
+#[path = "abuse/neighbour.rs"]
+#[allow(dead_code, reason = "made for all attacks, which come one by one")]
+mod neighbour;
+#[path = "abuse/world.rs"]
+#[allow(dead_code, reason = "made for all attacks, which come one by one")]
+mod world;
+
+#[path = "abuse/harness.rs"]
+mod harness;
