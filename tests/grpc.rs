@@ -40,6 +40,9 @@ mod reads;
 mod reserving;
 #[path = "grpc/restarting.rs"]
 mod restarting;
+#[path = "support/rpc.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod rpc;
 #[path = "grpc/running.rs"]
 mod running;
 #[path = "grpc/secrets.rs"]

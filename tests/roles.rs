@@ -18,6 +18,8 @@ mod own;
 #[path = "grpc/people.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod people;
+#[path = "support/rpc.rs"]
+mod rpc;
 #[path = "grpc/world.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod world;

@@ -1,23 +1,19 @@
 //! Any method called by its descriptor, by anybody.
 
-use std::sync::LazyLock;
-
-use http::uri::PathAndQuery;
-use prost::{Message as _, bytes::Buf as _, bytes::BufMut as _};
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, Value};
+use prost_reflect::{DynamicMessage, MethodDescriptor};
 use quotad::{
     api::proto::{self, Role},
     config::PaymentSettings,
     notify::WebhookSecret,
 };
 use tonic::{
-    Code, Request, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    Code, Status,
     transport::{Channel, Endpoint},
 };
 
 use crate::{
     people::{invitation, invite},
+    rpc::call,
     world::{ACME, World},
 };
 
@@ -79,19 +75,7 @@ impl Stage {
         message: &DynamicMessage,
     ) -> Result<(), Status> {
         let (_, token) = self.tokens.iter().find(|(name, _)| *name == who).unwrap();
-        let mut request = Request::new(tokio_stream::once(message.encode_to_vec()));
-        if let Some(token) = token {
-            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        }
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
-        client.ready().await.unwrap();
-        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        let path = PathAndQuery::try_from(path).unwrap();
-        let begun = client.streaming(request, path, Raw).await?;
-        if !method.is_server_streaming() {
-            begun.into_inner().message().await?;
-        }
-        Ok(())
+        call(&self.channel, token.as_deref(), method, message).await
     }
 }
 
@@ -99,100 +83,4 @@ async fn member_token(world: &World, member: &str) -> String {
     let token = proto::MemberToken { organization_id: ACME.into(), member_id: member.into(), ..Default::default() };
     let new = proto::CreateMemberTokenRequest { token: Some(token) };
     world.operator.tokens().create_member_token(new).await.unwrap().into_inner().secret
-}
-
-/// Bytes as they are: what they mean, only the server has to know.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, bytes: Vec<u8>, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put_slice(&bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
-    }
-}
-
-/// Every method that the server's own description names.
-pub(crate) fn methods() -> Vec<MethodDescriptor> {
-    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).unwrap());
-    POOL.services()
-        .filter(|service| service.package_name() == "quotad.v1")
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-        .collect()
-}
-
-pub(crate) fn name(method: &MethodDescriptor) -> String {
-    format!("{}/{}", method.parent_service().name(), method.name())
-}
-
-pub(crate) fn method(named: &str) -> MethodDescriptor {
-    methods().into_iter().find(|method| name(method) == named).unwrap_or_else(|| panic!("no method {named}"))
-}
-
-/// An empty request that names the organization, at its top or in the entity that it is about. `None` where it is about none.
-pub(crate) fn about(method: &MethodDescriptor, organization: &str) -> Option<DynamicMessage> {
-    const ID: &str = "organization_id";
-    let mut message = DynamicMessage::new(method.input());
-    let value = || Value::String(organization.to_owned());
-    if method.input().get_field_by_name(ID).is_some() {
-        message.set_field_by_name(ID, value());
-        return Some(message);
-    }
-    let entity_of = |descriptor: &MessageDescriptor| match descriptor.name() {
-        "Organization" => Some("id"),
-        _ => descriptor.get_field_by_name(ID).map(|_| ID),
-    };
-    for field in method.input().fields() {
-        let Some(id) = field.kind().as_message().and_then(entity_of) else { continue };
-        let mut entity = DynamicMessage::new(field.kind().as_message().unwrap().clone());
-        entity.set_field_by_name(id, value());
-        message.set_field(&field, Value::Message(entity));
-        return Some(message);
-    }
-    None
-}
-
-/// Sets a field below the request, such as `key.id`.
-pub(crate) fn set(message: &mut DynamicMessage, path: &str, text: &str) {
-    match path.split_once('.') {
-        None => message.set_field_by_name(path, Value::String(text.to_owned())),
-        Some((head, rest)) => {
-            let inner = message.get_field_by_name_mut(head).unwrap_or_else(|| panic!("no field {head}"));
-            set(inner.as_message_mut().unwrap(), rest, text);
-        }
-    }
-}
-
-/// Names the fields that an Update changes.
-pub(crate) fn set_mask(message: &mut DynamicMessage, paths: &[&str]) {
-    let paths = paths.iter().map(|path| Value::String((*path).to_owned())).collect();
-    let mask = message.get_field_by_name_mut("update_mask").unwrap();
-    mask.as_message_mut().unwrap().set_field_by_name("paths", Value::List(paths));
 }

@@ -5,10 +5,11 @@ use quotad::api::proto::{self, Key, Member, Membership, Organization, Rule, Team
 use tonic::Code;
 
 use crate::{
-    calling::{Stage, about, methods, name, set_mask},
+    calling::Stage,
     messages::{budget, failed, failure, mask, policy, wrong_field},
     people::{invitation, invite, outcome},
     reads::reads,
+    rpc::{about, methods, name, set_mask},
     world::{ACME, World},
 };
 

@@ -4,9 +4,10 @@ use quotad::api::proto::{self, Key};
 use tonic::Code;
 
 use crate::{
-    calling::{EVERYBODY, Stage, about, method, set, set_mask},
+    calling::{EVERYBODY, Stage},
     messages::{budget, policy},
     people::outcome,
+    rpc::{about, method, set, set_mask},
     world::ACME,
 };
 

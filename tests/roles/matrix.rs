@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use tonic::Code;
 
 use crate::{
-    calling::{EVERYBODY, FOREIGN, ROLES, Stage, about, methods, name},
+    calling::{EVERYBODY, FOREIGN, ROLES, Stage},
+    rpc::{about, methods, name},
     world::ACME,
 };
 
@@ -215,7 +216,7 @@ async fn each_method_lets_in_those_of_its_own_organization_who_may_call_it_and_n
         // By caller first: the operator's, who may delete the organization, come last.
         for who in EVERYBODY {
             for (method, allowed) in *rows {
-                let method = crate::calling::method(&format!("{service}/{method}"));
+                let method = crate::rpc::method(&format!("{service}/{method}"));
                 let message =
                     about(&method, ACME).unwrap_or_else(|| prost_reflect::DynamicMessage::new(method.input()));
                 let code = stage.call(who, &method, &message).await;
@@ -235,7 +236,7 @@ async fn another_organization_is_not_found_by_any_member_whatever_its_role() {
     let mut wrong = Vec::new();
     let (mut asked, mut of_members) = (0, 0);
     for (named, allowed) in entries() {
-        let method = crate::calling::method(&named);
+        let method = crate::rpc::method(&named);
         for organization in [FOREIGN, "unheard-of", ""] {
             let Some(message) = about(&method, organization) else { continue };
             for who in EVERYBODY {

@@ -4,9 +4,10 @@ use quotad::api::proto::{self, CreditRequestState, MemberToken};
 use tonic::Code;
 
 use crate::{
-    calling::{Stage, about, method, set},
+    calling::Stage,
     messages::{Failure, failed, mask},
     people::{budget_of, outcome},
+    rpc::{about, method, set},
     world::ACME,
 };
 
