@@ -21,5 +21,11 @@ mod neighbour;
 #[allow(dead_code, reason = "made for all attacks, which come one by one")]
 mod world;
 
+#[path = "support/rpc.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod rpc;
+
+#[path = "abuse/flood.rs"]
+mod flood;
 #[path = "abuse/harness.rs"]
 mod harness;

@@ -36,11 +36,11 @@ pub(crate) struct Measured {
     others: f64,
 }
 
-/// 99 of 100 are at most so long.
-fn p99(of: &[Duration]) -> Duration {
+/// So many of 100 are at most so long.
+fn of_100(many: usize, of: &[Duration]) -> Duration {
     let mut sorted = of.to_vec();
     sorted.sort();
-    sorted.get((sorted.len() * 99 / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+    sorted.get((sorted.len() * many / 100).min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
 }
 
 /// Runs `attack` anew in every second slice and the neighbor in all; the attack is dropped when its slice ends, and fails the
@@ -49,25 +49,56 @@ pub(crate) async fn beside<F>(world: &World, attack: impl Fn() -> F) -> Measured
 where
     F: Future<Output = ()>,
 {
-    let mut measured = Measured { quiet: Latencies::default(), beside: Latencies::default(), others: 0.0 };
-    let (began, busy, ours) = (Stopwatch::start(), machine_time(), own_time(world));
+    let mut run = Run::start(world);
     for _ in 0..ROUNDS {
-        let quiet = neighbour(world).await;
-        measured.quiet.extend(quiet);
+        run.quiet(slice()).await;
+        run.attacked(slice(), attack()).await;
+    }
+    run.end()
+}
+
+/// Slices of one run, in any order.
+pub(crate) struct Run<'a> {
+    world: &'a World,
+    measured: Measured,
+    began: Stopwatch,
+    /// Processor time at the beginning: of the whole machine, and of the server and this test.
+    busy: Duration,
+    ours: Duration,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn start(world: &'a World) -> Self {
+        let measured = Measured { quiet: Latencies::default(), beside: Latencies::default(), others: 0.0 };
+        Self { world, measured, began: Stopwatch::start(), busy: machine_time(), ours: own_time(world) }
+    }
+
+    pub(crate) async fn quiet(&mut self, length: Duration) {
+        self.measured.quiet.extend(neighbour(self.world, length).await);
+    }
+
+    /// Answers how long 9 of 10 Reserves and Commits of this slice took at most: it may be too short to tell more.
+    pub(crate) async fn attacked(&mut self, length: Duration, attack: impl Future<Output = ()>) -> [Duration; 2] {
         tokio::pin! {
-            let attack = attack();
-            let neighbour = neighbour(world);
+            let attack = attack;
+            let neighbour = neighbour(self.world, length);
         }
         let beside = tokio::select! {
             measured = &mut neighbour => measured,
             // An attack that has nothing left to do leaves its traces.
             () = &mut attack => neighbour.await,
         };
-        measured.beside.extend(beside);
+        let most = [of_100(90, &beside.reserve), of_100(90, &beside.commit)];
+        self.measured.beside.extend(beside);
+        most
     }
-    let others = machine_time().saturating_sub(busy).saturating_sub(own_time(world).saturating_sub(ours));
-    measured.others = others.as_secs_f64() / began.elapsed().as_secs_f64();
-    measured
+
+    pub(crate) fn end(mut self) -> Measured {
+        let ours = own_time(self.world).saturating_sub(self.ours);
+        let others = machine_time().saturating_sub(self.busy).saturating_sub(ours);
+        self.measured.others = others.as_secs_f64() / self.began.elapsed().as_secs_f64();
+        self.measured
+    }
 }
 
 impl Latencies {
@@ -83,41 +114,46 @@ impl Measured {
     #[track_caller]
     pub(crate) fn assert_undisturbed(&self, attack: &str) {
         let Self { quiet, beside, others } = self;
-        let (reserve, commit) = (p99(&beside.reserve), p99(&beside.commit));
-        let (quiet_reserve, quiet_commit) = (p99(&quiet.reserve), p99(&quiet.commit));
-        println!(
-            "{attack}: neighbor's Reserve p99 {reserve:?} (quiet {quiet_reserve:?}), Commit p99 {commit:?} (quiet {quiet_commit:?}), \
-             {} calls beside it, others took {others:.2} of a core",
-            beside.reserve.len()
-        );
         assert!(!quiet.reserve.is_empty() && !beside.reserve.is_empty(), "{attack}: the neighbor was never answered");
-        if *others > CALM {
+        println!("{} calls of the neighbor, others took {others:.2} of a core", beside.reserve.len());
+        self.assert_bounded(attack, [of_100(99, &beside.reserve), of_100(99, &beside.commit)]);
+    }
+
+    /// The same for the Reserves and Commits of a slice.
+    #[track_caller]
+    pub(crate) fn assert_bounded(&self, attack: &str, [reserve, commit]: [Duration; 2]) {
+        let quiet = [of_100(99, &self.quiet.reserve), of_100(99, &self.quiet.commit)];
+        println!(
+            "{attack}: neighbor's Reserve {reserve:?} (quiet {:?}), Commit {commit:?} (quiet {:?})",
+            quiet[0], quiet[1]
+        );
+        if self.others > CALM {
             return;
         }
         let bound = |least, quiet| Duration::from_millis(least).max(quiet * 5);
-        assert!(reserve <= bound(10, quiet_reserve), "{attack}: the neighbor's Reserve takes {reserve:?}");
-        assert!(commit <= bound(50, quiet_commit), "{attack}: the neighbor's Commit takes {commit:?}");
+        assert!(reserve <= bound(10, quiet[0]), "{attack}: the neighbor's Reserve takes {reserve:?}");
+        assert!(commit <= bound(50, quiet[1]), "{attack}: the neighbor's Commit takes {commit:?}");
     }
 }
 
 /// One slice of the neighbor's work, on a thread of its own: what the attack's callers compute doesn't count as waiting.
-async fn neighbour(world: &World) -> Latencies {
+async fn neighbour(world: &World, length: Duration) -> Latencies {
     let (endpoint, token) = (world.server.endpoint.clone(), world.service_token.clone());
     let (tell, told) = tokio::sync::oneshot::channel();
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Nobody listens where the test has failed meanwhile.
-        let _ = tell.send(runtime.block_on(work(&endpoint, &token)));
+        let _ = tell.send(runtime.block_on(work(&endpoint, &token, length)));
     });
     told.await.expect("the neighbor is answered")
 }
 
-async fn work(endpoint: &str, token: &str) -> Latencies {
+async fn work(endpoint: &str, token: &str, length: Duration) -> Latencies {
     let connection = Connection::open(endpoint, token).await.unwrap();
     let began = Stopwatch::start();
     let mut latencies = Latencies::default();
     let mut quota = connection.quota();
-    while began.elapsed() < slice() {
+    while began.elapsed() < length {
         let took = Stopwatch::start();
         let answer = quota.reserve(reserve()).await.unwrap().into_inner();
         latencies.reserve.push(took.elapsed());

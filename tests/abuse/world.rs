@@ -78,6 +78,12 @@ impl World {
 
     /// Creates a member and answers a connection of its own that shows its access token.
     pub(crate) async fn member(&self, organization: &str, id: &str, role: Role) -> Connection {
+        let token = self.member_token(organization, id, role).await;
+        Connection::open(&self.server.endpoint, &token).await.unwrap()
+    }
+
+    /// Creates a member and answers its access token.
+    pub(crate) async fn member_token(&self, organization: &str, id: &str, role: Role) -> String {
         let member = Member {
             organization_id: organization.to_owned(),
             id: id.to_owned(),
@@ -92,8 +98,7 @@ impl World {
             ..MemberToken::default()
         };
         let request = CreateMemberTokenRequest { token: Some(token) };
-        let token = self.operator.tokens().create_member_token(request).await.unwrap().into_inner();
-        Connection::open(&self.server.endpoint, &token.secret).await.unwrap()
+        self.operator.tokens().create_member_token(request).await.unwrap().into_inner().secret
     }
 
     /// Creates a key of a member, in its default team.
