@@ -119,11 +119,11 @@ impl LimitEntry {
         }
     }
 
-    /// `spent + held + need ≤ max`, and for budgets also `spent < max`.
+    /// `spent + held + need ≤ max` and `spent < max`: what is used up exactly admits not even what uses nothing, and 0 admits
+    /// nothing.
     pub fn admits(&self, standing: &Standing, need: i64) -> bool {
         let Some(max) = self.limit.max() else { return true };
-        let fits = standing.spent.saturating_add(standing.held).saturating_add(need) <= max;
-        fits && (!self.limit.unit().is_budget() || standing.spent < max)
+        standing.spent.saturating_add(standing.held).saturating_add(need) <= max && standing.spent < max
     }
 
     /// How much more fits; `None` without a hard cap.

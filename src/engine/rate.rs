@@ -68,9 +68,10 @@ impl Rate {
         self.buckets.shrink_to(4);
     }
 
-    /// How long until `need` more fits under `max` if nothing else is admitted; `None` when it never will.
+    /// How long until `need` more fits under `max`, which must not be used up even for nothing, if nothing else is admitted; `None`
+    /// when it never will.
     pub fn wait(&self, need: i64, max: i64, now: Timestamp) -> Option<Span> {
-        let room = max.checked_sub(need).filter(|room| *room >= 0)?;
+        let room = max.checked_sub(need.max(1)).filter(|room| *room >= 0)?;
         let mut left = self.count(now);
         let mut wait = Span::ZERO;
         for (second, amount) in self.buckets.iter().filter(|(second, _)| !has_left(*second, now)) {

@@ -40,6 +40,26 @@ fn a_reservation_of_many_requests_takes_one_slot_and_all_of_the_rate() {
     assert_eq!(named(&world.refused(requests(3))), ["r"]);
 }
 
+/// Case M9.
+#[test]
+fn a_quota_that_is_used_up_or_zero_admits_nothing_in_any_unit_not_even_what_uses_nothing() {
+    let nothing = || Usage { requests: 0, ..tokens(0, 0) };
+    for (limit, is_quota) in [(tpm("l", 0), true), (rpm("l", 0), true), (slots("l", 0), true), (usd("l", 0), false)] {
+        let mut world = World::new();
+        world.limits(vec![limit]);
+        let denial = world.refused(tokens(0, 0));
+        assert_eq!((named(&denial), denial.retry_after), (vec!["l".to_owned()], None));
+        assert_eq!(denial.code == BudgetExceeded, !is_quota);
+    }
+    let mut world = World::new();
+    world.limits(vec![tpm("t", 100)]);
+    world.reserve("a", tokens(100, 0));
+    let denial = world.refused(tokens(0, 0));
+    assert_eq!((named(&denial), denial.retry_after), (vec!["t".to_owned()], Some(Span::seconds(61))));
+    world.advance(Span::seconds(61));
+    world.reserve("b", nothing());
+}
+
 #[test]
 fn a_commit_corrects_the_second_of_its_admission() {
     let mut world = World::new();

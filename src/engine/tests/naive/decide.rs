@@ -43,7 +43,7 @@ impl Naive {
         let limit = &self.defs[def].limit;
         let Some(max) = limit.max() else { return true };
         let (spent, held) = self.standing(def, at);
-        spent + held + need <= max && (!limit.unit().is_budget() || spent < max)
+        spent + held + need <= max && spent < max
     }
 
     pub(super) fn wallet_admits(&self, need: i64) -> bool {
