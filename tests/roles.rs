@@ -13,6 +13,8 @@ mod matrix;
 #[path = "grpc/messages.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod messages;
+#[path = "roles/nobody.rs"]
+mod nobody;
 #[path = "roles/own.rs"]
 mod own;
 #[path = "grpc/people.rs"]

@@ -42,7 +42,10 @@ pub(super) struct Method {
 enum Principal {
     Operator,
     Service,
-    Member { token: TokenId, grants: Arc<[(OrganizationId, MemberId)]> },
+    Member {
+        token: TokenId,
+        grants: Arc<[(OrganizationId, MemberId)]>,
+    },
     Invitee(OrganizationId, InvitationId),
 }
 
@@ -140,8 +143,11 @@ impl Service {
         let (actor, principal) = self.identify(SecretHash::of(token.ok_or(Error::TokenMissing)?))?;
         let Some((method, needs)) = needs(path) else { return Err(denied("nobody may call this method")) };
         let caller = Caller::new(actor, principal, method);
+        if let Principal::Member { grants, .. } = &caller.principal {
+            self.check_belongs(grants, needs)?;
+        }
         match (needs, &caller.principal) {
-            (Needs::Known, _)
+            (Needs::Known, Principal::Service | Principal::Operator | Principal::Member { .. })
             | (Needs::Service, Principal::Service)
             | (Needs::Confirm, Principal::Service | Principal::Operator)
             | (Needs::Invited, Principal::Invitee(..) | Principal::Member { .. })
@@ -164,6 +170,27 @@ impl Service {
             (Needs::Invited, Principal::Operator) => {
                 Err(denied("an invitation is accepted with its own token, or with a member's access token"))
             }
+        }
+    }
+
+    /// Refuses an access token whose memberships have all ended: it stands for nobody any more. While all that are left are
+    /// disabled, it opens nothing that is about no organization; what is about one, [`Self::permit`] judges.
+    fn check_belongs(&self, grants: &[(OrganizationId, MemberId)], needs: Needs) -> Result<(), Error> {
+        let mut disabled = None;
+        for (organization, member) in grants {
+            let Some(cell) = self.directory.find(organization) else { continue };
+            let inner = cell.lock();
+            match inner.state.members.find_live(member) {
+                Some(_) if inner.state.organization.deleted => {}
+                Some(row) if row.entity.disabled => disabled = Some(member),
+                Some(_) => return Ok(()),
+                None => {}
+            }
+        }
+        match disabled {
+            None => Err(Error::TokenUnknown),
+            Some(member) if needs == Needs::Known => Err(denied(format!("member {member} is disabled"))),
+            Some(_) => Ok(()),
         }
     }
 

@@ -230,7 +230,7 @@ impl Service {
         let cell = self.directory.find(organization)?;
         let inner = cell.lock();
         let state = &inner.state;
-        let row = state.members.find_live(member).filter(|_| !state.organization.deleted)?;
+        let row = state.members.find_live(member).filter(|row| !row.entity.disabled && !state.organization.deleted)?;
         let memberships = state.memberships.live().map(|row| &row.entity).filter(|m| m.member == *member);
         Some(Identity {
             organization: organization.clone(),

@@ -21,7 +21,8 @@ const PERSONAL: &[&str] = &["owner", "admin", "finance_admin", "developer", "bas
 const INVITED: &[&str] = &["owner", "admin", "finance_admin", "developer", "basic", "invitee"];
 const SERVICE: &[&str] = &["service"];
 const CALLBACK: &[&str] = &["service", "operator"];
-const KNOWN: &[&str] = &["operator", "owner", "admin", "finance_admin", "developer", "basic", "service", "invitee"];
+/// Whoever belongs somewhere: who was only invited doesn't yet.
+const KNOWN: &[&str] = &["operator", "owner", "admin", "finance_admin", "developer", "basic", "service"];
 
 /// A method, and who may call it.
 type Row = (&'static str, &'static [&'static str]);

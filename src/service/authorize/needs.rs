@@ -6,7 +6,7 @@ use crate::domain::access::Role;
 /// What a method needs of a caller, before its message is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Needs {
-    /// Anybody who is known.
+    /// Anybody who belongs somewhere: the operator, a service token, a member that is one still. An invitation's token doesn't.
     Known,
     /// The data plane: a service token.
     Service,
