@@ -8,6 +8,8 @@ mod access;
 mod calling;
 #[path = "roles/fields.rs"]
 mod fields;
+#[path = "roles/keys.rs"]
+mod keys;
 #[path = "roles/matrix.rs"]
 mod matrix;
 #[path = "grpc/messages.rs"]

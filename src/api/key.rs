@@ -117,6 +117,7 @@ impl KeyApi {
             effective_rule_id: _,
             previous_secret_until: _,
             etag,
+            managed_fields: _,
         } = required("key", key)?;
         let organization = OrganizationId::parse("key.organization_id", &organization_id)?;
         let change = KeyChange {
@@ -190,6 +191,7 @@ fn new_in(key: proto::Key) -> Result<(OrganizationId, NewKey), Invalid> {
         effective_rule_id: _,
         previous_secret_until: _,
         etag: _,
+        managed_fields: _,
     } = key;
     let team = optional("key.team_id", &team_id, TeamId::parse)?;
     let new = NewKey {
@@ -220,6 +222,7 @@ fn out(organization: &OrganizationId, view: View<Key>, effective: Option<&RuleId
         models,
         rule,
         previous_until,
+        managed,
         create_time,
         update_time,
     } = entity;
@@ -241,5 +244,6 @@ fn out(organization: &OrganizationId, view: View<Key>, effective: Option<&RuleId
         effective_rule_id: effective.map(ToString::to_string).unwrap_or_default(),
         previous_secret_until: previous_until.map(timestamp_out),
         etag,
+        managed_fields: managed.names().map(str::to_owned).collect(),
     }
 }

@@ -75,6 +75,7 @@ fn of_conflict(conflict: Conflict) -> Status {
         ),
         Conflict::Exhausted(exhausted) => rate_limited(exhausted),
         Conflict::StaleEtag { .. } => with_reason(Code::Aborted, "ETAG_STALE", message),
+        Conflict::ManagersOnly { .. } => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
         Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
     }
 }

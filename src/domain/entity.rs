@@ -110,8 +110,30 @@ pub struct Key {
     pub rule: Option<RuleId>,
     /// Until when the secret before this one is taken too, after a rotation.
     pub previous_until: Option<Timestamp>,
+    pub managed: Managed,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
+}
+
+/// The fields of a key in which somebody else than its member restricts it: only managers change those.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Managed {
+    pub disabled: bool,
+    pub expire_time: bool,
+    pub models: bool,
+}
+
+impl Managed {
+    /// Each field of a new key that restricts it.
+    pub fn restrictions(key: &Key) -> Self {
+        Self { disabled: key.disabled, expire_time: key.expire_time.is_some(), models: !key.models.names().is_empty() }
+    }
+
+    /// As the API names them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let all = [(self.disabled, "disabled"), (self.expire_time, "expire_time"), (self.models, "models")];
+        all.into_iter().filter_map(|(is_managed, name)| is_managed.then_some(name))
+    }
 }
 
 /// A price in the price book.

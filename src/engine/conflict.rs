@@ -49,6 +49,10 @@ pub enum Conflict {
     Exhausted(#[from] Exhausted),
     #[error("the etag {given} is stale: it was changed meanwhile; read it again, its etag is {current} now")]
     StaleEtag { given: String, current: String },
+    #[error(
+        "{what} of this key was set by somebody else than its member; an owner or admin of the organization changes it"
+    )]
+    ManagersOnly { what: &'static str },
     /// The entity can't be changed while something else is as it is.
     #[error("{0}")]
     Precondition(String),

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use quotad::domain::{
     access::{AccessToken, Bearer, Role},
     allocation::{Allocation, CreditRequest, CreditRequestState},
-    entity::{AccountKind, ExpiryPolicy, Key, Member, Membership, Organization, PriceEntry, Team, WalletMode},
+    entity::{AccountKind, ExpiryPolicy, Key, Managed, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, LimitNo, NumberedLimit, Record, Reserved, Settled, Stream, TopUp, Touch},
     id::{
         Actor, CreditRequestId, KeyId, LimitId, MemberId, Model, OrderId, OrganizationId, RequestId, SecretHash,
@@ -198,6 +198,7 @@ fn key(no: u32, now: Timestamp) -> Event {
     Event::KeySet(Box::new(Key {
         rule: None,
         previous_until: None,
+        managed: Managed::default(),
         id: KeyId::trusted(format!("key-{no}")),
         member: MemberId::trusted("ann"),
         team: TeamId::trusted("default"),

@@ -260,6 +260,7 @@ impl Item for Key {
             "effective_rule_id": self.effective_rule_id,
             "previous_secret_until": instant_json(self.previous_secret_until.as_ref()),
             "etag": self.etag,
+            "managed_fields": self.managed_fields,
         })
     }
 }

@@ -173,6 +173,7 @@ impl World {
     pub(super) fn add_key(&mut self, id: &str, member: &str, team: &str) {
         let key = Key {
             rule: None,
+            managed: crate::domain::entity::Managed::default(),
             previous_until: None,
             id: KeyId::trusted(id),
             member: MemberId::trusted(member),
@@ -202,7 +203,7 @@ impl World {
     }
 
     pub(super) fn key(&mut self, change: KeyChange) {
-        self.turn(|turn| turn.update_key(&KeyId::trusted(KEY), change)).unwrap();
+        self.turn(|turn| turn.update_key(&KeyId::trusted(KEY), change, true)).unwrap();
     }
 
     pub(super) fn member(&mut self, change: MemberChange) {
@@ -226,7 +227,7 @@ impl World {
     pub(super) fn set_policy(&mut self, place: &Place, limits: Vec<Limit>) -> Outcome<()> {
         let policy = Policy::checked(limits).unwrap();
         self.turn(|turn| match place {
-            Place::Key(id) => turn.update_key(id, KeyChange { policy: Some(policy), ..Default::default() }),
+            Place::Key(id) => turn.update_key(id, KeyChange { policy: Some(policy), ..Default::default() }, true),
             Place::Membership(team, member) => {
                 turn.update_membership(team, member, MembershipChange { policy: Some(policy), ..Default::default() })
             }

@@ -303,7 +303,7 @@ impl Model {
                 let disabled = Some(*off);
                 world
                     .turn(|turn| match place(*spot) {
-                        Place::Key(id) => turn.update_key(&id, KeyChange { disabled, ..Default::default() }),
+                        Place::Key(id) => turn.update_key(&id, KeyChange { disabled, ..Default::default() }, true),
                         Place::Member(id) => turn.update_member(&id, MemberChange { disabled, ..Default::default() }),
                         Place::Team(id) => turn.update_team(&id, TeamChange { disabled, ..Default::default() }),
                         _ => turn.update_organization(OrganizationChange { disabled, ..Default::default() }),
@@ -314,13 +314,13 @@ impl Model {
             Operation::KeyEnd(key, after) => {
                 let end = after.map(|after| world.now + Span::micros(after));
                 let change = KeyChange { expire_time: Some(end), ..Default::default() };
-                world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change)).unwrap();
+                world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change, true)).unwrap();
                 naive.key_ends[*key] = end.map(Timestamp::micros);
             }
             Operation::KeyModels(key, models) => {
                 let models = Models::checked("models", models.iter().map(|at| model(MODELS[*at])).collect()).unwrap();
                 let change = KeyChange { models: Some(models.clone()), ..Default::default() };
-                world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change)).unwrap();
+                world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change, true)).unwrap();
                 naive.key_models[*key] = models;
             }
             Operation::Factor(nanos) => {

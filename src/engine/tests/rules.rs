@@ -52,7 +52,7 @@ impl World {
 
     fn bind(&mut self, key: &str, rule: Option<&str>) {
         let change = KeyChange { rule: Some(rule.map(RuleId::trusted)), ..Default::default() };
-        self.turn(|turn| turn.update_key(&KeyId::trusted(key), change)).unwrap();
+        self.turn(|turn| turn.update_key(&KeyId::trusted(key), change, true)).unwrap();
     }
 
     fn default_rule(&mut self, rule: &str) {
@@ -240,5 +240,5 @@ fn a_rule_in_use_is_not_deleted() {
     world.organization(OrganizationChange { default_rule: Some(None), ..Default::default() });
     world.delete_rule("r").unwrap();
     let bound = KeyChange { rule: Some(Some(RuleId::trusted("r"))), ..Default::default() };
-    assert!(world.turn(|turn| turn.update_key(&KeyId::trusted(KEY), bound)).is_err());
+    assert!(world.turn(|turn| turn.update_key(&KeyId::trusted(KEY), bound, true)).is_err());
 }

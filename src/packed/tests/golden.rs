@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{
     decision::{DenialCode, RevocationCause},
-    entity::{ExpiryPolicy, Key, Member, Membership, Organization, PriceEntry, Team, WalletMode},
+    entity::{ExpiryPolicy, Key, Managed, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, Extended, LimitNo, NumberedLimit, Reserved, Settled, TopUp, Touch},
     id::{Holder, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, SecretHash, TeamId, TokenId},
     money::{Factor, Nanos},
@@ -178,6 +178,7 @@ fn entities() -> Vec<Event> {
         Event::KeySet(Box::new(Key {
             rule: None,
             previous_until: None,
+            managed: Managed { disabled: false, expire_time: true, models: true },
             id: KeyId::trusted("key-1"),
             member: member.clone(),
             team: team.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{KeyView, Listed, Repeatable, check_etag, get, list};
 use crate::{
     domain::{
-        entity::Key,
+        entity::{Key, Managed},
         event::Event,
         id::{KeyId, MemberId, OrganizationId, RuleId, SecretHash, TeamId},
         policy::{Models, Policy},
@@ -76,6 +76,7 @@ impl Service {
             models,
             rule,
             previous_until: None,
+            managed: Managed::default(),
             create_time: now,
             update_time: now,
         };
@@ -135,7 +136,7 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error`] when there is no such key or the policy doesn't fit.
+    /// [`Error`] when there is no such key, the policy doesn't fit, or a restriction isn't the caller's to change.
     pub async fn update_key(
         &self,
         caller: &Caller,
@@ -146,7 +147,8 @@ impl Service {
     ) -> Result<KeyView, Error> {
         self.change(caller, organization, |turn| {
             check_etag(turn.state, turn.state.keys.find_live(id), etag)?;
-            turn.update_key(id, change)
+            // Who may do so to its own keys only is no manager.
+            turn.update_key(id, change, caller.only.is_none())
         })
         .await?;
         self.key(organization, id)

@@ -27,6 +27,7 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         | Conflict::LastOwner(_)
         | Conflict::RuleInUse { .. }
         | Conflict::EmailTaken { .. }
+        | Conflict::ManagersOnly { .. }
         | Conflict::StaleEtag { .. } => "entity",
     })
 }

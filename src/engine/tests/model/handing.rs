@@ -85,7 +85,7 @@ impl Model {
             Operation::Bind(key, rule) => {
                 let bound = rule.map(|rule| RuleId::trusted(RULES[rule]));
                 let change = KeyChange { rule: Some(bound), ..Default::default() };
-                let engine = self.world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change));
+                let engine = self.world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change, true));
                 self.naive.handed.bound[*key] = *rule;
                 (done(engine), Answer::Done)
             }

@@ -3,9 +3,9 @@
 use crate::{
     domain::{
         decision::DenialCode,
-        entity::Key,
+        entity::{Key, Managed},
         event::Event,
-        id::{KeyId, RuleId},
+        id::{Actor, KeyId, RuleId},
         policy::{Models, Place, Policy},
         time::Timestamp,
     },
@@ -28,6 +28,36 @@ pub struct KeyChange {
     /// An inner `None` inherits the organization's default.
     pub rule: Option<Option<RuleId>>,
     pub policy: Option<Policy>,
+}
+
+/// Whose hand changes a key, as far as its restrictions go.
+#[derive(Debug, Clone, Copy)]
+struct Hand {
+    is_owner: bool,
+    is_manager: bool,
+}
+
+impl Hand {
+    /// Gives a field its new value, unless somebody else than the owner restricted the key by it and no manager asks. Lifting a
+    /// restriction gives the field back to the owner.
+    fn set<T: PartialEq>(
+        self,
+        what: &'static str,
+        (value, managed): (&mut T, &mut bool),
+        new: Option<T>,
+        restricts: impl Fn(&T) -> bool,
+    ) -> Outcome<()> {
+        let Some(new) = new else { return Ok(()) };
+        if !self.is_manager && new == *value {
+            return Ok(());
+        }
+        if !self.is_manager && *managed {
+            return Err(Conflict::ManagersOnly { what });
+        }
+        *managed = !self.is_owner && restricts(&new);
+        *value = new;
+        Ok(())
+    }
 }
 
 impl Turn<'_> {
@@ -58,14 +88,21 @@ impl Turn<'_> {
     pub fn create_key(&mut self, key: Key, policy: &Policy) -> Outcome<()> {
         self.check_key(&key, policy)?;
         let place = Place::Key(key.id.clone());
+        let managed = if self.is_by(&key) { Managed::default() } else { Managed::restrictions(&key) };
+        let key = Key { managed, ..key };
         self.emit(Event::KeySet(Box::new(key)));
         self.set_policy(place, policy);
         Ok(())
     }
 
+    /// Whether a key's own member is who acts.
+    fn is_by(&self, key: &Key) -> bool {
+        *self.context.actor == Actor::member(&key.member)
+    }
+
     /// # Errors
-    /// [`Conflict`] when there is no such key or the policy doesn't fit.
-    pub fn update_key(&mut self, id: &KeyId, change: KeyChange) -> Outcome<()> {
+    /// [`Conflict`] when there is no such key, the policy doesn't fit, or a restriction isn't the caller's to change.
+    pub fn update_key(&mut self, id: &KeyId, change: KeyChange, is_manager: bool) -> Outcome<()> {
         let mut next = live(&self.state.keys, id, id.as_str())?.key.clone();
         let place = Place::Key(id.clone());
         let KeyChange { name, disabled, expire_time, models, rule, policy } = change;
@@ -74,10 +111,14 @@ impl Turn<'_> {
         }
         self.check_change(&place, policy.as_ref())?;
         let stops = disabled == Some(true) && !next.disabled;
+        let hand = Hand { is_owner: self.is_by(&next), is_manager };
+        let managed = &mut next.managed;
+        hand.set("disabled", (&mut next.disabled, &mut managed.disabled), disabled, |disabled| *disabled)?;
+        let expire = (&mut next.expire_time, &mut managed.expire_time);
+        hand.set("expire_time", expire, expire_time, Option::is_some)?;
+        let narrowed = |models: &Models| !models.names().is_empty();
+        hand.set("models", (&mut next.models, &mut managed.models), models, narrowed)?;
         next.name = name.unwrap_or(next.name);
-        next.disabled = disabled.unwrap_or(next.disabled);
-        next.expire_time = expire_time.unwrap_or(next.expire_time);
-        next.models = models.unwrap_or(next.models);
         next.rule = rule.unwrap_or(next.rule);
         next.update_time = self.now;
         self.emit(Event::KeySet(Box::new(next)));
