@@ -24,6 +24,8 @@ mod own;
 mod people;
 #[path = "support/rpc.rs"]
 mod rpc;
+#[path = "roles/scopes.rs"]
+mod scopes;
 #[path = "grpc/world.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod world;

@@ -132,8 +132,10 @@ impl QuotaService for QuotaApi {
         &self,
         request: Request<proto::WatchRevocationsRequest>,
     ) -> Answer<Self::WatchRevocationsStream> {
-        let holder = request::holder(request.into_inner()).map_err(|invalid| status(invalid.into()))?;
-        let mut subscription = Subscription::new(Arc::clone(&self.service));
+        let (_, extensions, message) = request.into_parts();
+        let caller = caller(&extensions).map_err(status)?;
+        let holder = request::holder(message).map_err(|invalid| status(invalid.into()))?;
+        let mut subscription = Subscription::new(Arc::clone(&self.service), caller);
         subscription.add(&holder, true).await;
         let revocations = stream::unfold(subscription, |mut subscription| async move {
             let watched = subscription.next().await?;

@@ -25,7 +25,7 @@ use super::{
     stop::Stop,
 };
 use crate::{
-    domain::{error::Invalid, id::Holder},
+    domain::{access::Verb, error::Invalid, id::Holder},
     service::{Caller, Done, Error, Service, Subscription, WatchedRevocation, secret},
     telemetry::Overload,
 };
@@ -86,7 +86,7 @@ where
     pub(super) async fn new(service: Arc<Service>, caller: Caller, requests: R, stop: Stop) -> Result<Self, Error> {
         let holder = private_holder()?;
         service.metrics().open_sessions.add(1);
-        let mut revocations = Subscription::new(Arc::clone(&service));
+        let mut revocations = Subscription::new(Arc::clone(&service), &caller);
         revocations.add(&holder, false).await;
         Ok(Self {
             shared: Arc::new(Shared { service, caller, holder }),
@@ -139,6 +139,9 @@ where
     /// Answers at once where that can be, else sees to it that it is answered later.
     fn start(&mut self, request: SessionRequest, cx: &mut Context<'_>) -> Option<SessionResponse> {
         let SessionRequest { correlation_id, op } = request;
+        if let Err(beyond) = op.as_ref().map_or(Ok(()), |op| self.shared.caller.check_verb(verb_of(op))) {
+            return self.give(correlation_id, Err(beyond));
+        }
         let later = match op {
             None => {
                 let missing = Invalid::new("op", "is missing, or newer than this server; give one of the operations");
@@ -321,6 +324,18 @@ impl Later {
             Self::Extend(request) => asker.extend(request).await?.map(Answer::Extend),
             Self::Charge(request) => asker.charge(request).await?.map(Answer::Charge),
         })
+    }
+}
+
+/// The operation, as the scopes of a token name it.
+fn verb_of(op: &Op) -> Verb {
+    match op {
+        Op::Reserve(_) => Verb::Reserve,
+        Op::Commit(_) => Verb::Commit,
+        Op::Release(_) => Verb::Release,
+        Op::Extend(_) => Verb::Extend,
+        Op::Charge(_) => Verb::Charge,
+        Op::Check(_) => Verb::Check,
     }
 }
 

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     domain::{
-        access::{AccessToken, Bearer},
+        access::{AccessToken, Bearer, MAX_SCOPED, Scopes, Verb},
+        error::Invalid,
         id::{MemberId, OrganizationId, TokenId},
     },
     service::{Caller, Error, Identity, NewMemberToken, NewToken, Service, WhoAmI},
@@ -50,11 +51,13 @@ impl TokenApi {
         message: proto::CreateServiceTokenRequest,
     ) -> Result<proto::CreateServiceTokenResponse, Error> {
         let proto::CreateServiceTokenRequest { token } = message;
-        let proto::ServiceToken { id, name, create_time: _, expire_time } = required("token", token)?;
+        let proto::ServiceToken { id, name, create_time: _, expire_time, organization_ids, verbs } =
+            required("token", token)?;
         let id = optional("token.id", &id, TokenId::parse)?;
+        let scopes = scopes_in(&organization_ids, &verbs)?;
         let expire_time = expire_time.map(|at| timestamp_in("token.expire_time", &at)).transpose()?;
         let NewToken { token, secret } =
-            self.0.create_service_token(caller, id, name_in("token.name", name)?, expire_time).await?;
+            self.0.create_service_token(caller, id, name_in("token.name", name)?, scopes, expire_time).await?;
         Ok(proto::CreateServiceTokenResponse { token: Some(out(token)), secret })
     }
 
@@ -128,8 +131,10 @@ impl TokenApi {
     #[allow(clippy::unnecessary_wraps, reason = "as every method of an API answers")]
     fn who(&self, caller: &Caller, message: proto::WhoAmIRequest) -> Result<proto::WhoAmIResponse, Error> {
         let proto::WhoAmIRequest {} = message;
-        let WhoAmI { actor, identities } = self.0.who_am_i(caller);
-        Ok(proto::WhoAmIResponse { actor, identities: identities.into_iter().map(identity_out).collect() })
+        let WhoAmI { actor, identities, scopes } = self.0.who_am_i(caller);
+        let (organization_ids, verbs) = scopes_out(&scopes);
+        let identities = identities.into_iter().map(identity_out).collect();
+        Ok(proto::WhoAmIResponse { actor, identities, organization_ids, verbs })
     }
 }
 
@@ -154,7 +159,7 @@ fn member_token_out(
     let AccessToken { id, name, hash: _, bearer, create_time, expire_time } = token;
     let here = match &bearer {
         Bearer::Member(grants) => grants.iter().find(|(of, _)| of == organization).map(|(_, member)| member),
-        Bearer::Service | Bearer::Invitee(..) => None,
+        Bearer::Service(_) | Bearer::Invitee(..) => None,
     };
     proto::MemberToken {
         organization_id: organization.to_string(),
@@ -167,11 +172,68 @@ fn member_token_out(
 }
 
 fn out(token: AccessToken) -> proto::ServiceToken {
-    let AccessToken { id, name, hash: _, bearer: _, create_time, expire_time } = token;
+    let AccessToken { id, name, hash: _, bearer, create_time, expire_time } = token;
+    let (organization_ids, verbs) = match &bearer {
+        Bearer::Service(scopes) => scopes_out(scopes),
+        Bearer::Member(_) | Bearer::Invitee(..) => Default::default(),
+    };
     proto::ServiceToken {
         id: id.to_string(),
         name,
         create_time: Some(timestamp_out(create_time)),
         expire_time: expire_time.map(timestamp_out),
+        organization_ids,
+        verbs,
+    }
+}
+
+fn scopes_in(organizations: &[String], verbs: &[i32]) -> Result<Scopes, Invalid> {
+    if organizations.len() > MAX_SCOPED {
+        let problem = format!("{} organizations; a token names at most {MAX_SCOPED}", organizations.len());
+        return Err(Invalid::new("token.organization_ids", problem));
+    }
+    if verbs.len() > Verb::ALL.len() {
+        let problem = format!("{} verbs; there are {}", verbs.len(), Verb::ALL.len());
+        return Err(Invalid::new("token.verbs", problem));
+    }
+    let organizations = organizations.iter().enumerate();
+    let organizations = organizations.map(|(i, id)| OrganizationId::parse(&format!("token.organization_ids[{i}]"), id));
+    let verbs = verbs.iter().enumerate().map(|(i, verb)| verb_in(&format!("token.verbs[{i}]"), *verb));
+    Ok(Scopes::new(organizations.collect::<Result<_, _>>()?, verbs.collect::<Result<_, _>>()?))
+}
+
+fn scopes_out(scopes: &Scopes) -> (Vec<String>, Vec<i32>) {
+    let organizations = scopes.organizations().iter().map(ToString::to_string);
+    (organizations.collect(), scopes.verbs().iter().map(|verb| verb_out(*verb).into()).collect())
+}
+
+fn verb_in(field: &str, verb: i32) -> Result<Verb, Invalid> {
+    match proto::Verb::try_from(verb) {
+        Ok(proto::Verb::Reserve) => Ok(Verb::Reserve),
+        Ok(proto::Verb::Commit) => Ok(Verb::Commit),
+        Ok(proto::Verb::Release) => Ok(Verb::Release),
+        Ok(proto::Verb::Extend) => Ok(Verb::Extend),
+        Ok(proto::Verb::Charge) => Ok(Verb::Charge),
+        Ok(proto::Verb::Check) => Ok(Verb::Check),
+        Ok(proto::Verb::Session) => Ok(Verb::Session),
+        Ok(proto::Verb::WatchRevocations) => Ok(Verb::WatchRevocations),
+        Ok(proto::Verb::ConfirmPayment) => Ok(Verb::ConfirmPayment),
+        Ok(proto::Verb::Unspecified) | Err(_) => {
+            Err(Invalid::new(field, format!("{verb} is none of VERB_RESERVE to VERB_CONFIRM_PAYMENT")))
+        }
+    }
+}
+
+fn verb_out(verb: Verb) -> proto::Verb {
+    match verb {
+        Verb::Reserve => proto::Verb::Reserve,
+        Verb::Commit => proto::Verb::Commit,
+        Verb::Release => proto::Verb::Release,
+        Verb::Extend => proto::Verb::Extend,
+        Verb::Charge => proto::Verb::Charge,
+        Verb::Check => proto::Verb::Check,
+        Verb::Session => proto::Verb::Session,
+        Verb::WatchRevocations => proto::Verb::WatchRevocations,
+        Verb::ConfirmPayment => proto::Verb::ConfirmPayment,
     }
 }

@@ -150,12 +150,12 @@ impl WalletApi {
 
     async fn confirm(
         &self,
-        _: &Caller,
+        caller: &Caller,
         message: proto::ConfirmPaymentRequest,
     ) -> Result<proto::ConfirmPaymentResponse, Error> {
         let proto::ConfirmPaymentRequest { payload, webhook_id, webhook_timestamp, webhook_signature } = message;
         let signed = (webhook_id.as_str(), webhook_timestamp.as_str(), webhook_signature.as_str());
-        let (organization, order) = self.0.confirm_payment(&payload, signed).await?;
+        let (organization, order) = self.0.confirm_payment(caller, &payload, signed).await?;
         Ok(proto::ConfirmPaymentResponse { order: Some(order_out(&organization, order)) })
     }
 

@@ -14,6 +14,7 @@ use crate::{
     client::Connection,
     clock::ManualClock,
     domain::{
+        access::Scopes,
         entity::{ExpiryPolicy, WalletMode},
         id::{DEFAULT_TEAM, KeyId, LimitId, MemberId, OrganizationId, TeamId},
         money::{Factor, Nanos},
@@ -122,7 +123,7 @@ async fn seed(running: &Running) -> String {
         policy: Policy::checked(vec![budget]).unwrap(),
     };
     service.create_key(&caller, &organization, key, Repeatable::default()).await.unwrap();
-    service.create_service_token(&caller, None, String::new(), None).await.unwrap().secret
+    service.create_service_token(&caller, None, String::new(), Scopes::default(), None).await.unwrap().secret
 }
 
 async fn connect(running: &Running, token: &str) -> Connection {

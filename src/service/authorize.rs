@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Error, Service};
 use crate::{
     domain::{
-        access::{AccessToken, Bearer, Role},
+        access::{AccessToken, Bearer, Role, Scopes, Verb},
         id::{Actor, CreditRequestId, InvitationId, KeyId, MemberId, OrganizationId, SecretHash, TokenId},
         time::Timestamp,
     },
@@ -41,7 +41,8 @@ pub(super) struct Method {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Principal {
     Operator,
-    Service,
+    /// `None` where its scopes are everything: then nothing is asked.
+    Service(Option<Arc<Scopes>>),
     Member {
         token: TokenId,
         grants: Arc<[(OrganizationId, MemberId)]>,
@@ -85,7 +86,10 @@ impl From<&AccessToken> for KnownToken {
     fn from(token: &AccessToken) -> Self {
         let AccessToken { id, bearer, expire_time, .. } = token;
         let (actor, principal) = match bearer {
-            Bearer::Service => (Actor::service(id), Principal::Service),
+            Bearer::Service(scopes) => {
+                let narrowed = (!scopes.is_everything()).then(|| Arc::new(scopes.clone()));
+                (Actor::service(id), Principal::Service(narrowed))
+            }
             Bearer::Member(grants) => {
                 let principal = Principal::Member { token: id.clone(), grants: grants.as_slice().into() };
                 // Which member it is follows from the organization.
@@ -125,6 +129,30 @@ impl Caller {
         }
     }
 
+    /// What the caller's token is narrowed to; `None` where it isn't.
+    pub(super) fn scopes(&self) -> Option<&Arc<Scopes>> {
+        match &self.principal {
+            Principal::Service(scopes) => scopes.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Whether an organization is within the scopes of the caller's token.
+    pub(super) fn reaches(&self, organization: &OrganizationId) -> bool {
+        self.scopes().is_none_or(|scopes| scopes.covers(organization))
+    }
+
+    /// Whether an operation is within the scopes of the caller's token.
+    ///
+    /// # Errors
+    /// [`Error::PermissionDenied`].
+    pub fn check_verb(&self, verb: Verb) -> Result<(), Error> {
+        match self.scopes() {
+            Some(scopes) if !scopes.allows(verb) => Err(denied(format!("this token's scopes don't include {verb}"))),
+            _ => Ok(()),
+        }
+    }
+
     pub fn is_operator(&self) -> bool {
         self.principal == Principal::Operator
     }
@@ -143,13 +171,15 @@ impl Service {
         let (actor, principal) = self.identify(SecretHash::of(token.ok_or(Error::TokenMissing)?))?;
         let Some((method, needs)) = needs(path) else { return Err(denied("nobody may call this method")) };
         let caller = Caller::new(actor, principal, method);
-        if let Principal::Member { grants, .. } = &caller.principal {
-            self.check_belongs(grants, needs)?;
+        match &caller.principal {
+            Principal::Member { grants, .. } => self.check_belongs(grants, needs)?,
+            Principal::Service(Some(_)) => Verb::of(method.name).map_or(Ok(()), |verb| caller.check_verb(verb))?,
+            _ => {}
         }
         match (needs, &caller.principal) {
-            (Needs::Known, Principal::Service | Principal::Operator | Principal::Member { .. })
-            | (Needs::Service, Principal::Service)
-            | (Needs::Confirm, Principal::Service | Principal::Operator)
+            (Needs::Known, Principal::Service(_) | Principal::Operator | Principal::Member { .. })
+            | (Needs::Service, Principal::Service(_))
+            | (Needs::Confirm, Principal::Service(_) | Principal::Operator)
             | (Needs::Invited, Principal::Invitee(..) | Principal::Member { .. })
             | (Needs::Operator, Principal::Operator)
             | (Needs::Roles(_), Principal::Operator | Principal::Member { .. })
@@ -160,7 +190,7 @@ impl Service {
             (Needs::Personal, Principal::Operator) => {
                 Err(denied("payment methods are each member's own; the operator has none and sees none"))
             }
-            (_, Principal::Service) => Err(denied(
+            (_, Principal::Service(_)) => Err(denied(
                 "a service token may call QuotaService only; this takes a member's access token or the operator's",
             )),
             (_, Principal::Invitee(..)) => {

@@ -57,7 +57,7 @@ impl Service {
         caller: &Caller,
         mut operation: impl FnMut(&mut Turn<'_>, ReservationNo) -> Outcome<T>,
     ) -> Result<(Arc<Cell>, Done<Outcome<T>>), Error> {
-        let located = self.locate(reservation)?;
+        let located = self.locate(caller, reservation)?;
         let cell = &located.cell;
         if let Some(no) = located.no {
             let done = self.turn(cell, &caller.actor, |turn| match turn.state.reservation(no) {
@@ -85,16 +85,17 @@ impl Service {
         Ok((located.cell, done))
     }
 
-    fn locate(&self, reservation: &ReservationRef) -> Result<Located, Error> {
+    /// What lies beyond the scopes of the caller's token is unknown to it.
+    fn locate(&self, caller: &Caller, reservation: &ReservationRef) -> Result<Located, Error> {
         match reservation {
             ReservationRef::Id(text) => {
                 let id = ReservationId::decode(text, &self.seal).ok_or(Conflict::ReservationUnknown)?;
-                let cell = self.directory.find(&id.organization).ok_or(Conflict::ReservationUnknown)?;
+                let cell = self.directory.find(&id.organization).filter(|cell| caller.reaches(&cell.id));
+                let cell = cell.ok_or(Conflict::ReservationUnknown)?;
                 Ok(Located { cell, no: Some(id.no), named: Named::Id(id) })
             }
             ReservationRef::Request(payer, request) => {
-                let Route { cell, key } =
-                    self.directory.route(payer, self.clock.now()).ok_or(Conflict::ReservationUnknown)?;
+                let Route { cell, key } = self.route(caller, payer).ok_or(Conflict::ReservationUnknown)?;
                 let inner = cell.lock();
                 let row = inner.state.keys.row(key).ok_or(Conflict::ReservationUnknown)?;
                 let key = row.entity.key.id.clone();

@@ -178,17 +178,22 @@ impl Service {
     /// What the provider says, signed.
     ///
     /// # Errors
-    /// [`Error::PermissionDenied`] when the signature isn't the provider's, else as [`Self::decide_top_up_order`].
+    /// [`Error::PermissionDenied`] when the signature isn't the provider's, [`Error::NotFound`] beyond the scopes of the
+    /// caller's token, else as [`Self::decide_top_up_order`].
     pub async fn confirm_payment(
         &self,
+        caller: &Caller,
         payload: &[u8],
         (id, timestamp, signature): (&str, &str, &str),
     ) -> Result<(OrganizationId, TopUpOrder), Error> {
         let now = self.clock.now();
         let Confirmation { organization, order, outcome, reference, reason } =
             self.payments.read(payload, (id, timestamp, signature), now)?;
-        let caller = Caller::system();
-        let order = self.decide_top_up_order(&caller, &organization, &order, outcome, (reference, reason)).await?;
+        if !caller.reaches(&organization) {
+            return Err(Error::NotFound { kind: "organization", id: organization.to_string() });
+        }
+        let provider = Caller::system();
+        let order = self.decide_top_up_order(&provider, &organization, &order, outcome, (reference, reason)).await?;
         Ok((organization, order))
     }
 

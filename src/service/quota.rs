@@ -63,6 +63,11 @@ fn key_unknown() -> Denial {
 }
 
 impl Service {
+    /// The key that pays, as far as the caller's token reaches: one beyond is as unknown as one that isn't there.
+    pub(super) fn route(&self, caller: &Caller, payer: &Payer) -> Option<Route> {
+        self.directory.route(payer, self.clock.now()).filter(|route| caller.reaches(&route.cell.id))
+    }
+
     /// Holds an estimate. Answers from memory: the hold reaches the disk within milliseconds, and only a replay has to wait for
     /// that. A reservation that names no holder is held by the `session` that it came over.
     ///
@@ -77,7 +82,7 @@ impl Service {
         include_limits: bool,
     ) -> Result<Done<Reply<Decision<Grant>>>, Error> {
         self.check_room_for_more()?;
-        let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
+        let Some(Route { cell, key }) = self.route(caller, payer) else {
             return Ok(Done::at_once(Reply { answer: Err(self.denied(key_unknown())), limits: Vec::new() }));
         };
         let fingerprint = request.fingerprint(key);
@@ -119,7 +124,7 @@ impl Service {
     /// # Errors
     /// [`Error::Invalid`] when the usage is absurd.
     pub fn check(&self, caller: &Caller, payer: &Payer, question: &Question) -> Result<Reply<Decision<Grant>>, Error> {
-        let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
+        let Some(Route { cell, key }) = self.route(caller, payer) else {
             return Ok(Reply { answer: Err(key_unknown()), limits: Vec::new() });
         };
         let Question { model, usage, min_output_tokens } = question;
@@ -207,7 +212,7 @@ impl Service {
         payer: &Payer,
         charge: &Charge,
     ) -> Result<Done<Decision<Charged>>, Error> {
-        let Some(Route { cell, key }) = self.directory.route(payer, self.clock.now()) else {
+        let Some(Route { cell, key }) = self.route(caller, payer) else {
             return Ok(Done::at_once(Err(self.denied(key_unknown()))));
         };
         if !charge.already_used {

@@ -6,9 +6,10 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use tokio::sync::mpsc;
 
-use super::Service;
+use super::{Caller, Service};
 use crate::{
     domain::{
+        access::Scopes,
         decision::Revocation,
         id::{Holder, OrganizationId},
         reservation_id::{ReservationId, ReservationNo},
@@ -35,23 +36,39 @@ enum Message {
 /// Who listens, by holder.
 #[derive(Debug, Default)]
 pub(super) struct Hub {
-    listeners: DashMap<Holder, Vec<Sender>, RandomState>,
+    listeners: DashMap<Holder, Vec<Listener>, RandomState>,
+}
+
+/// One that listens, to what is within the scopes of its token.
+#[derive(Debug)]
+struct Listener {
+    sender: Sender,
+    scopes: Option<Arc<Scopes>>,
+}
+
+impl Listener {
+    fn reaches(&self, organization: &OrganizationId) -> bool {
+        self.scopes.as_ref().is_none_or(|scopes| scopes.covers(organization))
+    }
 }
 
 impl Hub {
-    fn send(&self, holder: &Holder, revocation: &WatchedRevocation) {
+    fn send(&self, organization: &OrganizationId, holder: &Holder, revocation: &WatchedRevocation) {
         if let Some(mut listeners) = self.listeners.get_mut(holder) {
-            listeners.retain(|listener| listener.send(Message::Revocation(Box::new(revocation.clone()))).is_ok());
+            listeners.retain(|listener| {
+                !listener.reaches(organization)
+                    || listener.sender.send(Message::Revocation(Box::new(revocation.clone()))).is_ok()
+            });
         }
     }
 
-    fn listen(&self, holder: &Holder, sender: Sender) {
-        self.listeners.entry(holder.clone()).or_default().push(sender);
+    fn listen(&self, holder: &Holder, listener: Listener) {
+        self.listeners.entry(holder.clone()).or_default().push(listener);
     }
 
     fn drop_closed(&self, holder: &Holder) {
         if let Some(mut listeners) = self.listeners.get_mut(holder) {
-            listeners.retain(|listener| !listener.is_closed());
+            listeners.retain(|listener| !listener.sender.is_closed());
         }
         self.listeners.remove_if(holder, |_, listeners| listeners.is_empty());
     }
@@ -61,6 +78,8 @@ impl Hub {
 /// open reservations.
 pub struct Subscription {
     service: Arc<Service>,
+    /// Of the token that listens.
+    scopes: Option<Arc<Scopes>>,
     holders: HashSet<Holder>,
     sender: Sender,
     receiver: mpsc::UnboundedReceiver<Message>,
@@ -69,9 +88,10 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    pub fn new(service: Arc<Service>) -> Self {
+    pub fn new(service: Arc<Service>, caller: &Caller) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { service, holders: HashSet::new(), sender, receiver, told: None }
+        let scopes = caller.scopes().cloned();
+        Self { service, scopes, holders: HashSet::new(), sender, receiver, told: None }
     }
 
     /// Listens for this holder too; what is revoked already comes first if `catch_up`.
@@ -82,11 +102,16 @@ impl Subscription {
         if catch_up {
             self.told = Some(HashSet::new());
         }
-        self.service.revocations.listen(holder, self.sender.clone());
+        let listener = Listener { sender: self.sender.clone(), scopes: self.scopes.clone() };
+        self.service.revocations.listen(holder, listener);
         if !catch_up {
             return;
         }
+        let scopes = self.scopes.as_deref();
         for cell in self.service.directory.all() {
+            if scopes.is_some_and(|scopes| !scopes.covers(&cell.id)) {
+                continue;
+            }
             let revoked: Vec<Revocation> = {
                 let inner = cell.lock();
                 let held =
@@ -134,7 +159,7 @@ impl Service {
     pub(super) fn publish(&self, cell: &Cell, revocations: Vec<Revocation>) {
         for revocation in revocations {
             if let Some(holder) = revocation.holder.clone() {
-                self.revocations.send(&holder, &self.watched(cell, revocation));
+                self.revocations.send(&cell.id, &holder, &self.watched(cell, revocation));
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::{Caller, Error, Service, Tokens, authorize::KnownToken, secret};
 use crate::{
     domain::{
-        access::{AccessToken, Bearer, Role},
+        access::{AccessToken, Bearer, Role, Scopes},
         error::Invalid,
         event::Event,
         id::{Actor, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
@@ -38,6 +38,8 @@ pub struct NewMemberToken {
 pub struct WhoAmI {
     pub actor: String,
     pub identities: Vec<Identity>,
+    /// Of a service token.
+    pub scopes: Scopes,
 }
 
 /// One of the memberships that an access token stands for.
@@ -67,15 +69,20 @@ fn missing(id: &TokenId) -> Error {
 
 impl Service {
     /// # Errors
-    /// [`Error::Exists`] when the id is in use, [`Error::Invalid`] when it would be expired from the start.
+    /// [`Error::Exists`] when the id is in use, [`Error::Invalid`] when it would be expired from the start,
+    /// [`Error::NotFound`] when its scopes name an organization that there isn't.
     pub async fn create_service_token(
         &self,
         caller: &Caller,
         id: Option<TokenId>,
         name: String,
+        scopes: Scopes,
         expire_time: Option<Timestamp>,
     ) -> Result<NewToken, Error> {
-        self.create_token(&caller.actor, id, name, Bearer::Service, expire_time).await
+        for organization in scopes.organizations() {
+            self.organization_cell(organization)?;
+        }
+        self.create_token(&caller.actor, id, name, Bearer::Service(scopes), expire_time).await
     }
 
     async fn create_token(
@@ -116,7 +123,7 @@ impl Service {
         expire_time: Option<Timestamp>,
     ) -> Result<NewToken, Error> {
         let prefix = match bearer {
-            Bearer::Service => "qt",
+            Bearer::Service(_) => "qt",
             Bearer::Member(_) => "qm",
             Bearer::Invitee(..) => "qi",
         };
@@ -128,7 +135,7 @@ impl Service {
     /// # Errors
     /// [`Error::NotFound`] when there is no such token.
     pub async fn delete_service_token(&self, caller: &Caller, id: &TokenId) -> Result<(), Error> {
-        self.delete_token(caller, id, |token| token.bearer == Bearer::Service).await
+        self.delete_token(caller, id, |token| matches!(token.bearer, Bearer::Service(_))).await
     }
 
     async fn delete_token(
@@ -148,7 +155,7 @@ impl Service {
     /// In the order of their ids, those after `after`.
     pub fn list_service_tokens(&self, after: Option<&TokenId>, limit: usize) -> Vec<AccessToken> {
         let system = self.system.lock();
-        let services = system.tokens.values().filter(|token| token.bearer == Bearer::Service);
+        let services = system.tokens.values().filter(|token| matches!(token.bearer, Bearer::Service(_)));
         services.filter(|token| after.is_none_or(|after| token.id > *after)).take(limit).cloned().collect()
     }
 
@@ -220,10 +227,11 @@ impl Service {
 
     pub fn who_am_i(&self, caller: &Caller) -> WhoAmI {
         let Some((_, grants)) = caller.access() else {
-            return WhoAmI { actor: caller.actor.as_str().to_owned(), identities: Vec::new() };
+            let scopes = caller.scopes().map(|scopes| Scopes::clone(scopes)).unwrap_or_default();
+            return WhoAmI { actor: caller.actor.as_str().to_owned(), identities: Vec::new(), scopes };
         };
         let identities = grants.iter().filter_map(|(organization, member)| self.identity(organization, member));
-        WhoAmI { actor: String::from("member"), identities: identities.collect() }
+        WhoAmI { actor: String::from("member"), identities: identities.collect(), scopes: Scopes::default() }
     }
 
     fn identity(&self, organization: &OrganizationId, member: &MemberId) -> Option<Identity> {

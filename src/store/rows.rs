@@ -198,7 +198,7 @@ fn access_tokens<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 2] {
             continue;
         };
         let (kind, organization, member) = match &token.bearer {
-            Bearer::Service => ("service", None, None),
+            Bearer::Service(_) => ("service", None, None),
             Bearer::Member(grants) => {
                 let (organization, member) = grants.first().map(|(o, m)| (o.as_str(), m.as_str())).unzip();
                 ("member", organization, member)

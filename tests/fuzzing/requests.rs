@@ -14,6 +14,7 @@ use quotad::{
     api::{Auth, Stop, proto, routes},
     clock::SystemClock,
     domain::{
+        access::Scopes,
         id::{SecretHash, TokenId},
         lease::JournalId,
         time::{Span, Timestamp},
@@ -102,7 +103,7 @@ async fn prepare() -> Prepared {
     let caller = service.authorize(Some(OPERATOR), "/quotad.v1.WalletService/TopUp").expect("the operator may");
     place::set_up(&service, &caller, &Chance::new(0)).await;
     let id = Some(TokenId::trusted("gateway"));
-    let made = service.create_service_token(&caller, id, String::from("gateway"), None).await;
+    let made = service.create_service_token(&caller, id, String::from("gateway"), Scopes::default(), None).await;
     Prepared { disk, token: made.expect("a token can be made").secret, webhooks }
 }
 

@@ -2,7 +2,7 @@
 
 use prost_reflect::{DynamicMessage, MethodDescriptor};
 use quotad::{
-    api::proto::{self, Role},
+    api::proto::{self, Role, Verb},
     config::PaymentSettings,
     notify::WebhookSecret,
 };
@@ -20,8 +20,19 @@ use crate::{
 pub(crate) const FOREIGN: &str = "foreign";
 
 /// Everybody, in the order in which they call: the operator, whose calls change something, last.
-pub(crate) const EVERYBODY: [&str; 10] =
-    ["nobody", "stranger", "service", "basic", "developer", "finance_admin", "admin", "owner", "invitee", "operator"];
+pub(crate) const EVERYBODY: [&str; 11] = [
+    "nobody",
+    "stranger",
+    "service",
+    "scoped",
+    "basic",
+    "developer",
+    "finance_admin",
+    "admin",
+    "owner",
+    "invitee",
+    "operator",
+];
 
 pub(crate) const ROLES: [(&str, Role); 5] = [
     ("owner", Role::Owner),
@@ -31,8 +42,8 @@ pub(crate) const ROLES: [(&str, Role); 5] = [
     ("basic", Role::Basic),
 ];
 
-/// An organization with a member of each role, named after it, and somebody invited; besides, an organization that none of them is
-/// in.
+/// An organization with a member of each role, named after it, somebody invited, and a service token that may Reserve and Check
+/// for it alone; besides, an organization that none of them is in.
 pub(crate) struct Stage {
     pub(crate) world: World,
     channel: Channel,
@@ -49,6 +60,7 @@ impl Stage {
             ("nobody", None),
             ("stranger", Some(String::from("qm_unheardof"))),
             ("service", Some(world.service_token.clone())),
+            ("scoped", Some(world.scoped_token(&[ACME], &[Verb::Reserve, Verb::Check]).await)),
         ];
         for (name, role) in ROLES {
             world.person(name, role).await;

@@ -139,6 +139,17 @@ impl World {
         self.operator.members().create_member(new).await.unwrap();
     }
 
+    /// A service token for these organizations and verbs.
+    pub(crate) async fn scoped_token(&self, organizations: &[&str], verbs: &[proto::Verb]) -> String {
+        let token = proto::ServiceToken {
+            organization_ids: organizations.iter().map(ToString::to_string).collect(),
+            verbs: verbs.iter().map(|verb| i32::from(*verb)).collect(),
+            ..proto::ServiceToken::default()
+        };
+        let new = proto::CreateServiceTokenRequest { token: Some(token) };
+        self.operator.tokens().create_service_token(new).await.unwrap().into_inner().secret
+    }
+
     /// Answers the secret.
     pub(crate) async fn key(&self, id: &str, member: &str, team: &str) -> String {
         self.key_of(ACME, id, member, team).await

@@ -20,9 +20,11 @@ const MEMBERS: &[&str] = &["operator", "owner", "admin", "finance_admin", "devel
 const PERSONAL: &[&str] = &["owner", "admin", "finance_admin", "developer", "basic"];
 const INVITED: &[&str] = &["owner", "admin", "finance_admin", "developer", "basic", "invitee"];
 const SERVICE: &[&str] = &["service"];
+/// The verbs of the scoped token.
+const SCOPED: &[&str] = &["service", "scoped"];
 const CALLBACK: &[&str] = &["service", "operator"];
 /// Whoever belongs somewhere: who was only invited doesn't yet.
-const KNOWN: &[&str] = &["operator", "owner", "admin", "finance_admin", "developer", "basic", "service"];
+const KNOWN: &[&str] = &["operator", "owner", "admin", "finance_admin", "developer", "basic", "service", "scoped"];
 
 /// A method, and who may call it.
 type Row = (&'static str, &'static [&'static str]);
@@ -32,12 +34,12 @@ const MATRIX: &[(&str, &[Row])] = &[
     (
         "QuotaService",
         &[
-            ("Reserve", SERVICE),
+            ("Reserve", SCOPED),
             ("Commit", SERVICE),
             ("Release", SERVICE),
             ("Extend", SERVICE),
             ("Charge", SERVICE),
-            ("Check", SERVICE),
+            ("Check", SCOPED),
             ("Session", SERVICE),
             ("WatchRevocations", SERVICE),
         ],

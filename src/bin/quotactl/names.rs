@@ -4,7 +4,7 @@
 use quotad::api::proto::{
     AccountKind, AlertKind, AlertState, Cadence, CreditRequestState, DayOfWeek, DenialCode, ExpiryPolicy,
     InvitationState, PaymentOutcome, PeriodKind, ReservationState, Role, RuleStatus, Scope, TopUpState,
-    TransactionKind, Unit, UsageGrouping, WalletMode,
+    TransactionKind, Unit, UsageGrouping, Verb, WalletMode,
 };
 
 pub(crate) trait Named: TryFrom<i32> {
@@ -49,6 +49,7 @@ named! {
     TransactionKind "TRANSACTION_KIND_";
     Unit "UNIT_";
     UsageGrouping "USAGE_GROUPING_";
+    Verb "VERB_";
     WalletMode "WALLET_MODE_";
 }
 

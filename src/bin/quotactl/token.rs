@@ -4,14 +4,16 @@ use clap::{Args, Subcommand};
 use prost_types::Timestamp;
 use quotad::api::proto::{
     CreateMemberTokenRequest, CreateServiceTokenRequest, DeleteMemberTokenRequest, DeleteServiceTokenRequest,
-    ListMemberTokensRequest, ListServiceTokensRequest, MemberToken, ServiceToken,
+    ListMemberTokensRequest, ListServiceTokensRequest, MemberToken, ServiceToken, Verb,
 };
 use serde_json::{Value, json};
 
 use crate::{
+    arguments::one_of,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json, parse_instant},
+    names::{dashed, name},
     output::{Column, Item, Listed, Output, described, text},
     paging::Paging,
 };
@@ -20,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   quotactl token create --name 'gateway eu-1'
   quotactl token create ci --expire-time 2027-01-01T00:00:00Z
+  quotactl token create acme-gateway --for-org acme --verb reserve --verb commit --verb release
   quotactl token create --member ada --org acme --name laptop
   quotactl token list --member ada --org acme
   quotactl token delete ci
@@ -41,6 +44,8 @@ pub(crate) enum TokenCommand {
         /// Refused from this instant on, in RFC 3339
         #[arg(long, value_name = "TIME", value_parser = parse_instant)]
         expire_time: Option<Timestamp>,
+        #[command(flatten)]
+        scopes: Scopes,
         #[command(flatten)]
         whose: Whose,
     },
@@ -64,6 +69,20 @@ pub(crate) enum TokenCommand {
     },
 }
 
+/// What a service token is narrowed to.
+#[derive(Debug, Args)]
+pub(crate) struct Scopes {
+    /// An organization that the service token is for, repeatable; all if none is given
+    #[arg(long, value_name = "ORG", conflicts_with = "member")]
+    for_org: Vec<String>,
+    /// An operation that the service token is for, repeatable; all if none is given
+    #[arg(long = "verb", value_parser = one_of::<Verb>(&VERBS), conflicts_with = "member")]
+    verbs: Vec<Verb>,
+}
+
+const VERBS: [&str; 9] =
+    ["reserve", "commit", "release", "extend", "charge", "check", "session", "watch-revocations", "confirm-payment"];
+
 /// A member's in an organization, else the service's.
 #[derive(Debug, Args)]
 pub(crate) struct Whose {
@@ -86,14 +105,15 @@ impl TokenCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let (mut client, out) = (context.server.tokens(), context.out);
         match self {
-            Self::Create { id, name, expire_time, whose } => {
+            Self::Create { id, name, expire_time, scopes, whose } => {
                 if let Some((organization_id, member_id)) = whose.member() {
                     let token = MemberToken { organization_id, member_id, id, name, create_time: None, expire_time };
                     let request = CreateMemberTokenRequest { token: Some(token) };
                     let answer = client.create_member_token(request).await?.into_inner();
                     return created(out, &required(answer.token, "token")?, &answer.secret);
                 }
-                let token = Some(ServiceToken { id, name, create_time: None, expire_time });
+                let (organization_ids, verbs) = (scopes.for_org, scopes.verbs.into_iter().map(i32::from).collect());
+                let token = Some(ServiceToken { id, name, create_time: None, expire_time, organization_ids, verbs });
                 let answer = client.create_service_token(CreateServiceTokenRequest { token }).await?.into_inner();
                 created(out, &required(answer.token, "token")?, &answer.secret)
             }
@@ -133,10 +153,18 @@ fn created<I: Item>(out: Output, token: &I, secret: &str) -> Result<(), Failure>
 }
 
 impl Item for ServiceToken {
-    const COLUMNS: &'static [Column] = &[text("id"), text("name"), text("created"), text("expires")];
+    const COLUMNS: &'static [Column] =
+        &[text("id"), text("name"), text("organizations"), text("verbs"), text("created"), text("expires")];
 
     fn cells(&self) -> Vec<String> {
-        vec![self.id.clone(), self.name.clone(), instant(self.create_time.as_ref()), instant(self.expire_time.as_ref())]
+        vec![
+            self.id.clone(),
+            self.name.clone(),
+            scope(&self.organization_ids),
+            scope(&self.verbs.iter().map(|verb| dashed::<Verb>(*verb)).collect::<Vec<_>>()),
+            instant(self.create_time.as_ref()),
+            instant(self.expire_time.as_ref()),
+        ]
     }
 
     fn json(&self) -> Value {
@@ -145,8 +173,19 @@ impl Item for ServiceToken {
             "name": self.name,
             "create_time": instant_json(self.create_time.as_ref()),
             "expire_time": instant_json(self.expire_time.as_ref()),
+            "organization_ids": self.organization_ids,
+            "verbs": verbs_json(&self.verbs),
         })
     }
+}
+
+/// The names of a scope, none of which means all.
+pub(crate) fn scope(names: &[String]) -> String {
+    if names.is_empty() { String::from("all") } else { names.join(", ") }
+}
+
+pub(crate) fn verbs_json(verbs: &[i32]) -> Vec<String> {
+    verbs.iter().map(|verb| name::<Verb>(*verb)).collect()
 }
 
 impl Item for MemberToken {

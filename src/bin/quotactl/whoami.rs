@@ -1,7 +1,7 @@
 //! `quotactl whoami`.
 
 use clap::Args;
-use quotad::api::proto::{Identity, Role, WhoAmIRequest};
+use quotad::api::proto::{Identity, Role, Verb, WhoAmIRequest};
 use serde_json::{Value, json};
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     failure::Failure,
     names::{dashed, name},
     output::{Column, Item, jsons, tabulated, text},
+    token::{scope, verbs_json},
 };
 
 #[derive(Debug, Args)]
@@ -19,9 +20,18 @@ impl WhoAmI {
         let out = context.out;
         let answer = context.server.tokens().who_am_i(WhoAmIRequest {}).await?.into_inner();
         if out.is_json() {
-            return out.value(&json!({ "actor": answer.actor, "identities": jsons(&answer.identities) }));
+            return out.value(&json!({
+                "actor": answer.actor,
+                "identities": jsons(&answer.identities),
+                "organization_ids": answer.organization_ids,
+                "verbs": verbs_json(&answer.verbs),
+            }));
         }
         out.text(&answer.actor)?;
+        if !answer.organization_ids.is_empty() || !answer.verbs.is_empty() {
+            let verbs: Vec<_> = answer.verbs.iter().map(|verb| dashed::<Verb>(*verb)).collect();
+            out.text(&format!("organizations: {}\nverbs: {}", scope(&answer.organization_ids), scope(&verbs)))?;
+        }
         if answer.identities.is_empty() { Ok(()) } else { out.text(&format!("\n{}", tabulated(&answer.identities))) }
     }
 }

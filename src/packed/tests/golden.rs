@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::{
+    access::{AccessToken, Bearer, Scopes, Verb},
     decision::{DenialCode, RevocationCause},
     entity::{ExpiryPolicy, Key, Managed, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, Extended, LimitNo, NumberedLimit, Reserved, Settled, TopUp, Touch},
@@ -230,8 +231,11 @@ pub(super) fn events() -> Vec<Event> {
         Event::Initialized { seal: SealKey::new([7; 32]) },
         Event::PriceSet(Box::new(PriceEntry { model: Model::trusted("llama"), price: price(), update_time: AT })),
         Event::PriceDeleted(Model::trusted("llama")),
-        Event::TokenSet(Box::new(crate::domain::access::AccessToken {
-            bearer: crate::domain::access::Bearer::Service,
+        Event::TokenSet(Box::new(AccessToken {
+            bearer: Bearer::Service(Scopes::new(
+                vec![OrganizationId::trusted("acme")],
+                vec![Verb::Reserve, Verb::Commit],
+            )),
             id: TokenId::trusted("gateway"),
             name: String::from("Gateway"),
             hash: SecretHash::from_bytes([9; 32]),
