@@ -3,15 +3,13 @@
 //! A change is decided and put into effect under its organization's lock, its records are enqueued under the same lock, so
 //! that the journal's order is the state's order, and the answer waits for the disk where it is a promise.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, RwLock};
 
+use authorize::KnownTokens;
 use books::Books;
 use stored::Stored;
 
@@ -129,15 +127,12 @@ pub struct Parts {
 
 pub use recover::{Recovered, recover};
 
-/// Tokens by the hash of their secret: read at every call, so swapped whole at every change.
-type Tokens = HashMap<SecretHash, authorize::KnownToken, foldhash::fast::RandomState>;
-
 pub struct Service {
     directory: Directory,
     system: Mutex<SystemState>,
     /// What decisions need of the system's state, without its lock.
     prices: ArcSwap<PriceBook>,
-    tokens: ArcSwap<Tokens>,
+    tokens: KnownTokens,
     operator: SecretHash,
     seal: SealKey,
     epoch: u32,

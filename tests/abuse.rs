@@ -29,3 +29,5 @@ mod rpc;
 mod flood;
 #[path = "abuse/harness.rs"]
 mod harness;
+#[path = "abuse/tokens.rs"]
+mod tokens;

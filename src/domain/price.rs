@@ -1,10 +1,12 @@
 //! What a model costs.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::{entity::PriceEntry, error::Invalid, id::Model, money::Nanos, usage::Usage};
+use super::{error::Invalid, money::Nanos, usage::Usage};
+
+mod book;
+
+pub use book::PriceBook;
 
 const MILLION: u128 = 1_000_000;
 
@@ -69,33 +71,6 @@ impl Price {
         let left = room.checked_sub(base)?;
         let each = u128::from(self.output.get().unsigned_abs());
         Some(left.checked_div(each).map_or(u64::MAX, |tokens| u64::try_from(tokens).unwrap_or(u64::MAX)))
-    }
-}
-
-/// The price book: one price a model, for all organizations.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PriceBook(BTreeMap<Model, PriceEntry>);
-
-impl PriceBook {
-    pub fn price(&self, model: &Model) -> Option<Price> {
-        self.0.get(model).map(|entry| entry.price)
-    }
-
-    pub fn get(&self, model: &Model) -> Option<&PriceEntry> {
-        self.0.get(model)
-    }
-
-    pub fn set(&mut self, entry: PriceEntry) {
-        self.0.insert(entry.model.clone(), entry);
-    }
-
-    pub fn remove(&mut self, model: &Model) {
-        self.0.remove(model);
-    }
-
-    /// In the order of the models' names, those after `after`.
-    pub fn after<'a>(&'a self, after: Option<&'a Model>) -> impl Iterator<Item = &'a PriceEntry> {
-        self.0.values().filter(move |entry| after.is_none_or(|after| entry.model > *after))
     }
 }
 

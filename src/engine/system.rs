@@ -1,6 +1,6 @@
 //! What belongs to no organization: the price book, tokens, the key directory and the seal of reservation ids.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use indexmap::IndexMap;
@@ -8,13 +8,16 @@ use serde::{Deserialize, Serialize};
 
 use super::state::Inconsistent;
 use crate::domain::{
-    access::AccessToken,
     event::{Event, Record, Stream},
-    id::{Actor, KeyId, OrganizationId, SecretHash, TokenId},
+    id::{Actor, KeyId, OrganizationId, SecretHash},
     price::PriceBook,
     reservation_id::SealKey,
     time::Timestamp,
 };
+
+mod tokens;
+
+pub use tokens::Tokens;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct SystemState {
@@ -25,7 +28,7 @@ pub struct SystemState {
     pub seal: Option<SealKey>,
     /// Shared with decisions that are under way.
     pub prices: Arc<PriceBook>,
-    pub tokens: BTreeMap<TokenId, AccessToken>,
+    pub tokens: Tokens,
     /// Millions: dense, where a hash table of them would be half empty.
     pub keys: IndexMap<KeyId, Registration, RandomState>,
 }
@@ -58,18 +61,10 @@ impl SystemState {
             Event::Initialized { seal } => self.seal = Some(*seal),
             Event::PriceSet(entry) => Arc::make_mut(&mut self.prices).set((**entry).clone()),
             Event::PriceDeleted(model) => Arc::make_mut(&mut self.prices).remove(model),
-            Event::TokenSet(token) => {
-                self.tokens.insert(token.id.clone(), (**token).clone());
-            }
-            Event::TokenDeleted(id) => {
-                self.tokens.remove(id);
-            }
-            Event::GrantRemoved { left, .. } if left.is_for_anything() => {
-                self.tokens.insert(left.id.clone(), (**left).clone());
-            }
-            Event::GrantRemoved { left, .. } => {
-                self.tokens.remove(&left.id);
-            }
+            Event::TokenSet(token) => self.tokens.insert((**token).clone()),
+            Event::TokenDeleted(id) => self.tokens.remove(id),
+            Event::GrantRemoved { left, .. } if left.is_for_anything() => self.tokens.insert((**left).clone()),
+            Event::GrantRemoved { left, .. } => self.tokens.remove(&left.id),
             Event::KeyRegistered { key, organization, hash, previous } => {
                 let registration =
                     Registration { organization: organization.clone(), hash: *hash, previous: previous.clone() };

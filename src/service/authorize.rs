@@ -4,6 +4,9 @@
 
 use std::sync::Arc;
 
+use dashmap::DashMap;
+use foldhash::fast::RandomState;
+
 use super::{Error, Service};
 use crate::{
     domain::{
@@ -11,7 +14,7 @@ use crate::{
         id::{Actor, CreditRequestId, InvitationId, KeyId, MemberId, OrganizationId, SecretHash, TokenId},
         time::Timestamp,
     },
-    engine::{directory::Cell, state::OrganizationState},
+    engine::{directory::Cell, state::OrganizationState, system::Tokens},
 };
 
 mod needs;
@@ -76,7 +79,7 @@ pub enum Subject<'a> {
 /// A token with what is told of its bearer: made once, because each call asks.
 #[derive(Debug)]
 pub(super) struct KnownToken {
-    pub expire_time: Option<Timestamp>,
+    expire_time: Option<Timestamp>,
     pub bearer: Bearer,
     actor: Actor,
     principal: Principal,
@@ -120,6 +123,39 @@ impl Caller {
             _ => None,
         }
     }
+/// Tokens by the hash of their secret, as each call looks them up: changed one by one under the system's lock, and so in
+/// the journal's order.
+#[derive(Debug)]
+pub(super) struct KnownTokens(DashMap<SecretHash, Box<KnownToken>, RandomState>);
+
+impl KnownTokens {
+    pub(super) fn of(tokens: &Tokens) -> Self {
+        Self(tokens.all().map(|token| (token.hash, Box::new(KnownToken::from(token)))).collect())
+    }
+
+    /// Reads one that hasn't expired.
+    pub(super) fn find<T>(
+        &self,
+        secret: &SecretHash,
+        now: Timestamp,
+        read: impl FnOnce(&KnownToken) -> T,
+    ) -> Option<T> {
+        let known = self.0.get(secret)?;
+        known.expire_time.is_none_or(|end| now < end).then(|| read(&known))
+    }
+
+    /// Lets a token be found as it is now, and no longer by the hash that it had before; `None` ends it.
+    pub(super) fn follow(&self, former: Option<SecretHash>, token: Option<&AccessToken>) {
+        // Never absent in between: a call that comes meanwhile finds one or the other.
+        if let Some(token) = token {
+            self.0.insert(token.hash, Box::new(KnownToken::from(token)));
+        }
+        if let Some(former) = former.filter(|former| token.is_none_or(|token| token.hash != *former)) {
+            self.0.remove(&former);
+        }
+    }
+}
+
 
     /// The access token that was shown, and the memberships that it stands for.
     pub(super) fn access(&self) -> Option<(&TokenId, &[(OrganizationId, MemberId)])> {
@@ -225,17 +261,13 @@ impl Service {
     }
 
     fn identify(&self, secret: SecretHash) -> Result<(Actor, Principal), Error> {
-        // Hashes are compared, so the time this takes tells nothing of the secret.
         if secret == self.operator {
             return Ok((Actor::OPERATOR, Principal::Operator));
         }
         let now: Timestamp = self.clock.now();
-        let tokens = self.tokens.load();
-        let known = tokens.get(&secret).ok_or(Error::TokenUnknown)?;
-        if known.expire_time.is_some_and(|end| now >= end) {
-            return Err(Error::TokenUnknown);
-        }
-        Ok((known.actor.clone(), known.principal.clone()))
+        self.tokens
+            .find(&secret, now, |known| (known.actor.clone(), known.principal.clone()))
+            .ok_or(Error::TokenUnknown)
     }
 
     /// Whether the caller may do so to what its message is about. Answers it as who it is there.

@@ -193,11 +193,11 @@ impl Service {
             invitation.filter(|invitation| invitation.state == InvitationState::Pending).map(|open| open.expire_time)
         };
         let Some(expire_time) = open else { return Ok(None) };
-        let bearer = Bearer::Invitee(cell.id.clone(), invitation);
+        let bearer = Bearer::Invitee(cell.id.clone(), invitation.clone());
         let id = TokenId::trusted(secret::new_id("token")?);
-        let new = self.mint(id, String::from(MAILED), bearer.clone(), Some(expire_time))?;
+        let new = self.mint(id, String::from(MAILED), bearer, Some(expire_time))?;
         let position = self.system_events(&Actor::SYSTEM, |system, _| {
-            let mailed = system.tokens.values().filter(|token| token.bearer == bearer && token.name == MAILED);
+            let mailed = system.tokens.of_invitation(&cell.id, &invitation).filter(|token| token.name == MAILED);
             let mut events: Vec<_> = mailed.map(|token| Event::TokenDeleted(token.id.clone())).collect();
             events.push(Event::TokenSet(Box::new(new.token)));
             Ok(events)

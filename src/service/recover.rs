@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    Error, Parts, Service, books::Books, expiry, lag::Begin, outbox, revocations, secret, snapshots, stored::Stored,
-    token,
+    Error, Parts, Service, authorize::KnownTokens, books::Books, expiry, lag::Begin, outbox, revocations, secret,
+    snapshots, stored::Stored,
 };
 use crate::{
     domain::{
@@ -286,7 +286,7 @@ impl Recovered {
         let service = Arc::new(Service {
             directory: Directory::default(),
             prices: ArcSwap::new(Arc::clone(&self.system.prices)),
-            tokens: ArcSwap::from_pointee(token::tokens_of(&self.system)),
+            tokens: KnownTokens::of(&self.system.tokens),
             system: Mutex::new(self.system),
             operator,
             seal,

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Error, Service, token::tokens_of};
+use super::{Caller, Error, Service};
 use crate::{
     domain::{
         entity::PriceEntry,
         event::{Event, Record},
-        id::{Actor, Model},
+        id::{Actor, Model, SecretHash, TokenId},
         money::Nanos,
         price::Price,
         time::Timestamp,
@@ -34,11 +34,12 @@ pub(super) struct SystemTurn<'a> {
     changed: Changed,
 }
 
-/// What others see a copy of.
-#[derive(Debug, Clone, Copy, Default)]
+/// Changes of what calls read without the lock.
+#[derive(Debug, Default)]
 pub(super) struct Changed {
     prices: bool,
-    tokens: bool,
+    /// Tokens that changed or ended, each with the hash that it had before.
+    tokens: Vec<(TokenId, Option<SecretHash>)>,
 }
 
 impl<'a> SystemTurn<'a> {
@@ -48,8 +49,16 @@ impl<'a> SystemTurn<'a> {
 
     pub(super) fn emit(&mut self, actor: &Actor, event: Event) {
         self.changed.prices |= matches!(event, Event::PriceSet(_) | Event::PriceDeleted(_));
-        self.changed.tokens |=
-            matches!(event, Event::TokenSet(_) | Event::TokenDeleted(_) | Event::GrantRemoved { .. });
+        let token = match &event {
+            Event::TokenSet(token) => Some(&token.id),
+            Event::TokenDeleted(id) => Some(id),
+            Event::GrantRemoved { left, .. } => Some(&left.id),
+            _ => None,
+        };
+        if let Some(id) = token {
+            let former = self.state.tokens.get(id).map(|token| token.hash);
+            self.changed.tokens.push((id.clone(), former));
+        }
         self.records.push(self.state.emit(event, self.epoch, self.now, actor));
     }
 
@@ -102,8 +111,8 @@ impl Service {
         if prices {
             self.prices.store(Arc::clone(&system.prices));
         }
-        if tokens {
-            self.tokens.store(Arc::new(tokens_of(system)));
+        for (id, former) in tokens {
+            self.tokens.follow(former, system.tokens.get(&id));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What callers authenticate with: tokens of services, members and invitations.
 
-use super::{Caller, Error, Service, Tokens, authorize::KnownToken, secret};
+use super::{Caller, Error, Service, secret};
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Role, Scopes},
@@ -9,7 +9,7 @@ use crate::{
         id::{Actor, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         time::Timestamp,
     },
-    engine::system::SystemState,
+    engine::{conflict::Conflict, system::Tokens},
 };
 
 /// Most access tokens that one member may have.
@@ -54,10 +54,6 @@ pub struct Identity {
     pub teams: Vec<TeamId>,
 }
 
-pub(super) fn tokens_of(system: &SystemState) -> Tokens {
-    system.tokens.values().map(|token| (token.hash, KnownToken::from(token))).collect()
-}
-
 fn stands_for(token: &AccessToken, organization: &OrganizationId, member: Option<&MemberId>) -> bool {
     let Bearer::Member(grants) = &token.bearer else { return false };
     grants.iter().any(|(of, who)| of == organization && member.is_none_or(|member| who == member))
@@ -82,9 +78,10 @@ impl Service {
         for organization in scopes.organizations() {
             self.organization_cell(organization)?;
         }
-        self.create_token(&caller.actor, id, name, Bearer::Service(scopes), expire_time).await
+        self.create_token(&caller.actor, id, name, Bearer::Service(scopes), expire_time, |_| Ok(())).await
     }
 
+    /// `check` sees the tokens as they are when this one is added.
     async fn create_token(
         &self,
         actor: &Actor,
@@ -92,6 +89,7 @@ impl Service {
         name: String,
         bearer: Bearer,
         expire_time: Option<Timestamp>,
+        check: impl FnOnce(&Tokens) -> Result<(), Error>,
     ) -> Result<NewToken, Error> {
         self.wait_for_room().await?;
         let id = match id {
@@ -101,7 +99,8 @@ impl Service {
         let new = self.mint(id, name, bearer, expire_time)?;
         let position = self.system_turn(actor, |system, now| {
             let AccessToken { id, expire_time, .. } = &new.token;
-            if system.tokens.contains_key(id) {
+            check(&system.tokens)?;
+            if system.tokens.get(id).is_some() {
                 return Err(Error::Exists { kind: "token", id: id.to_string() });
             }
             if expire_time.is_some_and(|end| end <= now) {
@@ -155,8 +154,7 @@ impl Service {
     /// In the order of their ids, those after `after`.
     pub fn list_service_tokens(&self, after: Option<&TokenId>, limit: usize) -> Vec<AccessToken> {
         let system = self.system.lock();
-        let services = system.tokens.values().filter(|token| matches!(token.bearer, Bearer::Service(_)));
-        services.filter(|token| after.is_none_or(|after| token.id > *after)).take(limit).cloned().collect()
+        system.tokens.services(after).take(limit).cloned().collect()
     }
 
     /// # Errors
@@ -170,12 +168,16 @@ impl Service {
         let NewMemberToken { id, member, name, expire_time } = new;
         let member = Self::whose(caller, member)?;
         self.member(organization, &member)?;
-        if self.list_member_tokens(organization, Some(&member)).len() >= MAX_TOKENS {
+        let has_room = |tokens: &Tokens| {
+            if tokens.of_member(organization, &member).count() < MAX_TOKENS {
+                return Ok(());
+            }
             let problem = format!("member {member} has {MAX_TOKENS} access tokens, as many as one may; delete some");
-            return Err(crate::engine::conflict::Conflict::Precondition(problem).into());
-        }
+            Err(Conflict::Precondition(problem).into())
+        };
         let bearer = Bearer::Member(vec![(organization.clone(), member.clone())]);
-        Ok((self.create_token(&caller.actor, id, name, bearer, expire_time).await?, member))
+        let new = self.create_token(&caller.actor, id, name, bearer, expire_time, has_room).await?;
+        Ok((new, member))
     }
 
     /// The member that is meant: the caller where none is named.
@@ -190,7 +192,10 @@ impl Service {
     /// Those that stand for a member, or for any of the organization.
     pub fn list_member_tokens(&self, organization: &OrganizationId, member: Option<&MemberId>) -> Vec<AccessToken> {
         let system = self.system.lock();
-        system.tokens.values().filter(|token| stands_for(token, organization, member)).cloned().collect()
+        match member {
+            Some(member) => system.tokens.of_member(organization, member).cloned().collect(),
+            None => system.tokens.of_organization(organization).into_iter().cloned().collect(),
+        }
     }
 
     /// Ends a token of the caller's own, or what somebody's token may do in this organization: what the same person is elsewhere

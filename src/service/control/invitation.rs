@@ -262,10 +262,8 @@ impl Service {
 
     fn invitation_of(&self, token: &str) -> Result<(OrganizationId, InvitationId), Error> {
         let now = self.clock.now();
-        let tokens = self.tokens.load();
-        let known = tokens.get(&SecretHash::of(token)).filter(|known| known.expire_time.is_none_or(|end| now < end));
-        match known.map(|known| &known.bearer) {
-            Some(Bearer::Invitee(organization, id)) => Ok((organization.clone(), id.clone())),
+        match self.tokens.find(&SecretHash::of(token), now, |known| known.bearer.clone()) {
+            Some(Bearer::Invitee(organization, id)) => Ok((organization, id)),
             _ => Err(crate::domain::error::Invalid::new("invitation_token", "is unknown or has expired").into()),
         }
     }
@@ -310,8 +308,7 @@ impl OwnToken {
 
 /// Every token of an invitation.
 fn end_tokens(system: &mut SystemTurn<'_>, actor: &Actor, organization: &OrganizationId, id: &InvitationId) {
-    let of = |token: &&AccessToken| matches!(&token.bearer, Bearer::Invitee(o, invitation) if o == organization && invitation == id);
-    let ended: Vec<_> = system.state.tokens.values().filter(of).map(|token| token.id.clone()).collect();
+    let ended: Vec<_> = system.state.tokens.of_invitation(organization, id).map(|token| token.id.clone()).collect();
     for token in ended {
         system.emit(actor, Event::TokenDeleted(token));
     }

@@ -1,0 +1,156 @@
+//! The price book: one price a model, for all organizations.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
+
+use super::Price;
+use crate::domain::{entity::PriceEntry, id::Model};
+
+/// Most entries of a part. A change copies one part, and a pointer for each of the others.
+const PART: usize = 128;
+
+/// Shared with decisions that are under way, so that a change makes another book: of the same parts, but one.
+#[derive(Debug, Clone, Eq, Default, Deserialize)]
+#[serde(from = "BTreeMap<Model, PriceEntry>")]
+pub struct PriceBook {
+    /// None is empty; all together in the order of the models' names.
+    parts: Vec<Arc<Vec<PriceEntry>>>,
+}
+
+impl PriceBook {
+    pub fn price(&self, model: &Model) -> Option<Price> {
+        self.get(model).map(|entry| entry.price)
+    }
+
+    pub fn get(&self, model: &Model) -> Option<&PriceEntry> {
+        let part = self.parts.get(self.part_of(model)?)?;
+        part.binary_search_by(|entry| entry.model.cmp(model)).ok().and_then(|at| part.get(at))
+    }
+
+    pub fn set(&mut self, entry: PriceEntry) {
+        let Some(no) = self.part_of(&entry.model) else {
+            self.parts.push(Arc::new(vec![entry]));
+            return;
+        };
+        let part = Arc::make_mut(&mut self.parts[no]);
+        match part.binary_search_by(|other| other.model.cmp(&entry.model)) {
+            Ok(at) => part[at] = entry,
+            Err(at) => part.insert(at, entry),
+        }
+        if part.len() > PART {
+            let rest = part.split_off(PART / 2);
+            self.parts.insert(no + 1, Arc::new(rest));
+        }
+    }
+
+    pub fn remove(&mut self, model: &Model) {
+        let Some(no) = self.part_of(model) else { return };
+        let Ok(at) = self.parts[no].binary_search_by(|entry| entry.model.cmp(model)) else { return };
+        let part = Arc::make_mut(&mut self.parts[no]);
+        part.remove(at);
+        if part.is_empty() {
+            self.parts.remove(no);
+        }
+    }
+
+    /// In the order of the models' names, those after `after`.
+    pub fn after<'a>(&'a self, after: Option<&'a Model>) -> impl Iterator<Item = &'a PriceEntry> {
+        let from = after.and_then(|after| self.part_of(after)).unwrap_or(0);
+        let entries = self.parts.iter().skip(from).flat_map(|part| part.iter());
+        entries.skip_while(move |entry| after.is_some_and(|after| entry.model <= *after))
+    }
+
+    /// The part that a model belongs to: the last one that begins at or before it, else the first. `None` in an empty book.
+    fn part_of(&self, model: &Model) -> Option<usize> {
+        let begun = self.parts.partition_point(|part| part.first().is_some_and(|first| first.model <= *model));
+        (!self.parts.is_empty()).then(|| begun.saturating_sub(1))
+    }
+}
+
+/// By what they hold, however it is divided.
+impl PartialEq for PriceBook {
+    fn eq(&self, other: &Self) -> bool {
+        self.after(None).eq(other.after(None))
+    }
+}
+
+impl From<BTreeMap<Model, PriceEntry>> for PriceBook {
+    fn from(entries: BTreeMap<Model, PriceEntry>) -> Self {
+        let mut book = Self::default();
+        for entry in entries.into_values() {
+            book.set(entry);
+        }
+        book
+    }
+}
+
+impl Serialize for PriceBook {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let count = self.parts.iter().map(|part| part.len()).sum();
+        let mut map = serializer.serialize_map(Some(count))?;
+        for entry in self.parts.iter().flat_map(|part| part.iter()) {
+            map.serialize_entry(&entry.model, entry)?;
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::{money::Nanos, time::Timestamp};
+
+    fn model(no: u16) -> Model {
+        Model::trusted(format!("model-{no:03}"))
+    }
+
+    fn entry(no: u16, usd: i64) -> PriceEntry {
+        let price = Price { input: Nanos::units(usd), ..Price::default() };
+        PriceEntry { model: model(no), price, update_time: Timestamp::from_micros(usd) }
+    }
+
+    proptest! {
+        #[test]
+        fn a_book_in_parts_is_a_map(changes in prop::collection::vec((0..700u16, prop::option::weighted(0.7, 0..9i64)), 0..1500)) {
+            let (mut book, mut map) = (PriceBook::default(), BTreeMap::new());
+            for (no, usd) in changes {
+                if let Some(usd) = usd {
+                    book.set(entry(no, usd));
+                    map.insert(model(no), entry(no, usd));
+                } else {
+                    book.remove(&model(no));
+                    map.remove(&model(no));
+                }
+            }
+            prop_assert!(book.parts.iter().all(|part| (1..=PART).contains(&part.len())));
+            prop_assert!(book.after(None).eq(map.values()));
+            for no in 0..700 {
+                prop_assert_eq!(book.get(&model(no)), map.get(&model(no)));
+            }
+            for no in [0, 1, 350, 699] {
+                let after = model(no);
+                prop_assert!(book.after(Some(&after)).eq(map.values().filter(|entry| entry.model > after)));
+            }
+            let written = postcard::to_stdvec(&book).unwrap();
+            prop_assert_eq!(&written, &postcard::to_stdvec(&map).unwrap());
+            let read: PriceBook = postcard::from_bytes(&written).unwrap();
+            prop_assert_eq!(&read, &book);
+        }
+    }
+
+    #[test]
+    fn a_change_leaves_all_parts_but_one_shared() {
+        let mut book = PriceBook::default();
+        for no in 0..10_000 {
+            book.set(entry(no, 1));
+        }
+        let before = book.clone();
+        book.set(entry(5_000, 2));
+        let own = book.parts.iter().filter(|part| before.parts.iter().all(|other| !Arc::ptr_eq(part, other)));
+        assert_eq!(own.count(), 1);
+        assert!(book.parts.len() <= 10_000 / (PART / 2) + 1, "{} parts", book.parts.len());
+    }
+}
