@@ -7,7 +7,11 @@ use std::{fmt::Display, fs, io, net::SocketAddr, ops::RangeInclusive, path::Path
 use serde::Deserialize;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 
-use crate::{domain::time::Span, engine::turn::Bounds, notify::SmtpSettings};
+use crate::{
+    domain::{bounds::CallBounds, time::Span},
+    engine::turn::Bounds,
+    notify::SmtpSettings,
+};
 
 mod outside;
 
@@ -50,6 +54,8 @@ pub struct Settings {
     pub payments: Option<PaymentSettings>,
     /// How many of a kind an organization may have.
     pub bounds: Bounds,
+    /// What an organization's callers may ask for at a time.
+    pub calls: CallBounds,
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -74,6 +80,7 @@ impl Default for Settings {
             smtp: None,
             payments: None,
             bounds: Bounds::default(),
+            calls: CallBounds::default(),
             log: "info".to_owned(),
         }
     }
@@ -179,6 +186,21 @@ pub struct Given {
     /// Places of an organization that may carry budgets and quotas [default: 4000000]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_POLICIES")]
     pub max_policies: Option<u32>,
+    /// Verifications that an organization's members may ask for in an hour, 0 for no bound; the operator always may [default: 1]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_VERIFICATIONS_PER_HOUR")]
+    pub verifications_per_hour: Option<u32>,
+    /// How long one read of the ledger or the audit log may take, in seconds [default: 30]
+    #[arg(long, value_name = "SECONDS", env = "QUOTAD_LEDGER_READ_SECONDS")]
+    pub ledger_read_seconds: Option<u32>,
+    /// Reads of the ledger and the audit log that an organization's members may have under way at a time; some more wait [default: 2]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_LEDGER_READS_AT_ONCE")]
+    pub ledger_reads_at_once: Option<u32>,
+    /// Other calls, Reserve to Extend aside, that they may have under way at a time; some more wait [default: 8]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_CONTROL_CALLS_AT_ONCE")]
+    pub control_calls_at_once: Option<u32>,
+    /// Both a second, on average over ten seconds; 0 sets no bound [default: 500]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_CONTROL_CALLS_PER_SECOND")]
+    pub control_calls_per_second: Option<u32>,
     /// What is logged to standard error, such as `info` or `warn,quotad::journal=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "QUOTAD_LOG")]
     pub log: Option<String>,
@@ -218,6 +240,7 @@ impl Settings {
             Ok::<_, ConfigError>(within(setting, given, range, unit)?.and_then(|given| usize::try_from(given).ok()))
         };
         let (smtp, payments, bounds) = (outside::smtp(&given)?, outside::payments(&given)?, given.bounds()?);
+        let calls = given.calls()?;
         let Given {
             listen,
             socket,
@@ -263,6 +286,7 @@ impl Settings {
             smtp,
             payments,
             bounds,
+            calls,
             log: log.map(check_log).transpose()?.unwrap_or(default.log),
         })
     }
@@ -280,6 +304,22 @@ impl Given {
             teams: bound("max_teams", self.max_teams, default.teams)?,
             rules: bound("max_rules", self.max_rules, default.rules)?,
             policies: bound("max_policies", self.max_policies, default.policies)?,
+        })
+    }
+
+    fn calls(&self) -> Result<CallBounds, ConfigError> {
+        let default = CallBounds::default();
+        let verifications = within("verifications_per_hour", self.verifications_per_hour, 0..=3600, "an hour")?;
+        let read = within("ledger_read_seconds", self.ledger_read_seconds, 1..=3600, "seconds")?;
+        let reads = within("ledger_reads_at_once", self.ledger_reads_at_once, 1..=1000, "reads")?;
+        let calls = within("control_calls_at_once", self.control_calls_at_once, 1..=10_000, "calls")?;
+        let rate = within("control_calls_per_second", self.control_calls_per_second, 0..=1_000_000, "calls")?;
+        Ok(CallBounds {
+            verifications_per_hour: verifications.unwrap_or(default.verifications_per_hour),
+            ledger_read_seconds: read.unwrap_or(default.ledger_read_seconds),
+            ledger_reads_at_once: reads.unwrap_or(default.ledger_reads_at_once),
+            control_calls_at_once: calls.unwrap_or(default.control_calls_at_once),
+            control_calls_per_second: rate.unwrap_or(default.control_calls_per_second),
         })
     }
 
@@ -312,6 +352,11 @@ impl Given {
             max_teams: self.max_teams.or(lower.max_teams),
             max_rules: self.max_rules.or(lower.max_rules),
             max_policies: self.max_policies.or(lower.max_policies),
+            verifications_per_hour: self.verifications_per_hour.or(lower.verifications_per_hour),
+            ledger_read_seconds: self.ledger_read_seconds.or(lower.ledger_read_seconds),
+            ledger_reads_at_once: self.ledger_reads_at_once.or(lower.ledger_reads_at_once),
+            control_calls_at_once: self.control_calls_at_once.or(lower.control_calls_at_once),
+            control_calls_per_second: self.control_calls_per_second.or(lower.control_calls_per_second),
             log: self.log.or(lower.log),
         }
     }

@@ -5,6 +5,7 @@
 pub mod access;
 pub mod alert;
 pub mod allocation;
+pub mod bounds;
 pub mod contact;
 pub mod decision;
 pub mod entity;

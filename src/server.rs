@@ -198,6 +198,7 @@ async fn recover(
             bounds: settings.bounds,
         },
     };
+            calls: settings.calls,
     Ok((recovered.start(parts, stored).await?, writer))
 }
 

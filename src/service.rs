@@ -33,6 +33,7 @@ mod alert;
 mod allocation;
 mod authorize;
 mod books;
+mod calls;
 mod control;
 mod credit_request;
 mod error;
@@ -42,6 +43,7 @@ mod ledger;
 mod lookup;
 mod mirror;
 mod outbox;
+mod pace;
 mod payment;
 mod projector;
 mod quota;
@@ -56,6 +58,7 @@ mod turn;
 mod verify;
 
 pub use crate::{
+    domain::bounds::CallBounds,
     engine::{
         conflict::Conflict,
         state::{AccountCredits, References, TeamAllocation, TeamCredits},
@@ -76,7 +79,7 @@ pub use control::{
 };
 pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
-pub use ledger::{Balance, Transactions, UsageSummary};
+pub use ledger::{Balance, PageStart, Transactions, UsageSummary};
 pub use mirror::rebuild;
 pub use payment::{
     AutoTopUpChange, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
@@ -103,6 +106,7 @@ pub struct Tuning {
     /// Endings that reachable books may lack before work begins no faster than they follow.
     pub longest_lag: u64,
     pub bounds: Bounds,
+    pub calls: CallBounds,
 }
 
 /// What the service works with.
@@ -150,6 +154,9 @@ pub struct Service {
     webhooks: Webhooks,
     payments: Box<dyn PaymentProvider>,
     revocations: revocations::Hub,
+    verifier: verify::Verifier,
+    sums: ledger::Sums,
+    tenants: calls::Tenants,
     /// Journal position up to which the books are written.
     stored: Stored,
     begin: lag::Begin,

@@ -89,15 +89,18 @@ pub trait Store: Send + Sync + 'static {
     /// One entry of the ledger.
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError>;
 
-    /// Entries that match, newest first, before entry number `before` if given.
-    async fn list_entries(&self, query: &EntryQuery, before: Option<u64>, limit: u32)
-    -> Result<Vec<Entry>, StoreError>;
+    /// Where the entries that match can be: the same query, narrowed to their numbers by its times and by what the ledger has.
+    /// Found by looking a few entries up.
+    async fn narrow(&self, query: &EntryQuery) -> Result<EntryQuery, StoreError>;
+
+    /// Entries that match, newest first. Reads all from `after` to `as_of` where few match.
+    async fn list_entries(&self, query: &EntryQuery, limit: u32) -> Result<Vec<Entry>, StoreError>;
 
     /// Sums over all entries that match.
     async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError>;
 
-    /// Sums over the entries that match and book usage, by group: the largest cost first, days the latest first.
-    async fn usage(&self, query: &EntryQuery, by: Grouping, limit: u32) -> Result<Vec<(String, Totals)>, StoreError>;
+    /// Sums over the entries that match and book usage, by group, in no order.
+    async fn usage(&self, query: &EntryQuery, by: Grouping) -> Result<Vec<(String, Totals)>, StoreError>;
 
     /// Changes of the control plane that match, newest first, before journal position `before` if given.
     async fn list_changes(
@@ -250,7 +253,7 @@ pub struct Change {
 }
 
 /// Which entries; unset fields match all.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EntryQuery {
     pub organization: OrganizationId,
     pub key: Option<KeyId>,
@@ -263,6 +266,8 @@ pub struct EntryQuery {
     pub start: Option<Timestamp>,
     /// Before.
     pub end: Option<Timestamp>,
+    /// Entries after this number only.
+    pub after: u64,
     /// Entries up to and including this number only.
     pub as_of: u64,
 }

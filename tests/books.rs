@@ -67,10 +67,12 @@ in_every_database! {
         books_of_a_later_version_are_refused;
     queries:
         entries_are_listed_newest_first_filtered_and_paged
+        a_query_is_narrowed_to_the_numbers_of_its_times
         every_end_of_a_reservation_is_found_as_it_was_journalled
         usage_is_summed_by_group_and_money_in_is_none
         sums_beyond_the_integers_saturate_and_stop_nothing
         a_change_is_listed_with_what_was_before
+        a_long_audit_log_is_read_whole_however_little_of_it_matches
         nothing_secret_stands_in_the_audit_log
         an_audit_finds_what_was_tampered_with;
 }

@@ -1,6 +1,11 @@
 //! The books, out.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 use super::{
     convert::{
@@ -22,7 +27,7 @@ use crate::{
         payment::Correction,
     },
     service::{
-        Caller, Difference, Entry, EntryDetail, EntryQuery, Error, Grouping, Service, Totals, Transactions,
+        Caller, Difference, Entry, EntryDetail, EntryQuery, Error, Grouping, PageStart, Service, Totals, Transactions,
         UsageSummary, Verification,
     },
 };
@@ -52,13 +57,13 @@ impl LedgerApi {
         let size = u32::try_from(size_in(message.page_size)?).unwrap_or(u32::MAX);
         let filters = proto::ListTransactionsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
         let list = query_name("transactions", &filters);
-        let before = token_in(&list, &message.page_token)?;
+        let start = token_in::<PageToken>(&list, &message.page_token)?.map(|token| token.0);
         let query = query_in(message)?;
         let organization = query.organization.clone();
-        let Transactions { entries, next, as_of_entry, totals } = self.0.transactions(query, before, size).await?;
+        let Transactions { entries, next, as_of_entry, totals } = self.0.transactions(query, start, size).await?;
         Ok(proto::ListTransactionsResponse {
             transactions: entries.iter().map(|entry| self.entry_out(&organization, entry)).collect(),
-            next_page_token: token_out(&list, next),
+            next_page_token: token_out(&list, next.map(PageToken)),
             as_of_entry,
             totals: Some(totals_out(&totals)),
         })
@@ -102,11 +107,11 @@ impl LedgerApi {
         })
     }
 
-    async fn compare(&self, _: &Caller, message: proto::VerifyRequest) -> Result<proto::VerifyResponse, Error> {
+    async fn compare(&self, caller: &Caller, message: proto::VerifyRequest) -> Result<proto::VerifyResponse, Error> {
         let proto::VerifyRequest { organization_id } = message;
         let organization = optional("organization_id", &organization_id, OrganizationId::parse)?;
         let Verification { organizations, entries, windows, replayed, differences } =
-            self.0.verify(organization.as_ref()).await?;
+            self.0.verify_for(caller, organization.as_ref()).await?;
         let differences = differences.into_iter().map(|difference| {
             let Difference { organization, what, expected, found } = difference;
             let organization_id = organization.map_or_else(String::new, |organization| organization.to_string());
@@ -134,6 +139,37 @@ impl LedgerApi {
     }
 }
 
+/// Carries the sums from page to page, which are over all entries and the same on each. A caller that changes it fools itself only.
+struct PageToken(PageStart);
+
+impl fmt::Display for PageToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PageStart { before, as_of_entry, totals } = self.0;
+        let Totals { entries, cost, credits, input_tokens, output_tokens, requests } = totals;
+        let (cost, credits) = (cost.get(), credits.get());
+        write!(f, "{before},{as_of_entry},{entries},{cost},{credits},{input_tokens},{output_tokens},{requests}")
+    }
+}
+
+impl FromStr for PageToken {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split(',');
+        let mut next = || parts.next().ok_or(());
+        let count = |part: &str| part.parse::<u64>().map_err(drop);
+        let int = |part: &str| part.parse::<i64>().map_err(drop);
+        let (before, as_of_entry, entries) = (count(next()?)?, count(next()?)?, count(next()?)?);
+        let (cost, credits) = (Nanos::new(int(next()?)?), Nanos::new(int(next()?)?));
+        let (input_tokens, output_tokens, requests) = (int(next()?)?, int(next()?)?, int(next()?)?);
+        let totals = Totals { entries, cost, credits, input_tokens, output_tokens, requests };
+        if parts.next().is_some() {
+            return Err(());
+        }
+        Ok(Self(PageStart { before, as_of_entry, totals }))
+    }
+}
+
 fn query_in(message: proto::ListTransactionsRequest) -> Result<EntryQuery, Invalid> {
     let proto::ListTransactionsRequest {
         organization_id,
@@ -158,9 +194,10 @@ fn query_in(message: proto::ListTransactionsRequest) -> Result<EntryQuery, Inval
         member: optional("member_id", &member_id, MemberId::parse)?,
         team: optional("team_id", &team_id, TeamId::parse)?,
         model: optional("model", &model, Model::parse)?,
-        kinds: kinds.into_iter().enumerate().map(kind_in).collect::<Result<_, _>>()?,
+        kinds: kinds.into_iter().enumerate().map(kind_in).collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect(),
         start,
         end,
+        after: 0,
         as_of: u64::MAX,
     })
 }

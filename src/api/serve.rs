@@ -56,7 +56,8 @@ macro_rules! unscoped {
     )*};
 }
 
-/// Implements a generated service trait: finds out who calls, whether it may, lets the API's own method answer, maps its error.
+/// Implements a generated service trait: finds out who calls, whether it may, waits until its organization hasn't too many calls under
+/// way, lets the API's own method answer, maps its error.
 macro_rules! serve {
     ($service:path, $api:ty { $($method:ident($request:ident) -> $response:ident = $answer:ident $(.$wait:ident)?;)* }) => {
         #[tonic::async_trait]
@@ -69,6 +70,7 @@ macro_rules! serve {
                 let caller = crate::api::auth::caller(&extensions).map_err(crate::api::status::status)?;
                 let scope = crate::api::serve::Scoped::scope(&message);
                 let caller = self.0.permit(caller, &scope).map_err(crate::api::status::status)?;
+                let _under_way = self.0.enter(&caller, &scope).await.map_err(crate::api::status::status)?;
                 let answer = self.$answer(&caller, message)$(.$wait)?;
                 answer.map(tonic::Response::new).map_err(crate::api::status::status)
             }

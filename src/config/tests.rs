@@ -56,6 +56,11 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         max_teams: Some(default.bounds.teams),
         max_rules: Some(default.bounds.rules),
         max_policies: Some(default.bounds.policies),
+        verifications_per_hour: Some(default.calls.verifications_per_hour),
+        ledger_read_seconds: Some(default.calls.ledger_read_seconds),
+        ledger_reads_at_once: Some(default.calls.ledger_reads_at_once),
+        control_calls_at_once: Some(default.calls.control_calls_at_once),
+        control_calls_per_second: Some(default.calls.control_calls_per_second),
         ..Given::default()
     };
     assert_eq!(Settings::from_given(given).unwrap(), default);
@@ -75,6 +80,11 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ("remembered_max", default.remembered_max.to_string()),
         ("snapshot_interval_seconds", default.snapshot_interval.as_secs().to_string()),
         ("max_message_size", default.max_message_size.to_string()),
+        ("verifications_per_hour", default.calls.verifications_per_hour.to_string()),
+        ("ledger_read_seconds", default.calls.ledger_read_seconds.to_string()),
+        ("ledger_reads_at_once", default.calls.ledger_reads_at_once.to_string()),
+        ("control_calls_at_once", default.calls.control_calls_at_once.to_string()),
+        ("control_calls_per_second", default.calls.control_calls_per_second.to_string()),
         ("log", default.log),
     ] {
         assert!(help(id).ends_with(&format!("[default: {value}]")), "{id}: {}", help(id));
@@ -102,7 +112,9 @@ fn every_key_of_the_file_is_taken() {
         otlp_endpoint = 'http://collector:4317'\nlog = 'warn,quotad::journal=debug'\n\
         smtp_host = 'mail'\nsmtp_tls = 'plain'\nsmtp_ca_file = 'ca.pem'\nsmtp_user = 'quotad'\n\
         smtp_password = 'secret'\nsmtp_from = 'quotad@example.org'\npayment_url = 'https://pay.example.org/orders'\n\
-        max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n";
+        max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n\
+        verifications_per_hour = 6\nledger_read_seconds = 7\nledger_reads_at_once = 8\ncontrol_calls_at_once = 9\n\
+        control_calls_per_second = 10\n";
     let file = format!(
         "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nsocket = 'q.sock'\n"
     );
@@ -136,6 +148,13 @@ fn every_key_of_the_file_is_taken() {
             secret: WebhookSecret::parse("secret", SECRET).unwrap(),
         }),
         bounds: Bounds { keys: 1, members: 2, teams: 3, rules: 4, policies: 5 },
+        calls: CallBounds {
+            verifications_per_hour: 6,
+            ledger_read_seconds: 7,
+            ledger_reads_at_once: 8,
+            control_calls_at_once: 9,
+            control_calls_per_second: 10,
+        },
         log: "warn,quotad::journal=debug".to_owned(),
     };
     assert_eq!(load(&[], &file).unwrap(), expected);

@@ -135,7 +135,7 @@ names! {
 }
 
 /// Who made a change: `operator`, `service:ID`, `member:ID` or `system`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Actor(SmolStr);
 
 impl Actor {

@@ -287,6 +287,14 @@ impl OrganizationState {
         (0..).zip(&self.entries).filter_map(|(no, entry)| Some((LimitNo(no), entry.as_deref()?)))
     }
 
+    /// How many rows it consists of, each of some hundred bytes: what a copy of it takes.
+    pub fn row_count(&self) -> usize {
+        let tables =
+            self.teams.row_count() + self.members.row_count() + self.memberships.row_count() + self.keys.row_count();
+        let others = self.invitations.row_count() + self.credit_requests.row_count();
+        tables + others + self.entries.len() + self.reservations.len() + self.requests.len()
+    }
+
     /// The place of a membership's team.
     fn team_of(&self, membership: u32) -> Option<u32> {
         self.teams.place(&self.memberships.row(membership)?.entity.team)

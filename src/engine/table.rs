@@ -112,6 +112,11 @@ impl<E: Entity> Table<E> {
         self.find(id).filter(|row| !row.entity.is_deleted())
     }
 
+    /// How many there are, deleted ones included.
+    pub fn row_count(&self) -> usize {
+        self.rows.len()
+    }
+
     pub fn live_count(&self) -> u32 {
         self.live
     }

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
 
-use super::{Error, Service};
+use super::{
+    Error, Service,
+    calls::{Kind, Tenant},
+};
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Role, Scopes, Verb},
@@ -39,6 +42,17 @@ pub struct Caller {
 pub(super) struct Method {
     pub service: &'static str,
     pub name: &'static str,
+}
+
+impl Method {
+    /// Whether it reads the books, which may take long, and not only memory.
+    fn reads_books(self) -> bool {
+        matches!(
+            (self.service, self.name),
+            ("LedgerService", "ListTransactions" | "SummarizeUsage" | "Verify")
+                | ("OrganizationService", "ListAuditEvents")
+        )
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,23 +120,6 @@ impl From<&AccessToken> for KnownToken {
     }
 }
 
-impl Caller {
-    /// quotad itself.
-    pub(super) fn system() -> Self {
-        Self::new(Actor::SYSTEM, Principal::Operator, Method { service: "", name: "" })
-    }
-
-    fn new(actor: Actor, principal: Principal, method: Method) -> Self {
-        Self { actor, member: None, only: None, principal, method }
-    }
-
-    /// The invitation whose token was shown.
-    pub(super) fn invitation(&self) -> Option<(&OrganizationId, &InvitationId)> {
-        match &self.principal {
-            Principal::Invitee(organization, invitation) => Some((organization, invitation)),
-            _ => None,
-        }
-    }
 /// Tokens by the hash of their secret, as each call looks them up: changed one by one under the system's lock, and so in
 /// the journal's order.
 #[derive(Debug)]
@@ -156,6 +153,23 @@ impl KnownTokens {
     }
 }
 
+impl Caller {
+    /// quotad itself.
+    pub(super) fn system() -> Self {
+        Self::new(Actor::SYSTEM, Principal::Operator, Method { service: "", name: "" })
+    }
+
+    fn new(actor: Actor, principal: Principal, method: Method) -> Self {
+        Self { actor, member: None, only: None, principal, method }
+    }
+
+    /// The invitation whose token was shown.
+    pub(super) fn invitation(&self) -> Option<(&OrganizationId, &InvitationId)> {
+        match &self.principal {
+            Principal::Invitee(organization, invitation) => Some((organization, invitation)),
+            _ => None,
+        }
+    }
 
     /// The access token that was shown, and the memberships that it stands for.
     pub(super) fn access(&self) -> Option<(&TokenId, &[(OrganizationId, MemberId)])> {
@@ -187,6 +201,24 @@ impl KnownTokens {
             Some(scopes) if !scopes.allows(verb) => Err(denied(format!("this token's scopes don't include {verb}"))),
             _ => Ok(()),
         }
+    }
+
+    /// Whose calls this one is counted with, once it is permitted; `None` for the operator.
+    pub(super) fn tenant(&self, scope: &Scope<'_>) -> Option<Tenant> {
+        match &self.principal {
+            Principal::Operator => None,
+            Principal::Service(_) => Some(Tenant::Service(self.actor.clone())),
+            Principal::Invitee(organization, _) => Some(Tenant::Organization(organization.clone())),
+            Principal::Member { grants, .. } => {
+                let meant = grants.iter().find(|(of, _)| scope.organization == Some(of.as_str()));
+                // One that is about no organization counts with the first that the caller belongs to.
+                meant.or_else(|| grants.first()).map(|(of, _)| Tenant::Organization(of.clone()))
+            }
+        }
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        if self.method.reads_books() { Kind::Books } else { Kind::Other }
     }
 
     pub fn is_operator(&self) -> bool {

@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    Error, Parts, Service, authorize::KnownTokens, books::Books, expiry, lag::Begin, outbox, revocations, secret,
-    snapshots, stored::Stored,
+    Error, Parts, Service, authorize::KnownTokens, books::Books, calls::Tenants, expiry, lag::Begin, ledger::Sums,
+    outbox, revocations, secret, snapshots, stored::Stored, verify::Verifier,
 };
 use crate::{
     domain::{
@@ -304,6 +304,9 @@ impl Recovered {
             webhooks,
             payments,
             revocations: revocations::Hub::default(),
+            verifier: Verifier::new(tuning.calls.verifications_per_hour),
+            sums: Sums::default(),
+            tenants: Tenants::new(tuning.calls),
             saved: AtomicU64::new(0),
             trimming: RwLock::default(),
             round: Notify::new(),

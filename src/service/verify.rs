@@ -1,15 +1,19 @@
 //! Whether memory, journal and books tell the same, compared while they go on.
 //!
-//! Changes nothing, and holds no organization longer than to copy it.
+//! Changes nothing, and holds no organization longer than to copy it. One verification runs at a time, and has copies of a bounded
+//! number of rows in memory, or of one organization.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     fmt::Display,
     sync::Arc,
 };
 
+use tokio::task::yield_now;
+
 use super::{
-    Error, Service,
+    Caller, Error, Service,
     recover::{Recovered, advance, begin},
     snapshots,
 };
@@ -28,12 +32,17 @@ use crate::{
     store::{Audit, Store, WindowAudit},
 };
 
+mod turns;
+
+pub(super) use turns::Verifier;
+
 /// Most differences that a verification names.
 const MAX_DIFFERENCES: usize = 100;
 /// How often a busy organization is compared anew before its memory is left out of the comparison with the books.
 const ATTEMPTS: usize = 5;
-/// Organizations to build from the journal at a time. Each time its tail is read once.
-const REPLAYED_AT_ONCE: usize = 16_384;
+/// Rows of organizations to build from the journal at a time, each some hundred bytes; one organization at least. Each time the
+/// journal's tail is read once.
+const ROWS_AT_ONCE: usize = 100_000;
 const SNAPSHOTS_AT_ONCE: usize = 256;
 const RECORDS_AT_ONCE: usize = 16_384;
 
@@ -80,7 +89,8 @@ struct Memory {
     position: u64,
     sequence: u64,
     balance: Nanos,
-    windows: Vec<(LimitNo, Timestamp, Nanos, String)>,
+    /// In the order of limits and, within one, of time: as an audit has them.
+    windows: Vec<(LimitNo, Timestamp, Nanos)>,
     allocations: BTreeMap<(TeamId, Option<MemberId>), Nanos>,
 }
 
@@ -106,12 +116,31 @@ impl Verification {
 }
 
 impl Service {
+    /// The same as [`Self::verify`] for a caller: freely for the operator, for others so often and only while no other one runs.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`], and as [`Self::verify`].
+    pub async fn verify_for(
+        &self,
+        caller: &Caller,
+        organization: Option<&OrganizationId>,
+    ) -> Result<Verification, Error> {
+        let Some(of) = organization.filter(|_| !caller.is_operator()) else { return self.verify(organization).await };
+        let _alone = self.verifier.admit(of, self.clock.now())?;
+        self.verify_alone(organization).await
+    }
+
     /// Compares memory with itself, with what journal and snapshots lead to, and with what the entries of the books add up to; of all
     /// organizations, also looks whether the books' file is in order.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization, [`Error::StoreUnavailable`].
     pub async fn verify(&self, organization: Option<&OrganizationId>) -> Result<Verification, Error> {
+        let _alone = self.verifier.wait().await;
+        self.verify_alone(organization).await
+    }
+
+    async fn verify_alone(&self, organization: Option<&OrganizationId>) -> Result<Verification, Error> {
         let cells = match organization {
             None => self.directory.all(),
             Some(id) => {
@@ -120,8 +149,11 @@ impl Service {
             }
         };
         let mut verification = Verification::default();
-        for cells in cells.chunks(REPLAYED_AT_ONCE) {
-            self.verify_journal(cells, &mut verification).await?;
+        let mut rest = &cells[..];
+        while !rest.is_empty() {
+            let (some, others) = rest.split_at(at_once(rest));
+            self.verify_journal(some, &mut verification).await?;
+            rest = others;
         }
         if organization.is_none() {
             verification.differences.extend(file_damage(&*self.store).await?);
@@ -236,7 +268,7 @@ impl Service {
                 found.push(mismatch("last entry", &memory.entry, &audit.entries));
             }
             if settled {
-                found.extend(against_memory(&audit, &memory));
+                found.extend(against_memory(&audit, &memory, |limit, start| name_in(&cell.lock().state, limit, start)));
             }
             if unchanged {
                 found.extend(given_out(&audit, &memory));
@@ -245,6 +277,8 @@ impl Service {
             verification.differences.extend(found.into_iter().map(|found| Difference::of(&cell.id, found)));
             break;
         }
+        // There may be millions of them, each compared without a pause.
+        yield_now().await;
         Ok(())
     }
 }
@@ -265,7 +299,7 @@ pub async fn verify_recovered(recovered: &Recovered, store: &dyn Store) -> Resul
             found.push(mismatch("last entry", &state.entry, &audit.entries));
         }
         let memory = Memory::of(state, 0);
-        found.extend(against_memory(&audit, &memory));
+        found.extend(against_memory(&audit, &memory, |limit, start| name_in(state, limit, start)));
         found.extend(given_out(&audit, &memory));
         verification.count(&audit);
         verification.differences.extend(found.into_iter().map(|found| Difference::of(&cell.id, found)));
@@ -293,15 +327,32 @@ fn memory_of(cell: &Cell) -> Memory {
     Memory::of(&inner.state, inner.position)
 }
 
-fn windows_of(state: &OrganizationState) -> Vec<(LimitNo, Timestamp, Nanos, String)> {
+/// How many of them to compare at a time.
+fn at_once(cells: &[Arc<Cell>]) -> usize {
+    let mut rows = 0;
+    let more = cells.iter().take_while(|cell| {
+        let had = rows;
+        rows += cell.lock().state.row_count();
+        had == 0 || rows <= ROWS_AT_ONCE
+    });
+    more.count()
+}
+
+fn windows_of(state: &OrganizationState) -> Vec<(LimitNo, Timestamp, Nanos)> {
     let mut windows = Vec::new();
     for (no, entry) in state.all_limits() {
         let Counter::Budget(counters) = &entry.counter else { continue };
-        for (start, counted) in counters.iter() {
-            windows.push((no, start, counted.spent, window_name(entry, state.organization.id.as_str(), start)));
-        }
+        windows.extend(counters.iter().map(|(start, counted)| (no, start, counted.spent)));
     }
     windows
+}
+
+fn name_in(state: &OrganizationState, limit: LimitNo, start: Timestamp) -> String {
+    match state.limit(limit) {
+        Some(entry) => window_name(entry, state.organization.id.as_str(), start),
+        // It was removed since memory was copied.
+        None => format!("budget {} from {}", limit.0, start.micros()),
+    }
 }
 
 fn mismatch(what: impl Into<String>, expected: &dyn Display, found: &dyn Display) -> Mismatch {
@@ -328,17 +379,22 @@ fn in_books(audit: &Audit) -> Vec<Mismatch> {
     found
 }
 
-/// The books against memory.
-fn against_memory(audit: &Audit, memory: &Memory) -> Vec<Mismatch> {
+/// The books against memory: one pass over both, which are in the same order. Names are made of what differs only, and not under
+/// the lock under which memory was copied.
+fn against_memory(audit: &Audit, memory: &Memory, name: impl Fn(LimitNo, Timestamp) -> String) -> Vec<Mismatch> {
     let mut found = Vec::new();
     if audit.balance != memory.balance {
         found.push(mismatch("balance", &audit.balance, &memory.balance));
     }
-    for (limit, window, spent, name) in &memory.windows {
-        let booked = audit.windows.iter().find(|row| row.limit == *limit && row.window == *window);
-        let booked = booked.map_or(Nanos::ZERO, |row| row.from_entries);
-        if booked != *spent {
-            found.push(mismatch(name, &booked, spent));
+    let mut booked = audit.windows.iter().peekable();
+    for (limit, start, spent) in &memory.windows {
+        // Windows that memory has forgotten are in the books only.
+        let earlier = |row: &&WindowAudit| (row.limit, row.window).cmp(&(*limit, *start)) == Ordering::Less;
+        while booked.next_if(earlier).is_some() {}
+        let same = booked.next_if(|row| (row.limit, row.window) == (*limit, *start));
+        let from_entries = same.map_or(Nanos::ZERO, |row| row.from_entries);
+        if from_entries != *spent && found.len() < MAX_DIFFERENCES {
+            found.push(mismatch(name(*limit, *start), &from_entries, spent));
         }
     }
     found
@@ -360,4 +416,48 @@ fn given_out(audit: &Audit, memory: &Memory) -> Vec<Mismatch> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn audit(windows: impl IntoIterator<Item = (u32, i64, i64)>) -> Audit {
+        let window = |(limit, start, spent)| WindowAudit {
+            limit: LimitNo(limit),
+            window: Timestamp::from_micros(start),
+            from_entries: Nanos::new(spent),
+            from_row: Nanos::new(spent),
+        };
+        Audit { windows: windows.into_iter().map(window).collect(), ..Audit::default() }
+    }
+
+    fn memory(windows: impl IntoIterator<Item = (u32, i64, i64)>) -> Memory {
+        let window = |(limit, start, spent)| (LimitNo(limit), Timestamp::from_micros(start), Nanos::new(spent));
+        let windows = windows.into_iter().map(window).collect();
+        Memory { entry: 0, position: 0, sequence: 0, balance: Nanos::ZERO, windows, allocations: BTreeMap::new() }
+    }
+
+    fn differing(audit: &Audit, memory: &Memory) -> Vec<String> {
+        let name = |limit: LimitNo, start: Timestamp| format!("{}@{}", limit.0, start.micros());
+        against_memory(audit, memory, name)
+            .into_iter()
+            .map(|Mismatch { what, expected, found }| format!("{what}: {expected}, {found}"))
+            .collect()
+    }
+
+    #[test]
+    fn windows_of_books_and_memory_are_compared_pair_by_pair() {
+        let books = audit([(0, 5, 1), (0, 9, 2), (1, 1, 3), (2, 1, 4), (2, 7, 5)]);
+        assert_eq!(differing(&books, &memory([(0, 9, 2), (1, 1, 3), (2, 7, 5)])), [""; 0], "memory forgets windows");
+        let found = differing(&books, &memory([(0, 5, 1), (0, 7, 6), (1, 1, 8), (2, 7, 5), (3, 1, 0), (4, 1, 9)]));
+        assert_eq!(found, ["0@7: 0, 0.000000006", "1@1: 0.000000003, 0.000000008", "4@1: 0, 0.000000009"]);
+    }
+
+    #[test]
+    fn many_windows_are_compared_in_one_pass_and_few_differences_are_named() {
+        let windows = || (0..4_000_000).map(|no| (no / 64, i64::from(no % 64), 1));
+        let (books, memory) = (audit(windows()), memory(windows().map(|(limit, start, _)| (limit, start, 2))));
+        assert_eq!(differing(&books, &memory).len(), MAX_DIFFERENCES);
+    }
 }

@@ -24,10 +24,10 @@ async fn begin(database: &(impl Database + ?Sized), lease: Lease) -> Result<(Box
     Ok((connection, status.position))
 }
 
-/// What one look at the books says.
-macro_rules! view {
-    ($database:ident, $connection:ident => $read:expr) => {{
-        let mut session = $database.view().await?;
+/// What one look at the books says: by `view`, or by `lookup` where somebody's money waits for it.
+macro_rules! read {
+    ($database:ident.$begin:ident, $connection:ident => $read:expr) => {{
+        let mut session = $database.$begin().await?;
         let $connection = &mut *session;
         let read = $read.await?;
         session.commit().await?;
@@ -38,7 +38,7 @@ macro_rules! view {
 #[async_trait]
 impl<D: Database + ?Sized> Store for D {
     async fn status(&self) -> Result<StoreStatus, StoreError> {
-        view!(self, connection => lease::status(connection))
+        read!(self.lookup, connection => lease::status(connection))
     }
 
     async fn take_lease(&self, lease: Lease, holder: &str, former: Option<Lease>) -> Result<(), StoreError> {
@@ -63,6 +63,7 @@ impl<D: Database + ?Sized> Store for D {
         let (mut connection, position) = begin(self, lease).await?;
         let reached = project::project(&mut *connection, position, records).await?;
         connection.commit().await?;
+        self.reuse_log().await?;
         Ok(reached)
     }
 
@@ -73,15 +74,15 @@ impl<D: Database + ?Sized> Store for D {
     }
 
     async fn list_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, StoreError> {
-        view!(self, connection => states::list(connection, after, limit))
+        read!(self.view, connection => states::list(connection, after, limit))
     }
 
     async fn load_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
-        view!(self, connection => states::load(connection, after, limit))
+        read!(self.view, connection => states::load(connection, after, limit))
     }
 
     async fn read_events(&self, from: u64, at_least: usize) -> Result<Vec<Record>, StoreError> {
-        view!(self, connection => states::read_events(connection, from, at_least))
+        read!(self.view, connection => states::read_events(connection, from, at_least))
     }
 
     async fn trim_events(&self, lease: Lease, position: u64) -> Result<(), StoreError> {
@@ -95,7 +96,7 @@ impl<D: Database + ?Sized> Store for D {
         organization: &OrganizationId,
         by: ReservationKey<'_>,
     ) -> Result<Option<StoredReservation>, StoreError> {
-        view!(self, connection => find::reservation(connection, organization, by))
+        read!(self.lookup, connection => find::reservation(connection, organization, by))
     }
 
     async fn find_entry(
@@ -103,28 +104,27 @@ impl<D: Database + ?Sized> Store for D {
         organization: &OrganizationId,
         request: &RequestId,
     ) -> Result<Option<Entry>, StoreError> {
-        view!(self, connection => find::entry(connection, organization, request))
+        read!(self.lookup, connection => find::entry(connection, organization, request))
     }
 
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {
-        view!(self, connection => find::numbered(connection, organization, entry))
+        read!(self.lookup, connection => find::numbered(connection, organization, entry))
     }
 
-    async fn list_entries(
-        &self,
-        query: &EntryQuery,
-        before: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<Entry>, StoreError> {
-        view!(self, connection => list::entries(connection, query, before, limit))
+    async fn narrow(&self, query: &EntryQuery) -> Result<EntryQuery, StoreError> {
+        read!(self.view, connection => list::narrow(connection, query))
+    }
+
+    async fn list_entries(&self, query: &EntryQuery, limit: u32) -> Result<Vec<Entry>, StoreError> {
+        read!(self.view, connection => list::entries(connection, query, limit))
     }
 
     async fn total(&self, query: &EntryQuery) -> Result<Totals, StoreError> {
-        view!(self, connection => list::total(connection, query))
+        read!(self.view, connection => list::total(connection, query))
     }
 
-    async fn usage(&self, query: &EntryQuery, by: Grouping, limit: u32) -> Result<Vec<(String, Totals)>, StoreError> {
-        view!(self, connection => list::usage(connection, query, by, limit))
+    async fn usage(&self, query: &EntryQuery, by: Grouping) -> Result<Vec<(String, Totals)>, StoreError> {
+        read!(self.view, connection => list::usage(connection, query, by))
     }
 
     async fn list_changes(
@@ -133,15 +133,26 @@ impl<D: Database + ?Sized> Store for D {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Vec<Change>, StoreError> {
-        view!(self, connection => change::list(connection, query, before, limit))
+        let (mut changes, mut before) = (Vec::new(), before);
+        loop {
+            let wanted = limit.saturating_sub(u32::try_from(changes.len()).unwrap_or(u32::MAX));
+            let looked: Result<_, StoreError> =
+                read!(self.view, connection => change::list(connection, query, before, wanted));
+            let (found, next) = looked?;
+            changes.extend(found);
+            match next {
+                Some(next) if changes.len() < limit as usize => before = Some(next),
+                _ => return Ok(changes),
+            }
+        }
     }
 
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError> {
-        view!(self, connection => audit::audit(connection, organization))
+        read!(self.view, connection => audit::audit(connection, organization))
     }
 
     async fn file_damage(&self) -> Result<Option<String>, StoreError> {
-        view!(self, connection => connection.file_damage())
+        read!(self.view, connection => connection.file_damage())
     }
 
     async fn close(&self) {

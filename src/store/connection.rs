@@ -15,11 +15,19 @@ use crate::domain::time::Timestamp;
 /// A database that the books can be in.
 #[async_trait]
 pub(super) trait Database: Send + Sync + 'static {
-    /// Reads the books as they are at one moment.
+    /// Reads the books as they are at one moment, for who browses them.
     async fn view(&self) -> Result<Box<dyn Connection>, StoreError>;
+
+    /// Reads a few rows that somebody's money waits for. Never waits for who browses.
+    async fn lookup(&self) -> Result<Box<dyn Connection>, StoreError>;
 
     /// A transaction, of which nothing stays unless it is committed.
     async fn begin(&self) -> Result<Box<dyn Connection>, StoreError>;
+
+    /// Lets what is written go on at the beginning of the database's log, where readers that overlap have kept it from that.
+    async fn reuse_log(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     async fn close(&self);
 }

@@ -37,12 +37,16 @@ const OLDEST: i32 = 130_000;
 /// One projects, another keeps states, and the lease is renewed all the same.
 const WRITERS: u32 = 3;
 const READERS: u32 = 6;
+/// For what money waits for: a few rows each.
+const LOOKUPS: u32 = 3;
+const VIEW: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// A database of its own, or a schema of its own by the URL's `options=-c search_path=…`.
 pub struct PostgresStore {
     options: PgConnectOptions,
     writers: PgPool,
     readers: PgPool,
+    lookups: PgPool,
     prepared: OnceCell<()>,
 }
 
@@ -66,7 +70,8 @@ impl PostgresStore {
         let pool = |most| PgPoolOptions::new().max_connections(most).acquire_timeout(CONNECT_TIMEOUT);
         let writers = pool(WRITERS).connect_lazy_with(options.clone());
         let readers = pool(READERS).connect_lazy_with(options.clone());
-        Ok(Self { options, writers, readers, prepared: OnceCell::new() })
+        let lookups = pool(LOOKUPS).connect_lazy_with(options.clone());
+        Ok(Self { options, writers, readers, lookups, prepared: OnceCell::new() })
     }
 
     /// A connection to tables that are as this program knows them.
@@ -85,7 +90,11 @@ impl PostgresStore {
 #[async_trait]
 impl Database for PostgresStore {
     async fn view(&self) -> Result<Box<dyn Connection>, StoreError> {
-        self.begin(&self.readers, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+        self.begin(&self.readers, VIEW).await
+    }
+
+    async fn lookup(&self) -> Result<Box<dyn Connection>, StoreError> {
+        self.begin(&self.lookups, VIEW).await
     }
 
     async fn begin(&self) -> Result<Box<dyn Connection>, StoreError> {
@@ -95,6 +104,7 @@ impl Database for PostgresStore {
 
     async fn close(&self) {
         self.readers.close().await;
+        self.lookups.close().await;
         self.writers.close().await;
     }
 }

@@ -1,29 +1,56 @@
 //! The books in a SQLite file.
 
-use std::path::Path;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use sqlx::{
-    SqlitePool,
+    Sqlite, SqlitePool,
     migrate::Migrator,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
+use tokio::{sync::RwLock, time::timeout};
 
 use super::{
     StoreError,
     connection::{Connection, Database, Unfinished},
 };
+use crate::clock::Stopwatch;
 use connection::SqliteSession;
 
 mod connection;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
+/// Connections for who browses.
+const READERS: u32 = 4;
+/// For what money waits for: a few rows each.
+const LOOKUPS: u32 = 2;
+/// Bytes of the write-ahead log at which readers are held off, so that it is used again from its beginning. SQLite does so by itself
+/// at half of it, in any moment without readers.
+const LONGEST_LOG: u64 = 128 << 20;
+/// How long readers are held off for those that have begun to end. A verification reads for longer: the log is used again after it.
+const LONGEST_WAIT: Duration = Duration::from_millis(250);
+/// Between two times that readers are held off: what is written waits meanwhile, too.
+const BETWEEN_WAITS: Duration = Duration::from_secs(2);
+
 /// `books.db` in the data directory.
 pub struct SqliteStore {
     /// One connection: the projector's.
     writer: SqlitePool,
     readers: SqlitePool,
+    lookups: SqlitePool,
+    /// Held by who browses, together, or alone by who lets the log be used again.
+    browsing: Arc<RwLock<()>>,
+    log: PathBuf,
+    longest_log: u64,
+    /// Since readers were held off; `None` before the first time.
+    held_off: Mutex<Option<Stopwatch>>,
 }
 
 impl SqliteStore {
@@ -45,32 +72,60 @@ impl SqliteStore {
             .clone()
             .pragma("cache_size", "-65536")
             .pragma("wal_autocheckpoint", "16384")
+            .pragma("journal_size_limit", LONGEST_LOG.to_string())
             .pragma("temp_store", "memory");
         let writer = SqlitePoolOptions::new().max_connections(1).connect_with(writing).await?;
         MIGRATIONS.run(&writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await?;
-        Ok(Self { writer, readers })
+        let options = options.read_only(true);
+        let lookups = SqlitePoolOptions::new().max_connections(LOOKUPS).connect_with(options.clone()).await?;
+        // Each on a thread that inherits the priority of the one that first browses.
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options);
+        let log = directory.join("books.db-wal");
+        let (browsing, held_off) = (Arc::default(), Mutex::default());
+        Ok(Self { writer, readers, lookups, browsing, log, longest_log: LONGEST_LOG, held_off })
     }
 }
 
-async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Box<dyn Connection>, StoreError> {
+async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Unfinished<Sqlite>, StoreError> {
     let mut connection = Unfinished::new(pool.acquire().await?);
     sqlx::query(statement).execute(&mut *connection).await?;
-    Ok(Box::new(SqliteSession(connection)))
+    Ok(connection)
 }
 
 #[async_trait]
 impl Database for SqliteStore {
     async fn view(&self) -> Result<Box<dyn Connection>, StoreError> {
-        begin(&self.readers, "BEGIN").await
+        let mut connection = Unfinished::new(self.readers.acquire().await?);
+        // After a connection is there: who waits for one keeps nobody off.
+        let browsing = Arc::clone(&self.browsing).read_owned().await;
+        sqlx::query("BEGIN").execute(&mut *connection).await?;
+        Ok(Box::new(SqliteSession::new(connection, Some(browsing))))
+    }
+
+    async fn lookup(&self) -> Result<Box<dyn Connection>, StoreError> {
+        Ok(Box::new(SqliteSession::new(begin(&self.lookups, "BEGIN").await?, None)))
     }
 
     async fn begin(&self) -> Result<Box<dyn Connection>, StoreError> {
-        begin(&self.writer, "BEGIN IMMEDIATE").await
+        Ok(Box::new(SqliteSession::new(begin(&self.writer, "BEGIN IMMEDIATE").await?, None)))
+    }
+
+    async fn reuse_log(&self) -> Result<(), StoreError> {
+        let length = fs::metadata(&self.log).map_or(0, |log| log.len());
+        let is_recent = |since: &Option<Stopwatch>| since.as_ref().is_some_and(|since| since.elapsed() < BETWEEN_WAITS);
+        if length <= self.longest_log || is_recent(&self.held_off.lock()) {
+            return Ok(());
+        }
+        *self.held_off.lock() = Some(Stopwatch::start());
+        // The next transaction begins at the log's beginning once all of it is in the file and nobody reads from it.
+        let Ok(_alone) = timeout(LONGEST_WAIT, self.browsing.write()).await else { return Ok(()) };
+        sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&self.writer).await?;
+        Ok(())
     }
 
     async fn close(&self) {
         self.readers.close().await;
+        self.lookups.close().await;
         self.writer.close().await;
     }
 }
@@ -80,6 +135,7 @@ mod tests {
     use sqlx::{Row as _, sqlite::SqliteRow};
 
     use super::*;
+    use crate::store::{tables::Kind, value::Sql};
 
     const HOLD: &str =
         "SELECT organization_id, epoch, sequence, request_id, key_id, model, holder, state, admit_time, expire_time,
@@ -112,5 +168,46 @@ mod tests {
         let indexes = "SELECT name FROM sqlite_schema WHERE tbl_name = 'reservations' AND type = 'index' AND sql IS NOT NULL ORDER BY 1";
         let indexes: Vec<String> = sqlx::query_scalar(indexes).fetch_all(&store.readers).await.unwrap();
         assert_eq!(indexes, ["reservations_by_request", "reservations_ended"]);
+    }
+
+    /// Reads over and over, so that two of these leave no moment without a reader.
+    async fn browse(store: Arc<SqliteStore>) {
+        loop {
+            let mut session = store.view().await.unwrap();
+            let count = Sql::new("SELECT count(*) FROM audit_log");
+            session.fetch(count, &[Kind::Int]).await.unwrap();
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            session.commit().await.unwrap();
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn readers_that_overlap_do_not_make_the_log_grow_for_ever() {
+        let place = tempfile::tempdir().unwrap();
+        let mut store = SqliteStore::open(place.path()).await.unwrap();
+        store.longest_log = 1 << 20;
+        let store = Arc::new(store);
+        let readers: Vec<_> = (0..3).map(|_| tokio::spawn(browse(Arc::clone(&store)))).collect();
+        let mut longest = 0;
+        for no in 0..40 {
+            let mut session = store.begin().await.unwrap();
+            let mut sql = Sql::new("CREATE TABLE t");
+            sql.push(["0", "1", "2", "3"][no % 4]).push(" AS SELECT randomblob(500000)");
+            let mut drop = Sql::new("DROP TABLE IF EXISTS t");
+            drop.push(["0", "1", "2", "3"][no % 4]);
+            session.execute(drop).await.unwrap();
+            session.execute(sql).await.unwrap();
+            session.commit().await.unwrap();
+            *store.held_off.lock() = None;
+            store.reuse_log().await.unwrap();
+            longest = longest.max(fs::metadata(&store.log).unwrap().len());
+        }
+        for reader in readers {
+            assert!(!reader.is_finished(), "readers are answered all the while");
+            reader.abort();
+        }
+        assert!(longest < 6 << 20, "of 20 MB that were written the log has {longest} bytes");
     }
 }

@@ -7,7 +7,7 @@ use quotad::{
         alert::{AlertSettings, Webhook},
         contact::WebhookSecret,
         event::{EntryKind, Event, Extended, Reserved},
-        id::{KeyId, MemberId, MethodId, Model, RequestId},
+        id::{KeyId, MemberId, MethodId, Model, OrganizationId, RequestId},
         money::Nanos,
         payment::PaymentMethod,
         reservation_id::ReservationNo,
@@ -32,6 +32,7 @@ pub(crate) fn everything() -> EntryQuery {
         kinds: Vec::new(),
         start: None,
         end: None,
+        after: 0,
         as_of: u64::MAX,
     }
 }
@@ -40,12 +41,15 @@ pub(crate) async fn entries_are_listed_newest_first_filtered_and_paged(books: &B
     let store = &books.store;
     store.project(LEASE, &Script::busy().records).await.unwrap();
     let numbers = |entries: Vec<Entry>| entries.iter().map(Entry::number).collect::<Vec<_>>();
-    assert_eq!(numbers(store.list_entries(&everything(), None, 3).await.unwrap()), [7, 6, 5]);
-    assert_eq!(numbers(store.list_entries(&everything(), Some(5), 10).await.unwrap()), [4, 3, 2, 1]);
+    assert_eq!(numbers(store.list_entries(&everything(), 3).await.unwrap()), [7, 6, 5]);
+    assert_eq!(
+        numbers(store.list_entries(&EntryQuery { after: 1, as_of: 4, ..everything() }, 10).await.unwrap()),
+        [4, 3, 2]
+    );
     let charges = EntryQuery { kinds: vec![EntryKind::Charge, EntryKind::TopUp], ..everything() };
-    assert_eq!(numbers(store.list_entries(&charges, None, 10).await.unwrap()), [7, 1]);
+    assert_eq!(numbers(store.list_entries(&charges, 10).await.unwrap()), [7, 1]);
     let key = EntryQuery { key: Some(KeyId::trusted("key-1")), as_of: 3, ..everything() };
-    assert_eq!(numbers(store.list_entries(&key, None, 10).await.unwrap()), [3, 2]);
+    assert_eq!(numbers(store.list_entries(&key, 10).await.unwrap()), [3, 2]);
     let span = EntryQuery { start: Some(START), end: Some(START + Span::SECOND), ..everything() };
     assert_eq!(store.total(&span).await.unwrap().entries, 7);
     let later = EntryQuery { start: Some(START + Span::SECOND), ..everything() };
@@ -55,6 +59,41 @@ pub(crate) async fn entries_are_listed_newest_first_filtered_and_paged(books: &B
     let found = store.find_entry(&acme(), &RequestId::trusted("t1")).await.unwrap().unwrap();
     assert!(matches!(found.detail, EntryDetail::ToppedUp(top_up) if top_up.reason.ends_with("größer")));
     assert_eq!(store.find_entry(&acme(), &RequestId::trusted("r1")).await.unwrap(), None, "no money moved by hand");
+}
+
+pub(crate) async fn a_query_is_narrowed_to_the_numbers_of_its_times(books: &Books) {
+    let mut script = Script::new();
+    // Three entries a minute, in five minutes.
+    for no in 0..15 {
+        if no > 0 && no % 3 == 0 {
+            script.wait(Span::seconds(60));
+        }
+        script.settle(&acme(), EntryKind::Charge, None, &format!("c{no}"), 1);
+    }
+    books.store.project(LEASE, &script.records).await.unwrap();
+    let minute = |no: i64| START + Span::seconds(60 * no);
+    let narrow = async |query: EntryQuery| {
+        let narrowed = books.store.narrow(&query).await.unwrap();
+        let found = books.store.list_entries(&query, 100).await.unwrap();
+        let narrowly = books.store.list_entries(&narrowed, 100).await.unwrap();
+        assert_eq!(found, narrowly);
+        (narrowed.after, narrowed.as_of)
+    };
+    let of = |start: Option<i64>, end: Option<i64>| EntryQuery {
+        start: start.map(minute),
+        end: end.map(minute),
+        as_of: 15,
+        ..everything()
+    };
+    assert_eq!(narrow(of(None, None)).await, (0, 15));
+    assert_eq!(narrow(of(Some(1), Some(3))).await, (3, 9));
+    assert_eq!(narrow(of(Some(0), None)).await, (0, 15));
+    assert_eq!(narrow(of(Some(4), None)).await, (12, 15));
+    assert_eq!(narrow(of(Some(5), None)).await, (15, 15));
+    assert_eq!(narrow(of(None, Some(0))).await, (0, 0));
+    assert_eq!(narrow(EntryQuery { as_of: 7, ..of(Some(2), Some(4)) }).await, (6, 7));
+    let nobody = EntryQuery { organization: OrganizationId::trusted("nobody"), as_of: 0, ..everything() };
+    assert_eq!(narrow(nobody).await, (0, 0));
 }
 
 pub(crate) async fn every_end_of_a_reservation_is_found_as_it_was_journalled(books: &Books) {
@@ -106,11 +145,12 @@ pub(crate) async fn usage_is_summed_by_group_and_money_in_is_none(books: &Books)
     script.settle(&acme(), EntryKind::Charge, None, "c2", 3);
     books.store.project(LEASE, &script.records).await.unwrap();
     for by in [Grouping::Member, Grouping::Key, Grouping::Team, Grouping::Model] {
-        let groups = books.store.usage(&everything(), by, 10).await.unwrap();
+        let groups = books.store.usage(&everything(), by).await.unwrap();
         assert_eq!(groups.len(), 1, "{by:?}");
         assert_eq!((groups[0].1.entries, groups[0].1.cost, groups[0].1.requests), (7, Nanos::new(70), 7), "{by:?}");
     }
-    let days = books.store.usage(&everything(), Grouping::Day, 10).await.unwrap();
+    let mut days = books.store.usage(&everything(), Grouping::Day).await.unwrap();
+    days.sort_unstable_by(|a, b| b.0.cmp(&a.0));
     let days: Vec<_> = days.iter().map(|(day, totals)| (day.as_str(), totals.cost)).collect();
     assert_eq!(days, [("2023-11-15", Nanos::new(3)), ("2023-11-14", Nanos::new(67))]);
     assert_eq!(books.store.get_entry(&acme(), 1).await.unwrap().unwrap().number(), 1);
@@ -152,6 +192,24 @@ pub(crate) async fn a_change_is_listed_with_what_was_before(books: &Books) {
     assert_eq!(store.list_changes(&changes("rule"), None, 10).await.unwrap(), []);
     let late = ChangeQuery { end: Some(listed[0].time), ..changes("team") };
     assert_eq!(store.list_changes(&late, None, 10).await.unwrap(), [], "all at the same instant");
+}
+
+pub(crate) async fn a_long_audit_log_is_read_whole_however_little_of_it_matches(books: &Books) {
+    let (mut script, store) = (Script::new(), &books.store);
+    // More than one look reads.
+    for _ in 0..10_010 {
+        script.of(&acme(), team("default", "Second", START));
+    }
+    for records in script.records.chunks(2000) {
+        store.project(LEASE, records).await.unwrap();
+    }
+    let listed = store.list_changes(&changes("organization"), None, 10).await.unwrap();
+    assert_eq!(listed.len(), 1, "the first change of all");
+    let listed = store.list_changes(&changes("team"), None, 10_005).await.unwrap();
+    assert_eq!(listed.len(), 10_005);
+    assert!(listed.windows(2).all(|pair| pair[0].position == pair[1].position + 1), "none is left out or comes twice");
+    let nobody = ChangeQuery { kind: None, actor: Some(String::from("nobody")), ..changes("team") };
+    assert_eq!(store.list_changes(&nobody, None, 10).await.unwrap(), []);
 }
 
 pub(crate) async fn nothing_secret_stands_in_the_audit_log(books: &Books) {

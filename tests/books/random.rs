@@ -143,9 +143,11 @@ pub(crate) async fn answers(store: &dyn Store, history: &History) -> Vec<String>
         let early = EntryQuery { end: Some(START + Span::DAY), kinds: vec![EntryKind::Commit], ..query.clone() };
         for query in [&query, &early] {
             all.push(format!("{:?}", store.total(query).await.unwrap()));
-            all.push(format!("{:?}", store.list_entries(query, None, 1000).await.unwrap()));
+            all.push(format!("{:?}", store.list_entries(query, 1000).await.unwrap()));
             for by in [Grouping::Member, Grouping::Key, Grouping::Team, Grouping::Model, Grouping::Day] {
-                all.push(format!("{:?}", store.usage(query, by, 100).await.unwrap()));
+                let mut groups = store.usage(query, by).await.unwrap();
+                groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+                all.push(format!("{groups:?}"));
             }
         }
         let (kind, id, actor, start, end) = (None, None, None, None, None);

@@ -22,7 +22,7 @@ use quotad::{
     engine::turn::Bounds,
     journal::writer::{Collecting, Writer},
     notify::Webhooks,
-    service::{self, ManualProvider, Parts, Service, Tuning},
+    service::{self, CallBounds, ManualProvider, Parts, Service, Tuning},
     telemetry::Metrics,
 };
 use tokio::time::timeout;
@@ -134,6 +134,7 @@ async fn start(disk: &Arc<Disk>, webhooks: &Webhooks) -> Arc<Service> {
             journal_max: u64::MAX,
             longest_lag: u64::MAX,
             bounds: Bounds::default(),
+            calls: CallBounds::default(),
         },
     };
     recovered.start(parts, 0).await.expect("it starts")

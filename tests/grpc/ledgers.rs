@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use prost_types::Timestamp;
-use quotad::api::proto::{
-    ListTransactionsRequest, ListTransactionsResponse, TransactionKind, VerifyRequest, WalletMode,
+use quotad::{
+    api::proto::{ListTransactionsRequest, ListTransactionsResponse, Role, TransactionKind, VerifyRequest, WalletMode},
+    client::Connection,
 };
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::{
     messages::{Failure, budget, charge, commit, extend, failed, failure, policy, reserve, tokens, usd},
@@ -100,6 +102,45 @@ async fn pages_of_any_size_show_every_entry_once_even_while_more_are_booked() {
         let last = seen[0];
         assert_eq!(seen, (1..=last).rev().collect::<Vec<_>>(), "pages of {page_size}");
     }
+}
+
+#[tokio::test]
+async fn sums_of_a_list_are_of_all_that_its_first_page_saw() {
+    let world = booked().await;
+    let query = |page_token| ListTransactionsRequest { page_size: 4, page_token, ..ListTransactionsRequest::default() };
+    let first = world.transactions(query(String::new())).await.unwrap();
+    assert_eq!(first.totals.clone().unwrap().entries, 9);
+    world.charge(charge("k1", "later", usd("5"))).await.unwrap().unwrap();
+    let second = world.transactions(query(first.next_page_token)).await.unwrap();
+    assert_eq!((entries(&second), second.as_of_entry), (vec![5, 4, 3, 2], 9));
+    assert_eq!(second.totals, first.totals);
+    let third = world.transactions(query(second.next_page_token)).await.unwrap();
+    assert_eq!((entries(&third), third.totals, third.next_page_token.as_str()), (vec![1], first.totals, ""));
+    let anew = world.transactions(query(String::new())).await.unwrap();
+    let (entries, cost) = anew.totals.map(|totals| (totals.entries, totals.cost_usd)).unwrap();
+    assert_eq!((entries, cost.as_str(), anew.as_of_entry), (10, "5.652", 10), "what was summed before is added to");
+}
+
+#[tokio::test]
+async fn an_organizations_members_verify_it_once_an_hour_and_the_operator_at_any_time() {
+    let world = booked().await;
+    let (owen, fay) = (world.person("owen", Role::Owner).await, world.person("fay", Role::FinanceAdmin).await);
+    let verify = async |by: &Connection, organization_id: &str| {
+        let request = VerifyRequest { organization_id: organization_id.into() };
+        by.ledger().verify(request).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(verify(&owen, ACME).await.unwrap().entries, 9);
+    world.advance(60);
+    let refused = verify(&fay, ACME).await.unwrap_err();
+    assert_eq!(failure(&refused), failed(Code::ResourceExhausted, "RATE_LIMITED"));
+    let wait = refused.get_details_retry_info().and_then(|info| info.retry_delay);
+    assert_eq!(wait, Some(std::time::Duration::from_secs(3540)));
+    assert_eq!(failure(&verify(&fay, "").await.unwrap_err()), failed(Code::NotFound, "NOT_FOUND"));
+    for _ in 0..3 {
+        world.verify().await;
+    }
+    world.advance(3540);
+    assert_eq!(verify(&fay, ACME).await.unwrap().differences, []);
 }
 
 #[tokio::test]

@@ -92,7 +92,8 @@ pub(crate) fn entry_of(records: &[Record], organization: &OrganizationId, wanted
 
 pub(crate) fn total(records: &[Record], query: &EntryQuery) -> Totals {
     let mut totals = Totals::default();
-    for entry in entries(records, &query.organization).filter(|entry| entry.number() <= query.as_of) {
+    let asked = query.after + 1..=query.as_of;
+    for entry in entries(records, &query.organization).filter(|entry| asked.contains(&entry.number())) {
         totals.entries += 1;
         if let EntryDetail::Settled(settled) = entry.detail {
             totals.cost += settled.booked.cost;

@@ -250,17 +250,16 @@ impl Store for Books {
         Ok(answers::entries(&tables.records, organization).find(|found| found.number() == entry))
     }
 
-    async fn list_entries(
-        &self,
-        query: &EntryQuery,
-        before: Option<u64>,
-        limit: u32,
-    ) -> Result<Vec<Entry>, StoreError> {
+    async fn narrow(&self, query: &EntryQuery) -> Result<EntryQuery, StoreError> {
+        self.reach().await?;
+        Ok(query.clone())
+    }
+
+    async fn list_entries(&self, query: &EntryQuery, limit: u32) -> Result<Vec<Entry>, StoreError> {
         self.reach().await?;
         let tables = self.tables.lock().unwrap();
-        let last = before.map_or(query.as_of, |before| before - 1).min(query.as_of);
         let mut found: Vec<_> = answers::entries(&tables.records, &query.organization).collect();
-        found.retain(|entry| entry.number() <= last);
+        found.retain(|entry| (query.after + 1..=query.as_of).contains(&entry.number()));
         found.reverse();
         found.truncate(limit as usize);
         Ok(found)
@@ -271,7 +270,7 @@ impl Store for Books {
         Ok(answers::total(&self.tables.lock().unwrap().records, query))
     }
 
-    async fn usage(&self, _: &EntryQuery, _: Grouping, _: u32) -> Result<Vec<(String, Totals)>, StoreError> {
+    async fn usage(&self, _: &EntryQuery, _: Grouping) -> Result<Vec<(String, Totals)>, StoreError> {
         Err(unavailable("usage isn't summed here"))
     }
 

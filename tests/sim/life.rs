@@ -19,7 +19,9 @@ use quotad::{
         writer::{Collecting, Writer},
     },
     notify::Webhooks,
-    service::{self, Admission, Claimant, ManualProvider, Parts, Recovered, Refusal, Service, Tuning, admit},
+    service::{
+        self, Admission, CallBounds, Claimant, ManualProvider, Parts, Recovered, Refusal, Service, Tuning, admit,
+    },
     store::{Store as _, StoreError},
     telemetry::Metrics,
 };
@@ -78,6 +80,7 @@ pub(crate) fn tuning(chance: &Chance) -> Tuning {
         journal_max: *chance.pick(&[12_000, u64::MAX, u64::MAX]),
         longest_lag: *chance.pick(&[5, 1000, u64::MAX]),
         bounds: Bounds::default(),
+        calls: CallBounds::default(),
     }
 }
 

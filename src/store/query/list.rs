@@ -2,7 +2,7 @@
 
 use super::change::push_span;
 use crate::{
-    domain::money::Nanos,
+    domain::{id::OrganizationId, money::Nanos, time::Timestamp},
     store::{
         Entry, EntryQuery, Grouping, StoreError, Totals,
         connection::{Connection, Dialect},
@@ -23,9 +23,9 @@ pub(super) fn entry_of(mut row: Row) -> Result<Entry, StoreError> {
 
 /// The conditions of a query, after `SELECT … FROM ledger_entries`.
 fn push_conditions<'a>(sql: &mut Sql<'a>, filter: &'a EntryQuery) {
-    let EntryQuery { organization, key, member, team, model, kinds, start, end, as_of } = filter;
+    let EntryQuery { organization, key, member, team, model, kinds, start, end, after, as_of } = filter;
     sql.push(" WHERE organization_id = ").bind(Value::text(organization.as_str()));
-    sql.push(" AND entry <= ").bind(Value::count(*as_of));
+    sql.push(" AND entry > ").bind(Value::count(*after)).push(" AND entry <= ").bind(Value::count(*as_of));
     let texts = [
         (" AND key_id = ", key.as_ref().map(crate::domain::id::KeyId::as_str)),
         (" AND member_id = ", member.as_ref().map(crate::domain::id::MemberId::as_str)),
@@ -43,17 +43,56 @@ fn push_conditions<'a>(sql: &mut Sql<'a>, filter: &'a EntryQuery) {
     }
 }
 
+/// Of the first entry of an organization from number `from` on: its number and when it was booked.
+async fn first_from(
+    connection: &mut dyn Connection,
+    organization: &OrganizationId,
+    from: u64,
+) -> Result<Option<(u64, Timestamp)>, StoreError> {
+    let mut sql = Sql::new("SELECT entry, time FROM ledger_entries WHERE organization_id = ");
+    sql.bind(Value::text(organization.as_str())).push(" AND entry >= ").bind(Value::count(from));
+    sql.push(" ORDER BY entry LIMIT 1");
+    let row = connection.fetch(sql, &[Int, Time]).await?.into_iter().next();
+    row.map(|mut row| Ok((row.count(0)?, row.time(1)?))).transpose()
+}
+
+pub(in crate::store) async fn narrow(
+    connection: &mut dyn Connection,
+    query: &EntryQuery,
+) -> Result<EntryQuery, StoreError> {
+    let mut query = query.clone();
+    // Months may have been dropped.
+    let first = first_from(connection, &query.organization, query.after.saturating_add(1)).await?;
+    query.after = first.map_or(query.as_of, |(first, _)| first - 1).min(query.as_of);
+    if let Some(end) = query.end {
+        query.as_of = last_before(connection, &query, end).await?;
+    }
+    if let Some(start) = query.start {
+        query.after = last_before(connection, &query, start).await?;
+    }
+    Ok(query)
+}
+
+/// Number of the last entry booked before `time`: times follow the order of the numbers.
+async fn last_before(connection: &mut dyn Connection, query: &EntryQuery, time: Timestamp) -> Result<u64, StoreError> {
+    let (mut before, mut last) = (query.after, query.as_of);
+    while before < last {
+        let middle = before + (last - before).div_ceil(2);
+        match first_from(connection, &query.organization, middle).await? {
+            Some((entry, booked)) if booked < time => before = entry.min(last),
+            Some(_) | None => last = middle - 1,
+        }
+    }
+    Ok(before)
+}
+
 pub(in crate::store) async fn entries(
     connection: &mut dyn Connection,
     filter: &EntryQuery,
-    before: Option<u64>,
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
     let mut sql = Sql::new(ENTRY);
     push_conditions(&mut sql, filter);
-    if let Some(before) = before {
-        sql.push(" AND entry < ").bind(Value::count(before));
-    }
     sql.push(" ORDER BY entry DESC LIMIT ").bind(Value::Int(i64::from(limit)));
     connection.fetch(sql, &ENTRY_KINDS).await?.into_iter().map(entry_of).collect()
 }
@@ -95,23 +134,19 @@ pub(in crate::store) async fn usage(
     connection: &mut dyn Connection,
     filter: &EntryQuery,
     by: Grouping,
-    limit: u32,
 ) -> Result<Vec<(String, Totals)>, StoreError> {
-    // In floating point where a database's integers would overflow; equal ones by name.
-    const LARGEST: &str = "sum(cost / 1000000.0) DESC, 1";
     let dialect = connection.dialect();
-    let (group, order) = match by {
-        Grouping::Member => ("member_id", LARGEST),
-        Grouping::Key => ("key_id", LARGEST),
-        Grouping::Team => ("team_id", LARGEST),
-        Grouping::Model => ("model", LARGEST),
-        Grouping::Day => (dialect.day, "1 DESC"),
+    let group = match by {
+        Grouping::Member => "member_id",
+        Grouping::Key => "key_id",
+        Grouping::Team => "team_id",
+        Grouping::Model => "model",
+        Grouping::Day => dialect.day,
     };
     let mut sql = Sql::new(format!("SELECT {group}, {} FROM ledger_entries", sums(dialect)));
     push_conditions(&mut sql, filter);
     // Money that came in is no usage.
-    sql.push(" AND key_id IS NOT NULL GROUP BY 1 ORDER BY ").push(order);
-    sql.push(" LIMIT ").bind(Value::Int(i64::from(limit)));
+    sql.push(" AND key_id IS NOT NULL GROUP BY 1");
     let kinds = [Text, Int, Int, Int, Int, Int, Int, Int, Int];
     let rows = connection.fetch(sql, &kinds).await?;
     rows.into_iter().map(|mut row| Ok((row.text(0)?, totals_of(&mut row, 1)?))).collect()

@@ -8,6 +8,7 @@ use sqlx::{
     Arguments as _, AssertSqlSafe, Row as _, Sqlite,
     sqlite::{SqliteArguments, SqliteRow},
 };
+use tokio::sync::OwnedRwLockReadGuard;
 
 use crate::{
     domain::{money::Nanos, time::Timestamp},
@@ -41,7 +42,17 @@ static DIALECT: Dialect = Dialect {
 /// Cells a statement: below SQLite's 32,766 variables.
 const CELLS: usize = 14_000;
 
-pub(super) struct SqliteSession(pub(super) Unfinished<Sqlite>);
+pub(super) struct SqliteSession {
+    connection: Unfinished<Sqlite>,
+    /// Until the transaction has ended.
+    _browsing: Option<OwnedRwLockReadGuard<()>>,
+}
+
+impl SqliteSession {
+    pub(super) fn new(connection: Unfinished<Sqlite>, browsing: Option<OwnedRwLockReadGuard<()>>) -> Self {
+        Self { connection, _browsing: browsing }
+    }
+}
 
 #[async_trait]
 impl Connection for SqliteSession {
@@ -51,12 +62,12 @@ impl Connection for SqliteSession {
 
     async fn execute(&mut self, sql: Sql<'_>) -> Result<u64, StoreError> {
         let arguments = arguments(&sql.values, sql.values.len())?;
-        Ok(sqlx::query_with(AssertSqlSafe(sql.text), arguments).execute(&mut *self.0).await?.rows_affected())
+        Ok(sqlx::query_with(AssertSqlSafe(sql.text), arguments).execute(&mut *self.connection).await?.rows_affected())
     }
 
     async fn fetch(&mut self, sql: Sql<'_>, kinds: &[Kind]) -> Result<Vec<Row>, StoreError> {
         let arguments = arguments(&sql.values, sql.values.len())?;
-        let rows = sqlx::query_with(AssertSqlSafe(sql.text), arguments).fetch_all(&mut *self.0).await?;
+        let rows = sqlx::query_with(AssertSqlSafe(sql.text), arguments).fetch_all(&mut *self.connection).await?;
         rows.iter().map(|row| read(row, kinds)).collect()
     }
 
@@ -74,7 +85,7 @@ impl Connection for SqliteSession {
         while let Some(query) = next {
             // SQLite works in a thread of its own: the next statement is made meanwhile.
             let (executed, made) =
-                future::join(query.execute(&mut *self.0), async { statements.next().transpose() }).await;
+                future::join(query.execute(&mut *self.connection), async { statements.next().transpose() }).await;
             executed?;
             next = made?;
         }
@@ -99,8 +110,8 @@ impl Connection for SqliteSession {
     }
 
     async fn commit(mut self: Box<Self>) -> Result<(), StoreError> {
-        sqlx::query("COMMIT").execute(&mut *self.0).await?;
-        self.0.finish();
+        sqlx::query("COMMIT").execute(&mut *self.connection).await?;
+        self.connection.finish();
         Ok(())
     }
 }
