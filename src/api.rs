@@ -2,6 +2,7 @@
 
 mod alert;
 mod allocation;
+mod apart;
 mod auth;
 mod convert;
 mod credit_request;
@@ -22,6 +23,7 @@ mod team;
 mod token;
 mod wallet;
 
+pub use apart::Apart;
 pub use auth::Auth;
 pub use router::routes;
 pub use stop::Stop;

@@ -10,7 +10,7 @@ use tokio::{
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::{
-    api::{Auth, Stop, routes},
+    api::{Apart, Auth, Stop, routes},
     clock::Clock,
     config::{PaymentSettings, Settings, TIMEOUT},
     domain::{error::Invalid, id::SecretHash, time::Timestamp},
@@ -125,10 +125,12 @@ async fn start(
     background.spawn(Arc::clone(&service).run_journal_watch());
     background.spawn(Arc::clone(&service).run_outbox());
     background.spawn(follow_health(health.clone(), Arc::clone(&service)));
-    let aside = Aside::start().map_err(ServeError::Threads)?;
-    background.spawn_on(Arc::clone(&service).run_projector(), &aside.handle);
-    background.spawn_on(Arc::clone(&service).run_snapshots(), &aside.handle);
-    let serving = tokio::spawn(listeners.serve(Auth::new(Arc::clone(&service)), routes, stop));
+    let (books, control) =
+        (Aside::books().map_err(ServeError::Threads)?, Aside::control().map_err(ServeError::Threads)?);
+    background.spawn_on(Arc::clone(&service).run_projector(), &books.handle);
+    background.spawn_on(Arc::clone(&service).run_snapshots(), &books.handle);
+    let layers = (Auth::new(Arc::clone(&service)), Apart::new(control.handle.clone()));
+    let serving = tokio::spawn(listeners.serve(layers, routes, stop));
     let token_file = data.token_file();
     Ok(Running {
         address,
@@ -140,7 +142,7 @@ async fn start(
         health,
         serving,
         background,
-        _aside: aside,
+        _aside: [books, control],
         _data: data,
     })
 }
@@ -196,9 +198,9 @@ async fn recover(
             journal_max: settings.journal_max_bytes,
             longest_lag: settings.books_max_lag,
             bounds: settings.bounds,
+            calls: settings.calls,
         },
     };
-            calls: settings.calls,
     Ok((recovered.start(parts, stored).await?, writer))
 }
 
@@ -256,7 +258,7 @@ pub struct Running {
     health: HealthReporter,
     serving: JoinHandle<Result<(), tonic::transport::Error>>,
     background: JoinSet<()>,
-    _aside: Aside,
+    _aside: [Aside; 2],
     /// Locked until everything else has ended, or was told to.
     _data: DataDir,
 }

@@ -29,5 +29,9 @@ mod rpc;
 mod flood;
 #[path = "abuse/harness.rs"]
 mod harness;
+#[path = "abuse/reads.rs"]
+mod reads;
 #[path = "abuse/tokens.rs"]
 mod tokens;
+#[path = "abuse/verify.rs"]
+mod verify;

@@ -16,7 +16,7 @@ use tonic::{
     transport::{Error, Server, server::TcpIncoming},
 };
 
-use crate::api::{Auth, Stop};
+use crate::api::{Apart, Auth, Stop};
 use gather::Gather;
 
 mod gather;
@@ -90,10 +90,11 @@ impl Listeners {
     }
 
     /// Until `stop` is set, and what is in flight has ended.
-    pub(super) async fn serve(self, auth: Auth, routes: Routes, stop: Stop) -> Result<(), Error> {
+    pub(super) async fn serve(self, layers: (Auth, Apart), routes: Routes, stop: Stop) -> Result<(), Error> {
         let Self { tcp, socket, .. } = self;
         let settings = Settings::default();
-        let serving = || server(settings).layer(auth.clone()).add_routes(routes.clone());
+        let (auth, apart) = layers;
+        let serving = || server(settings).layer(auth.clone()).layer(apart.clone()).add_routes(routes.clone());
         let over_tcp = serving().serve_with_incoming_shutdown(incoming(tcp, settings), stop.clone().wait());
         let Some((listener, file)) = socket else { return over_tcp.await };
         let stopped = async {

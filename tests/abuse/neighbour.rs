@@ -134,6 +134,14 @@ impl Measured {
         assert!(reserve <= bound(10, quiet[0]), "{attack}: the neighbor's Reserve takes {reserve:?}");
         assert!(commit <= bound(50, quiet[1]), "{attack}: the neighbor's Commit takes {commit:?}");
     }
+
+    /// Fails where 99 of 100 of something else that was measured beside the attack took longer, on a calm machine.
+    #[track_caller]
+    pub(crate) fn assert_within(&self, what: &str, took: &[Duration], bound: Duration) {
+        println!("{what}: p99 {:?} of {}", of_100(99, took), took.len());
+        assert!(!took.is_empty(), "{what}: never done");
+        assert!(self.others > CALM || of_100(99, took) <= bound, "{what} takes {:?}", of_100(99, took));
+    }
 }
 
 /// One slice of the neighbor's work, on a thread of its own: what the attack's callers compute doesn't count as waiting.
