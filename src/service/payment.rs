@@ -286,7 +286,8 @@ impl Service {
     /// Books a correction of an entry. Answers it, and whether it had been booked before.
     ///
     /// # Errors
-    /// [`Error`] when there is no such entry, or nothing that much is left of it.
+    /// [`Error`] when there is no such entry, it changed the balance and the caller isn't the operator, or nothing that much is
+    /// left of it.
     pub async fn correct_entry(
         &self,
         caller: &Caller,
@@ -301,6 +302,11 @@ impl Service {
         let found = self.store.get_entry(organization, entry).await?;
         let missing = || Error::NotFound { kind: "ledger entry", id: entry.to_string() };
         let of = correctable(&found.ok_or_else(missing)?);
+        // Else whoever spends the money could give it back to itself.
+        if of.wallet != Nanos::ZERO && !caller.is_operator() {
+            let why = format!("entry {entry} changed the balance by {} USD; only the operator corrects it", of.wallet);
+            return Err(Error::PermissionDenied(why));
+        }
         let mut print = Fingerprint::new("correction");
         print.text(caller.actor.as_str()).number(entry).text(kind.name()).text(&amount.to_string()).text(&reason);
         let fingerprint = print.finish();
