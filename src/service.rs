@@ -18,6 +18,7 @@ use crate::{
     domain::{
         id::SecretHash,
         lease::Lease,
+        payment::OrderTerms,
         price::PriceBook,
         reservation_id::SealKey,
         time::{Span, Timestamp},
@@ -63,7 +64,7 @@ pub use crate::{
         conflict::Conflict,
         state::{AccountCredits, References, TeamAllocation, TeamCredits},
         turn::{
-            AllocationChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange,
+            AllocationChange, AutoTopUpChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange,
             TeamChange,
         },
     },
@@ -82,7 +83,7 @@ pub use error::Error;
 pub use ledger::{Balance, PageStart, Transactions, UsageSummary};
 pub use mirror::rebuild;
 pub use payment::{
-    AutoTopUpChange, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
+    ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
 };
 pub use projector::drain;
 pub use quota::{Grant, Question, Released, Reply, ReservationRef};
@@ -107,6 +108,7 @@ pub struct Tuning {
     pub longest_lag: u64,
     pub bounds: Bounds,
     pub calls: CallBounds,
+    pub orders: OrderTerms,
 }
 
 /// What the service works with.

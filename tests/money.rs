@@ -30,6 +30,8 @@ mod auto_top_up;
 mod balances;
 #[path = "money/causes.rs"]
 mod causes;
+#[path = "money/consent.rs"]
+mod consent;
 #[path = "money/corrections.rs"]
 mod corrections;
 #[path = "money/crash.rs"]

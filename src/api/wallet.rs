@@ -22,7 +22,7 @@ use crate::{
         event::EntryKind,
         id::{MethodId, OrderId, OrganizationId, RequestId, check_text},
         money::Nanos,
-        payment::{OrderState, PaymentMethod, PaymentOutcome, TopUpOrder},
+        payment::{OrderState, PaymentMethod, PaymentOutcome, TopUpOrder, holds_card_number},
     },
     service::{AutoTopUpChange, Balance, Caller, Error, NewCorrection, NewTopUp, Ordered, Repeatable, Service},
 };
@@ -171,6 +171,10 @@ impl WalletApi {
         let id = optional("payment_method.id", &id, MethodId::parse)?;
         check_text("payment_method.label", &label, MAX_REASON)?;
         check_text("payment_method.provider_token", &provider_token, MAX_REASON)?;
+        if holds_card_number(&label) || holds_card_number(id.as_ref().map_or("", MethodId::as_str)) {
+            let field = if holds_card_number(&label) { "payment_method.label" } else { "payment_method.id" };
+            return Err(Invalid::new(field, "holds a card number; its last four digits tell it from others").into());
+        }
         let digits = provider_token.bytes().filter(u8::is_ascii_digit).count();
         if digits >= 12 && provider_token.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ' || byte == b'-') {
             let problem = "looks like a card number; give the payment provider's token for it instead";

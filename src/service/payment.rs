@@ -8,17 +8,15 @@ use super::{
 };
 use crate::{
     domain::{
-        error::Invalid,
         event::EntryKind,
         fingerprint::Fingerprint,
         id::{MemberId, MethodId, OrderId, OrganizationId, RequestId},
         money::Nanos,
         payment::{AutoTopUp, Correction, OrderState, PaymentMethod, PaymentOutcome, TopUpOrder},
-        time::Timestamp,
     },
     engine::{
         conflict::Conflict,
-        turn::{Correctable, NewOrder},
+        turn::{AutoTopUpChange, Correctable, NewOrder, Orderer},
     },
     store::{Entry, EntryDetail},
 };
@@ -56,50 +54,12 @@ pub struct NewCorrection {
     pub reason: String,
 }
 
-/// Fields to change; `None` leaves one as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AutoTopUpChange {
-    pub enabled: Option<bool>,
-    pub threshold: Option<Nanos>,
-    pub amount: Option<Nanos>,
-    pub method: Option<Option<MethodId>>,
-    pub monthly_cap: Option<Option<Nanos>>,
-}
-
-impl AutoTopUpChange {
-    /// What it comes to. Declines are forgotten.
-    fn of(self, before: Option<&AutoTopUp>) -> Result<AutoTopUp, Invalid> {
-        let Self { enabled, threshold, amount, method, monthly_cap } = self;
-        let auto = AutoTopUp {
-            enabled: enabled.unwrap_or(before.is_some_and(|before| before.enabled)),
-            threshold: threshold.or(before.map(|before| before.threshold)).unwrap_or_default(),
-            amount: amount.or(before.map(|before| before.amount)).unwrap_or_default(),
-            method: method.unwrap_or_else(|| before?.method.clone()),
-            monthly_cap: monthly_cap.unwrap_or_else(|| before?.monthly_cap),
-            declines: 0,
-            pause_until: None,
-            disabled_reason: String::new(),
-            update_time: Timestamp::EPOCH,
-        };
-        if auto.enabled && !auto.amount.is_positive() {
-            return Err(Invalid::new("auto_top_up.amount_usd", "is 0; a top-up of nothing can't be enabled"));
-        }
-        match auto.monthly_cap.filter(|cap| *cap < auto.amount) {
-            None => Ok(auto),
-            Some(cap) => {
-                let problem =
-                    format!("{cap} is below one top-up of {}, so that none could ever be ordered", auto.amount);
-                Err(Invalid::new("auto_top_up.monthly_cap_usd", problem))
-            }
-        }
-    }
-}
-
 impl Service {
     /// Orders a top-up; an operator's settles at once. Acknowledged when on disk; a repeat orders nothing.
     ///
     /// # Errors
-    /// [`Error`] when there is no such organization or the request id was used for something else.
+    /// [`Error`] when there is no such organization, the request id was used for something else, or it is more than a member may
+    /// order.
     pub async fn top_up(
         &self,
         caller: &Caller,
@@ -116,7 +76,8 @@ impl Service {
         print.text(method.as_ref().map_or("", MethodId::as_str));
         let order = NewOrder { request, fingerprint: print.finish(), amount, reason, method };
         let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
-            let (order, replayed) = turn.order_top_up(order, caller.member.as_ref())?;
+            let by = caller.member.as_ref().map(|member| Orderer { member, terms: &self.tuning.orders });
+            let (order, replayed) = turn.order_top_up(order, by)?;
             Ok::<_, Conflict>(Ordered { order, balance: turn.state.wallet.balance, replayed })
         });
         let answer = answer?;
@@ -246,7 +207,7 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error`] when it isn't the caller's, or automatic top-up pays by it.
+    /// [`Error`] when it isn't the caller's.
     pub async fn delete_payment_method(
         &self,
         caller: &Caller,
@@ -269,7 +230,7 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error`] when what it comes to makes no sense, or the payment method isn't the caller's.
+    /// [`Error`] when what it comes to makes no sense, or the payment method isn't the caller's and would be charged more.
     pub async fn update_auto_top_up(
         &self,
         caller: &Caller,
@@ -277,8 +238,7 @@ impl Service {
         change: AutoTopUpChange,
     ) -> Result<(), Error> {
         self.change(caller, organization, |turn| {
-            let auto = change.of(turn.state.payments.auto.as_deref())?;
-            turn.set_auto_top_up(auto, caller.member.as_ref())
+            turn.update_auto_top_up(&change, caller.member.as_ref(), &self.tuning.orders)
         })
         .await
     }
