@@ -64,8 +64,8 @@ pub use crate::{
         conflict::Conflict,
         state::{AccountCredits, References, TeamAllocation, TeamCredits},
         turn::{
-            AllocationChange, AutoTopUpChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange,
-            TeamChange,
+            AllocationChange, AutoTopUpChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange,
+            RuleChange, TeamChange,
         },
     },
     store::{Change, ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, Totals},
@@ -82,9 +82,7 @@ pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
 pub use ledger::{Balance, PageStart, Transactions, UsageSummary};
 pub use mirror::rebuild;
-pub use payment::{
-    ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
-};
+pub use payment::{AutoTopUpView, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider};
 pub use projector::drain;
 pub use quota::{Grant, Question, Released, Reply, ReservationRef};
 pub use revocations::{Subscription, WatchedRevocation};

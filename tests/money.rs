@@ -42,6 +42,8 @@ mod ended;
 mod mails;
 #[path = "money/orders.rs"]
 mod orders;
+#[path = "money/privacy.rs"]
+mod privacy;
 #[path = "money/provider.rs"]
 mod provider;
 #[path = "money/usage.rs"]

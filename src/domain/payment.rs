@@ -87,7 +87,7 @@ pub struct TopUpOrder {
     pub state: OrderState,
     /// The provider's name for the payment, once it has told.
     pub reference: String,
-    /// Why it failed, in the provider's words.
+    /// Why it failed or was reversed, in the provider's words.
     pub failure: String,
     /// The provider took the order: it isn't sent again.
     pub placed: bool,
@@ -95,6 +95,14 @@ pub struct TopUpOrder {
     pub entry: Option<u64>,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
+}
+
+impl TopUpOrder {
+    /// Why it failed or was reversed, as everybody may know it: a provider's words are for whoever pays, and for the operator.
+    pub fn told_failure(&self) -> &str {
+        let is_somebodys = self.method.is_some() || self.source == OrderSource::Member;
+        if is_somebodys { told_reason(&self.failure) } else { &self.failure }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +163,30 @@ pub struct AutoTopUp {
     /// Why it switched itself off.
     pub disabled_reason: String,
     pub update_time: Timestamp,
+}
+
+impl AutoTopUp {
+    /// Why it switched itself off, as everybody may know it.
+    pub fn told_reason(&self) -> &str {
+        if self.method.is_some() { told_reason(&self.disabled_reason) } else { &self.disabled_reason }
+    }
+}
+
+// Why nobody is charged any more, in this server's own words. They say nothing of a card, and are told to everybody.
+pub const ORGANIZATION_DELETED: &str = "the organization was deleted";
+pub const METHOD_MISSING: &str = "no payment method was named, which the payment provider needs";
+pub const METHOD_DELETED: &str = "the payment method was deleted";
+pub const OWNER_INACTIVE: &str = "the payment method's owner is no active member any more";
+pub const OWNER_DEMOTED: &str = "the payment method's owner is neither owner nor admin any more";
+
+/// Stands for a provider's words where they aren't told.
+pub const WITHHELD: &str = "the payment failed; only the payment method's owner is told why";
+
+fn told_reason(reason: &str) -> &str {
+    match reason {
+        "" | ORGANIZATION_DELETED | METHOD_MISSING | METHOD_DELETED | OWNER_INACTIVE | OWNER_DEMOTED => reason,
+        _ => WITHHELD,
+    }
 }
 
 /// An entry that puts another one right. The other stays as it is.

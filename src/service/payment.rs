@@ -16,6 +16,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
+        state::Payments,
         turn::{AutoTopUpChange, Correctable, NewOrder, Orderer},
     },
     store::{Entry, EntryDetail},
@@ -33,6 +34,13 @@ pub struct Ordered {
     pub order: TopUpOrder,
     pub balance: Nanos,
     pub replayed: bool,
+}
+
+/// Automatic top-up as it is set, and the order that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoTopUpView {
+    pub auto: Option<AutoTopUp>,
+    pub pending: Option<OrderId>,
 }
 
 /// What is to be paid in.
@@ -87,11 +95,17 @@ impl Service {
 
     /// # Errors
     /// [`Error::NotFound`] when there is no such order.
-    pub fn top_up_order(&self, organization: &OrganizationId, id: &OrderId) -> Result<TopUpOrder, Error> {
+    pub fn top_up_order(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &OrderId,
+    ) -> Result<TopUpOrder, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
         let missing = || Error::NotFound { kind: "top-up order", id: id.to_string() };
-        inner.state.payments.order(id).cloned().ok_or_else(missing)
+        let payments = &inner.state.payments;
+        payments.order(id).map(|order| seen_by(caller, payments, order)).ok_or_else(missing)
     }
 
     /// The newest first. `from` counts from the newest.
@@ -100,6 +114,7 @@ impl Service {
     /// [`Error::NotFound`] when there is no such organization.
     pub fn list_top_up_orders(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         states: &[OrderState],
         from: u32,
@@ -107,9 +122,15 @@ impl Service {
     ) -> Result<Found<TopUpOrder>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
+        let payments = &inner.state.payments;
         let matches = |order: &&TopUpOrder| states.is_empty() || states.contains(&order.state);
-        let mut found: Vec<_> =
-            inner.state.payments.orders.live().map(|row| &row.entity).filter(matches).cloned().collect();
+        let mut found: Vec<_> = payments
+            .orders
+            .live()
+            .map(|row| &row.entity)
+            .filter(matches)
+            .map(|order| seen_by(caller, payments, order))
+            .collect();
         found.reverse();
         Ok(page((0..).zip(found), from, limit))
     }
@@ -222,11 +243,10 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
-    pub fn auto_top_up(&self, organization: &OrganizationId) -> Result<(Option<AutoTopUp>, Option<OrderId>), Error> {
+    pub fn auto_top_up(&self, caller: &Caller, organization: &OrganizationId) -> Result<AutoTopUpView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let payments = &inner.state.payments;
-        Ok((payments.auto.as_deref().cloned(), payments.pending_auto.clone()))
+        Ok(auto_seen_by(caller, &inner.state.payments))
     }
 
     /// # Errors
@@ -236,9 +256,10 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         change: AutoTopUpChange,
-    ) -> Result<(), Error> {
+    ) -> Result<AutoTopUpView, Error> {
         self.change(caller, organization, |turn| {
-            turn.update_auto_top_up(&change, caller.member.as_ref(), &self.tuning.orders)
+            turn.update_auto_top_up(&change, caller.member.as_ref(), &self.tuning.orders)?;
+            Ok(auto_seen_by(caller, &turn.state.payments))
         })
         .await
     }
@@ -272,6 +293,29 @@ impl Service {
         let fingerprint = print.finish();
         self.change(caller, organization, |turn| turn.correct((&request, fingerprint), kind, amount, of, reason)).await
     }
+}
+
+/// An order as the caller may see it: why it failed is for who pays, and for the operator.
+fn seen_by(caller: &Caller, payments: &Payments, order: &TopUpOrder) -> TopUpOrder {
+    let mut seen = order.clone();
+    let pays = caller.member.as_ref().is_some_and(|member| payments.is_paid_by(order, member));
+    if !caller.is_operator() && !pays {
+        order.told_failure().clone_into(&mut seen.failure);
+    }
+    seen
+}
+
+fn auto_seen_by(caller: &Caller, payments: &Payments) -> AutoTopUpView {
+    let seen = payments.auto.as_deref().map(|auto| {
+        let owner = auto.method.as_ref().and_then(|method| payments.owner_of(method));
+        let pays = caller.member.as_ref().is_some_and(|member| owner == Some(member));
+        let mut seen = auto.clone();
+        if !caller.is_operator() && !pays {
+            auto.told_reason().clone_into(&mut seen.disabled_reason);
+        }
+        seen
+    });
+    AutoTopUpView { auto: seen, pending: payments.pending_auto.clone() }
 }
 
 fn correctable(entry: &Entry) -> Correctable {

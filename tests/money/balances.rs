@@ -159,8 +159,12 @@ async fn a_card_number_is_no_payment_method() {
         assert!(!status.message().contains("4242") && !status.message().contains("3782"), "{status:?}");
     }
     for (id, label) in [("", "4242 4242 4242 4242, Ann"), ("4242424242424242", "")] {
-        let method =
-            PaymentMethod { organization_id: ACME.into(), id: id.into(), label: label.into(), ..PaymentMethod::default() };
+        let method = PaymentMethod {
+            organization_id: ACME.into(),
+            id: id.into(),
+            label: label.into(),
+            ..PaymentMethod::default()
+        };
         let new =
             quotad::api::proto::CreatePaymentMethodRequest { payment_method: Some(method), request_id: String::new() };
         let status = ann.wallets().create_payment_method(new).await.unwrap_err();

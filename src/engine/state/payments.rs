@@ -8,15 +8,13 @@ use crate::{
     domain::{
         id::{Actor, MemberId, MethodId, OrderId},
         money::Nanos,
-        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentMethod, TopUpOrder},
+        payment::{
+            AutoTopUp, Correction, METHOD_DELETED, ORGANIZATION_DELETED, OWNER_DEMOTED, OWNER_INACTIVE, OrderSource,
+            OrderState, PaymentMethod, TopUpOrder,
+        },
     },
     engine::{state::OrganizationState, table::Table},
 };
-
-const ORGANIZATION_DELETED: &str = "the organization was deleted";
-const METHOD_DELETED: &str = "the payment method was deleted";
-const OWNER_INACTIVE: &str = "the payment method's owner is no active member any more";
-const OWNER_DEMOTED: &str = "the payment method's owner is neither owner nor admin any more";
 
 /// All of it stays: money is remembered for ever, and there is little of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -49,6 +47,14 @@ impl Payments {
     pub fn pending_of(&self, member: &MemberId) -> usize {
         let actor = Actor::member(member);
         self.pending().filter(|order| order.actor == actor).count()
+    }
+
+    /// Whether a member pays for an order: by its payment method, or by what it ordered itself without one.
+    pub fn is_paid_by(&self, order: &TopUpOrder, member: &MemberId) -> bool {
+        match &order.method {
+            Some(method) => self.owner_of(method) == Some(member),
+            None => order.actor == Actor::member(member),
+        }
     }
 
     /// Whose a payment method is or was.

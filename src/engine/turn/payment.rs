@@ -6,10 +6,10 @@ use super::{Outcome, Turn, control::live};
 use crate::{
     domain::{
         alert::AlertKind,
+        error::Invalid,
         event::{EntryKind, Event, TopUp},
         id::{Actor, MemberId, MethodId, OrderId, RequestId},
         money::Nanos,
-        error::Invalid,
         payment::{AutoTopUp, Correction, OrderSource, OrderState, OrderTerms, PaymentOutcome, TopUpOrder},
         period::{Period, Zone},
         time::Span,
@@ -26,6 +26,8 @@ pub use auto_top_up::AutoTopUpChange;
 const DECLINE_PAUSE: Span = Span::seconds(3600);
 /// For how long a provider may fail to answer before people hear of it.
 const UNANSWERED: Span = Span::HOUR;
+/// Why the ledger takes money back where the provider's words aren't for everybody.
+const REVERSED: &str = "reversed by the payment provider";
 /// Soft declines in a row that switch automatic top-up off.
 const MAX_DECLINES: u8 = 2;
 
@@ -93,7 +95,8 @@ impl Turn<'_> {
 
     fn check_order(&self, new: &NewOrder, Orderer { member, terms }: Orderer<'_>) -> Outcome<()> {
         if new.amount > terms.amount {
-            let problem = format!("{} is more than the {} USD that a member may order at once", new.amount, terms.amount);
+            let problem =
+                format!("{} is more than the {} USD that a member may order at once", new.amount, terms.amount);
             return Err(Invalid::new("amount_usd", problem).into());
         }
         match &new.method {
@@ -192,7 +195,7 @@ impl Turn<'_> {
         match (outcome, order.state) {
             (PaymentOutcome::Settled, OrderState::Pending | OrderState::Failed) => self.settle_order(id, reference)?,
             (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Pending) => {
-                self.fail_order(order, outcome, reference, failure);
+                self.fail_order(order, outcome, reference, &failure);
             }
             (PaymentOutcome::Reversed, OrderState::Settled) => self.reverse_order(order, &failure),
             (PaymentOutcome::Settled, OrderState::Settled | OrderState::Reversed)
@@ -232,14 +235,15 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn fail_order(&mut self, order: TopUpOrder, outcome: PaymentOutcome, reference: String, failure: String) {
+    fn fail_order(&mut self, order: TopUpOrder, outcome: PaymentOutcome, reference: String, failure: &str) {
         let (id, amount, is_automatic) = (order.id.clone(), order.amount, order.source == OrderSource::Automatic);
         let (state, update_time) = (OrderState::Failed, self.now);
-        let failed = TopUpOrder { state, reference, failure: failure.clone(), update_time, ..order };
+        let failed = TopUpOrder { state, reference, failure: failure.to_owned(), update_time, ..order };
+        let problem = failed.told_failure().to_owned();
         self.emit(Event::OrderSet(Box::new(failed)));
-        let disabled = is_automatic && self.pause_auto_top_up(outcome, &failure);
+        let disabled = is_automatic && self.pause_auto_top_up(outcome, failure);
         let mut facts =
-            vec![("order", id.to_string()), ("amount", format!("{} USD", amount.shown())), ("problem", failure)];
+            vec![("order", id.to_string()), ("amount", format!("{} USD", amount.shown())), ("problem", problem)];
         let (kind, subject) = if disabled {
             facts.push((
                 "automatic top-up",
@@ -272,23 +276,25 @@ impl Turn<'_> {
 
     fn reverse_order(&mut self, order: TopUpOrder, reason: &str) {
         let Some(corrects) = order.entry else { return };
-        let reason = if reason.is_empty() { "reversed by the payment provider" } else { reason };
+        let (state, failure, update_time) = (OrderState::Reversed, reason.to_owned(), self.now);
+        let reversed = TopUpOrder { state, failure, update_time, ..order };
+        // Everybody reads the ledger, but only who pays and the operator hear the provider's words.
+        let reason = if reversed.told_failure() == reason && !reason.is_empty() { reason } else { REVERSED };
         // What adjustments took of it before can't be taken again.
-        let left = order.amount + self.state.payments.corrected(corrects);
+        let left = reversed.amount + self.state.payments.corrected(corrects);
         if left.is_positive() {
             self.book_correction(Correction {
                 entry: self.state.entry + 1,
                 kind: EntryKind::Reversal,
-                request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", order.id)),
-                fingerprint: order.fingerprint,
+                request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", reversed.id)),
+                fingerprint: reversed.fingerprint,
                 amount: -left,
                 balance: self.state.wallet.balance - left,
                 corrects,
                 reason: reason.to_owned(),
             });
         }
-        let (state, update_time) = (OrderState::Reversed, self.now);
-        self.emit(Event::OrderSet(Box::new(TopUpOrder { state, update_time, ..order })));
+        self.emit(Event::OrderSet(Box::new(reversed)));
         self.check_low_balance();
     }
 

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::{
     domain::{
         id::{Actor, OrderId, OrganizationId},
-        payment::{PaymentOutcome, TopUpOrder},
+        payment::{METHOD_MISSING, PaymentOutcome, TopUpOrder},
         time::Timestamp,
     },
     engine::directory::Cell,
@@ -30,7 +30,7 @@ impl Service {
             let method = |order: &TopUpOrder| {
                 // Ordered before there was a provider, which would have to choose whom to charge.
                 if order.method.is_none() && self.tuning.orders.by_provider {
-                    return Err("no payment method was named, which the payment provider needs");
+                    return Err(METHOD_MISSING);
                 }
                 inner.state.paid_by(order.method.as_ref(), order.source).map(str::to_owned)
             };
