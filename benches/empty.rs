@@ -11,20 +11,23 @@ use clap::Parser;
 use futures::{Stream, StreamExt as _};
 use mimalloc::MiMalloc;
 use quotad::{
-    api::proto::{
-        Amounts, ChargeRequest, ChargeResponse, CheckRequest, CheckResponse, CommitRequest, CommitResponse,
-        ExtendRequest, ExtendResponse, Grant, ReleaseRequest, ReleaseResponse, ReservationState, ReserveRequest,
-        ReserveResponse, SessionRequest, SessionResponse, WatchRevocationsRequest, WatchRevocationsResponse,
-        charge_response, check_response, extend_response,
-        quota_service_server::{QuotaService, QuotaServiceServer},
-        reserve_response,
-        session_request::Op,
-        session_response::Result as Answer,
+    api::{
+        Stop,
+        proto::{
+            Amounts, ChargeRequest, ChargeResponse, CheckRequest, CheckResponse, CommitRequest, CommitResponse,
+            ExtendRequest, ExtendResponse, Grant, ReleaseRequest, ReleaseResponse, ReservationState, ReserveRequest,
+            ReserveResponse, SessionRequest, SessionResponse, WatchRevocationsRequest, WatchRevocationsResponse,
+            charge_response, check_response, extend_response,
+            quota_service_server::{QuotaService, QuotaServiceServer},
+            reserve_response,
+            session_request::Op,
+            session_response::Result as Answer,
+        },
     },
     server::transport,
 };
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Request, Response, Status, Streaming, service::Routes};
 
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
@@ -162,10 +165,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         max_streams: max_streams.unwrap_or(chosen.max_streams),
         delay,
         gather: !no_gather,
+        ..chosen
     };
     let listener = TcpListener::bind(listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    let router = transport::server(settings).add_service(QuotaServiceServer::new(Empty));
-    router.serve_with_incoming(transport::incoming(listener, settings)).await?;
+    let routes = Routes::new(QuotaServiceServer::new(Empty)).prepare();
+    let (_stopper, stop) = Stop::new();
+    transport::serve(listener, routes, settings, stop).await;
     Ok(())
 }

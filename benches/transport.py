@@ -23,9 +23,9 @@ def windows(connection, stream):
 
 # Name, arguments, threads of the runtime (None: as many as cores).
 SETTINGS = [
-    ("as quotad has them: windows of 16 and 4 MiB, 512 calls a connection, no delay", [], None),
+    ("as quotad has them: windows of 1 MiB and 256 KiB, 512 calls a connection, no delay", [], None),
     ("windows of 64 KiB, HTTP/2's own", windows(65_535, 65_535), None),
-    ("windows of 1 MiB", windows(1 << 20, 1 << 20), None),
+    ("windows of 16 and 4 MiB", windows(16 << 20, 4 << 20), None),
     ("windows of 64 MiB", windows(64 << 20, 64 << 20), None),
     ("4,096 calls a connection", ["--max-streams", 4096], None),
     ("128 calls a connection", ["--max-streams", 128], None),

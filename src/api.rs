@@ -13,6 +13,7 @@ mod organization;
 mod patience;
 mod price;
 mod quota;
+pub mod refusal;
 mod router;
 mod rule;
 mod serve;
@@ -24,8 +25,8 @@ mod token;
 mod wallet;
 
 pub use apart::Apart;
-pub use auth::Auth;
-pub use router::routes;
+pub use auth::{Auth, is_health};
+pub use router::{MAX_HEALTH_MESSAGE, routes, streams_requests};
 pub use stop::Stop;
 
 /// What `proto/quotad/v1` defines.

@@ -8,16 +8,18 @@ use serde::Deserialize;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 
 use crate::{
-    domain::{bounds::CallBounds, payment::OrderTerms, time::Span},
+    domain::{bounds::CallBounds, time::Span},
     engine::turn::Bounds,
     notify::SmtpSettings,
 };
 
+mod connections;
 mod outside;
 
 #[cfg(test)]
 mod tests;
 
+pub use connections::Connections;
 pub use outside::{MailTls, PaymentSettings, TIMEOUT};
 
 /// What a server runs with, complete and checked.
@@ -46,6 +48,8 @@ pub struct Settings {
     pub snapshot_interval: Duration,
     /// Bytes of one gRPC message, received or sent.
     pub max_message_size: usize,
+    /// How many connections there may be, and what they may hold.
+    pub connections: Connections,
     /// Where traces and metrics are sent; `None` sends none.
     pub otlp_endpoint: Option<String>,
     /// `None`: alerts can't be mailed.
@@ -56,8 +60,6 @@ pub struct Settings {
     pub bounds: Bounds,
     /// What an organization's callers may ask for at a time.
     pub calls: CallBounds,
-    /// Whether a provider charges orders follows from `payments`.
-    pub orders: OrderTerms,
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -78,12 +80,12 @@ impl Default for Settings {
             remembered_max: 100_000,
             snapshot_interval: Duration::from_mins(5),
             max_message_size: 1 << 20,
+            connections: Connections::default(),
             otlp_endpoint: None,
             smtp: None,
             payments: None,
             bounds: Bounds::default(),
             calls: CallBounds::default(),
-            orders: OrderTerms::default(),
             log: "info".to_owned(),
         }
     }
@@ -144,6 +146,22 @@ pub struct Given {
     /// Largest gRPC message, in bytes [default: 1048576]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_MAX_MESSAGE_SIZE")]
     pub max_message_size: Option<u64>,
+    /// Connections open at a time; fewer where the limit of open files leaves files too few; 0 sets no bound but that limit
+    /// [default: 10000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_CONNECTIONS")]
+    pub max_connections: Option<u64>,
+    /// Connections open at a time from one IPv4 address, one IPv6 network of 64 bits, or one user at the Unix socket; 0 sets no
+    /// bound, as where a proxy is everybody's peer [default: 1000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_CONNECTIONS_PER_PEER")]
+    pub max_connections_per_peer: Option<u64>,
+    /// Bytes of unfinished requests and unsent answers that a connection may hold before new calls on it are refused; at least two
+    /// of the largest messages [default: 67108864]
+    #[arg(long, value_name = "BYTES", env = "QUOTAD_CONNECTION_MAX_BYTES")]
+    pub connection_max_bytes: Option<u64>,
+    /// The same of all connections together, with what they may send unread; beyond, whoever holds most is refused first
+    /// [default: 1073741824]
+    #[arg(long, value_name = "BYTES", env = "QUOTAD_CONNECTIONS_MAX_BYTES")]
+    pub connections_max_bytes: Option<u64>,
     /// OpenTelemetry collector for traces and metrics, such as `http://127.0.0.1:4317`; empty sends none [default: none]
     #[arg(long, value_name = "URL", env = "QUOTAD_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
@@ -204,12 +222,6 @@ pub struct Given {
     /// Both a second, on average over ten seconds; 0 sets no bound [default: 500]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_CONTROL_CALLS_PER_SECOND")]
     pub control_calls_per_second: Option<u32>,
-    /// Most that a member may order into the wallet at once, in USD [default: 10000]
-    #[arg(long, value_name = "USD", env = "QUOTAD_MAX_ORDER_USD")]
-    pub max_order_usd: Option<u32>,
-    /// Orders of one member that may be pending [default: 10]
-    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_PENDING_ORDERS")]
-    pub max_pending_orders: Option<u32>,
     /// What is logged to standard error, such as `info` or `warn,quotad::journal=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "QUOTAD_LOG")]
     pub log: Option<String>,
@@ -248,9 +260,11 @@ impl Settings {
             // The ranges end far below what a 32-bit `usize` holds.
             Ok::<_, ConfigError>(within(setting, given, range, unit)?.and_then(|given| usize::try_from(given).ok()))
         };
+        let max_message_size = count("max_message_size", given.max_message_size, 4096..=67_108_864, "bytes")?;
+        let max_message_size = max_message_size.unwrap_or(default.max_message_size);
+        let connections = connections::connections(&given, max_message_size)?;
         let (smtp, payments, bounds) = (outside::smtp(&given)?, outside::payments(&given)?, given.bounds()?);
         let calls = given.calls()?;
-        let orders = outside::orders(&given)?;
         let Given {
             listen,
             socket,
@@ -263,7 +277,6 @@ impl Settings {
             remembered_seconds,
             remembered_max,
             snapshot_interval_seconds,
-            max_message_size,
             otlp_endpoint,
             log,
             ..
@@ -275,7 +288,6 @@ impl Settings {
         let remembered = within("remembered_seconds", remembered_seconds, 60..=86_400, "seconds")?;
         let remembered_max = count("remembered_max", remembered_max, 1000..=100_000_000, "request ids")?;
         let snapshot_interval = seconds("snapshot_interval_seconds", snapshot_interval_seconds, 1..=86_400)?;
-        let max_message_size = count("max_message_size", max_message_size, 4096..=67_108_864, "bytes")?;
         Ok(Self {
             listen: listen.unwrap_or(default.listen),
             socket: socket.filter(|path| !path.as_os_str().is_empty()),
@@ -291,13 +303,13 @@ impl Settings {
                 .map_or(default.remembered, Span::seconds),
             remembered_max: remembered_max.unwrap_or(default.remembered_max),
             snapshot_interval: snapshot_interval.unwrap_or(default.snapshot_interval),
-            max_message_size: max_message_size.unwrap_or(default.max_message_size),
+            max_message_size,
+            connections,
             otlp_endpoint: otlp_endpoint.filter(|given| !given.is_empty()).map(check_endpoint).transpose()?,
             smtp,
             payments,
             bounds,
             calls,
-            orders,
             log: log.map(check_log).transpose()?.unwrap_or(default.log),
         })
     }
@@ -348,6 +360,10 @@ impl Given {
             remembered_max: self.remembered_max.or(lower.remembered_max),
             snapshot_interval_seconds: self.snapshot_interval_seconds.or(lower.snapshot_interval_seconds),
             max_message_size: self.max_message_size.or(lower.max_message_size),
+            max_connections: self.max_connections.or(lower.max_connections),
+            max_connections_per_peer: self.max_connections_per_peer.or(lower.max_connections_per_peer),
+            connection_max_bytes: self.connection_max_bytes.or(lower.connection_max_bytes),
+            connections_max_bytes: self.connections_max_bytes.or(lower.connections_max_bytes),
             otlp_endpoint: self.otlp_endpoint.or(lower.otlp_endpoint),
             smtp_host: self.smtp_host.or(lower.smtp_host),
             smtp_port: self.smtp_port.or(lower.smtp_port),
@@ -368,8 +384,6 @@ impl Given {
             ledger_reads_at_once: self.ledger_reads_at_once.or(lower.ledger_reads_at_once),
             control_calls_at_once: self.control_calls_at_once.or(lower.control_calls_at_once),
             control_calls_per_second: self.control_calls_per_second.or(lower.control_calls_per_second),
-            max_order_usd: self.max_order_usd.or(lower.max_order_usd),
-            max_pending_orders: self.max_pending_orders.or(lower.max_pending_orders),
             log: self.log.or(lower.log),
         }
     }
@@ -433,6 +447,8 @@ fn check_endpoint(url: String) -> Result<String, ConfigError> {
 /// # Errors
 /// When it is no filter.
 pub fn log_filter(filter: &str) -> Result<EnvFilter, ParseError> {
+    // h2 warns of each connection that it ends: whoever connects could fill the log with that.
+    let filter = if filter.is_empty() { String::new() } else { format!("h2=error,{filter}") };
     EnvFilter::builder().with_regex(false).parse(filter)
 }
 

@@ -8,12 +8,13 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
+use tower::Layer as _;
 
 use crate::{
-    api::{Apart, Auth, Stop, routes},
+    api::{Apart, Auth, MAX_HEALTH_MESSAGE, Stop, routes},
     clock::Clock,
     config::{PaymentSettings, Settings, TIMEOUT},
-    domain::{error::Invalid, id::SecretHash, payment::OrderTerms, time::Timestamp},
+    domain::{error::Invalid, id::SecretHash, time::Timestamp},
     journal::{
         JournalError,
         writer::{Collecting, Writer},
@@ -69,8 +70,6 @@ pub enum ServeError {
     Threads(io::Error),
     #[error("the API's description can't be read: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-    #[error("gRPC can't be served: {0}")]
-    Transport(#[from] tonic::transport::Error),
     /// This data directory's journal may not write these books.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -118,6 +117,7 @@ async fn start(
     let (service, writer) = recover(settings, joined, metrics, clock, &operator_token).await?;
     let (stopper, stop) = Stop::new();
     let (health, health_server) = tonic_health::server::health_reporter();
+    let health_server = health_server.max_decoding_message_size(MAX_HEALTH_MESSAGE);
     let routes = routes(&service, settings.max_message_size, stop.clone())?.add_service(health_server);
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&service).run_expiry());
@@ -129,8 +129,10 @@ async fn start(
         (Aside::books().map_err(ServeError::Threads)?, Aside::control().map_err(ServeError::Threads)?);
     background.spawn_on(Arc::clone(&service).run_projector(), &books.handle);
     background.spawn_on(Arc::clone(&service).run_snapshots(), &books.handle);
-    let layers = (Auth::new(Arc::clone(&service)), Apart::new(control.handle.clone()));
-    let serving = tokio::spawn(listeners.serve(layers, routes, stop));
+    let apart = Apart::new(control.handle.clone()).layer(routes.prepare());
+    let offered = Auth::new(Arc::clone(&service)).layer(apart);
+    let spoken = transport::Settings { max_message: settings.max_message_size, ..transport::Settings::default() };
+    let serving = tokio::spawn(listeners.serve(offered, spoken, settings.connections, stop));
     let token_file = data.token_file();
     Ok(Running {
         address,
@@ -199,8 +201,6 @@ async fn recover(
             longest_lag: settings.books_max_lag,
             bounds: settings.bounds,
             calls: settings.calls,
-            // Where only the provider was set, it is what makes the difference.
-            orders: OrderTerms { by_provider: settings.payments.is_some(), ..settings.orders },
         },
     };
     Ok((recovered.start(parts, stored).await?, writer))
@@ -258,7 +258,7 @@ pub struct Running {
     writer: Writer,
     stopper: watch::Sender<bool>,
     health: HealthReporter,
-    serving: JoinHandle<Result<(), tonic::transport::Error>>,
+    serving: JoinHandle<()>,
     background: JoinSet<()>,
     _aside: [Aside; 2],
     /// Locked until everything else has ended, or was told to.
@@ -271,10 +271,7 @@ impl Running {
         tokio::select! {
             why = self.writer.failed_for_good() => ServeError::JournalLost(why),
             why = self.service.lost_books() => ServeError::BooksLost(why),
-            ended = &mut self.serving => match ended {
-                Ok(Err(error)) => error.into(),
-                Ok(Ok(())) | Err(_) => ServeError::Ended,
-            },
+            _ = &mut self.serving => ServeError::Ended,
         }
     }
 
@@ -287,7 +284,7 @@ impl Running {
         // Receivers that are gone have stopped already.
         let _ = self.stopper.send(true);
         match timeout(DRAIN, &mut self.serving).await {
-            Ok(Ok(served)) => served?,
+            Ok(Ok(())) => {}
             Ok(Err(_)) => return Err(ServeError::Ended),
             Err(_) => tracing::warn!(seconds = DRAIN.as_secs(), "calls still in flight are cut off"),
         }

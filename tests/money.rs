@@ -30,8 +30,6 @@ mod auto_top_up;
 mod balances;
 #[path = "money/causes.rs"]
 mod causes;
-#[path = "money/consent.rs"]
-mod consent;
 #[path = "money/corrections.rs"]
 mod corrections;
 #[path = "money/crash.rs"]
@@ -42,8 +40,6 @@ mod ended;
 mod mails;
 #[path = "money/orders.rs"]
 mod orders;
-#[path = "money/privacy.rs"]
-mod privacy;
 #[path = "money/provider.rs"]
 mod provider;
 #[path = "money/usage.rs"]

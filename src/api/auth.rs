@@ -28,6 +28,11 @@ use crate::{
 /// Needs no token: whoever asks learns whether the server runs, nothing else.
 const OPEN: &str = "/grpc.health.v1.Health/";
 
+/// Whether a path is of a method that anybody may call.
+pub fn is_health(path: &str) -> bool {
+    path.starts_with(OPEN)
+}
+
 /// Around everything that a server offers.
 #[derive(Clone)]
 pub struct Auth {
@@ -88,7 +93,7 @@ where
 
     fn call(&mut self, mut request: Request<In>) -> Self::Future {
         let path = request.uri().path();
-        if path.starts_with(OPEN) {
+        if is_health(path) {
             return Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _));
         }
         if waited_too_long(path, self.read.elapsed()) {

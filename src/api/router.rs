@@ -39,13 +39,22 @@ macro_rules! sized {
     };
 }
 
+/// Bytes of a health check: the name of a service.
+pub const MAX_HEALTH_MESSAGE: usize = 1024;
+
+/// Whether the caller of a method, by its path, sends a stream of messages.
+pub fn streams_requests(path: &str) -> bool {
+    matches!(path, "/quotad.v1.QuotaService/Session" | "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+}
+
 /// # Errors
 /// When the compiled descriptors can't be read, which is a defect.
 pub fn routes(service: &Arc<Service>, max_message_size: usize, stop: Stop) -> Result<Routes, ReflectionError> {
+    let max = max_message_size;
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
-        .build_v1()?;
-    let max = max_message_size;
+        .build_v1()?
+        .max_decoding_message_size(max);
     let shared = || Arc::clone(service);
     Ok(Routes::new(sized!(QuotaServiceServer, QuotaApi::new(shared(), stop), max))
         .add_service(sized!(OrganizationServiceServer, OrganizationApi(shared()), max))

@@ -74,7 +74,6 @@ fn of_conflict(conflict: Conflict) -> Status {
             [("what", what.to_owned()), ("max", max.to_string())],
         ),
         Conflict::Exhausted(exhausted) => rate_limited(exhausted),
-        Conflict::NotYours(_) => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
         Conflict::StaleEtag { .. } => with_reason(Code::Aborted, "ETAG_STALE", message),
         Conflict::ManagersOnly { .. } => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
         Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
@@ -119,7 +118,7 @@ fn of_entity(code: Code, reason: &str, message: String, kind: &str, id: String) 
     detailed(code, reason, message, [("kind", kind.to_owned()), ("id", id)])
 }
 
-fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
+pub(super) fn with_reason(code: Code, reason: &str, message: impl Into<String>) -> Status {
     detailed(code, reason, message, [])
 }
 

@@ -3,10 +3,7 @@ use std::{env, io::Write as _, process::Command};
 use clap::{Args as _, Parser};
 
 use super::*;
-use crate::{
-    domain::money::Nanos,
-    notify::{SmtpTls, WebhookSecret},
-};
+use crate::notify::{SmtpTls, WebhookSecret};
 
 #[derive(Parser)]
 struct Program {
@@ -52,6 +49,10 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         remembered_max: u64::try_from(default.remembered_max).ok(),
         snapshot_interval_seconds: Some(default.snapshot_interval.as_secs()),
         max_message_size: u64::try_from(default.max_message_size).ok(),
+        max_connections: u64::try_from(default.connections.max).ok(),
+        max_connections_per_peer: u64::try_from(default.connections.max_per_peer).ok(),
+        connection_max_bytes: u64::try_from(default.connections.bytes_each).ok(),
+        connections_max_bytes: u64::try_from(default.connections.bytes).ok(),
         otlp_endpoint: Some(String::new()),
         log: Some(default.log.clone()),
         max_keys: Some(default.bounds.keys),
@@ -64,8 +65,6 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ledger_reads_at_once: Some(default.calls.ledger_reads_at_once),
         control_calls_at_once: Some(default.calls.control_calls_at_once),
         control_calls_per_second: Some(default.calls.control_calls_per_second),
-        max_order_usd: Some(10_000),
-        max_pending_orders: Some(default.orders.pending),
         ..Given::default()
     };
     assert_eq!(Settings::from_given(given).unwrap(), default);
@@ -90,8 +89,10 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ("ledger_reads_at_once", default.calls.ledger_reads_at_once.to_string()),
         ("control_calls_at_once", default.calls.control_calls_at_once.to_string()),
         ("control_calls_per_second", default.calls.control_calls_per_second.to_string()),
-        ("max_pending_orders", default.orders.pending.to_string()),
-        ("max_order_usd", default.orders.amount.to_string()),
+        ("max_connections", default.connections.max.to_string()),
+        ("max_connections_per_peer", default.connections.max_per_peer.to_string()),
+        ("connection_max_bytes", default.connections.bytes_each.to_string()),
+        ("connections_max_bytes", default.connections.bytes.to_string()),
         ("log", default.log),
     ] {
         assert!(help(id).ends_with(&format!("[default: {value}]")), "{id}: {}", help(id));
@@ -119,10 +120,10 @@ fn every_key_of_the_file_is_taken() {
         otlp_endpoint = 'http://collector:4317'\nlog = 'warn,quotad::journal=debug'\n\
         smtp_host = 'mail'\nsmtp_tls = 'plain'\nsmtp_ca_file = 'ca.pem'\nsmtp_user = 'quotad'\n\
         smtp_password = 'secret'\nsmtp_from = 'quotad@example.org'\npayment_url = 'https://pay.example.org/orders'\n\
+        max_connections = 6\nmax_connections_per_peer = 0\nconnection_max_bytes = 1048576\nconnections_max_bytes = 16777216\n\
         max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n\
         verifications_per_hour = 6\nledger_read_seconds = 7\nledger_reads_at_once = 8\ncontrol_calls_at_once = 9\n\
-        control_calls_per_second = 10\n\
-        max_order_usd = 6\nmax_pending_orders = 7\n";
+        control_calls_per_second = 10\n";
     let file = format!(
         "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nsocket = 'q.sock'\n"
     );
@@ -140,6 +141,7 @@ fn every_key_of_the_file_is_taken() {
         remembered_max: 2000,
         snapshot_interval: Duration::from_secs(7),
         max_message_size: 8192,
+        connections: Connections { max: 6, max_per_peer: 0, bytes_each: 1 << 20, bytes: 16 << 20 },
         otlp_endpoint: Some("http://collector:4317".to_owned()),
         smtp: Some(SmtpSettings {
             host: "mail".to_owned(),
@@ -163,7 +165,6 @@ fn every_key_of_the_file_is_taken() {
             control_calls_at_once: 9,
             control_calls_per_second: 10,
         },
-        orders: OrderTerms { by_provider: true, amount: Nanos::units(6), pending: 7 },
         log: "warn,quotad::journal=debug".to_owned(),
     };
     assert_eq!(load(&[], &file).unwrap(), expected);
@@ -254,6 +255,10 @@ fn values_out_of_range_name_the_setting_the_value_and_the_range() {
         ("remembered_max", "0", "1000 to 100000000 request ids"),
         ("snapshot_interval_seconds", "0", "1 to 86400 seconds"),
         ("max_message_size", "67108865", "4096 to 67108864 bytes"),
+        ("max_connections_per_peer", "1000001", "0 to 1000000 connections"),
+        ("max_connections", "1000001", "0 to 1000000 connections"),
+        ("connection_max_bytes", "1048575", "1048576 to 4294967296 bytes"),
+        ("connections_max_bytes", "16777215", "16777216 to 1099511627776 bytes"),
     ] {
         let expected = format!("{setting}: {value} is out of range: give {range}");
         assert_eq!(problem(&[], &format!("{setting} = {value}")), expected);
@@ -286,6 +291,11 @@ fn settings_that_belong_together_are_given_together() {
             "payment_url",
         ),
         ("max_rules = 0", "max_rules"),
+        ("connection_max_bytes = 2000000", "connection_max_bytes: 2000000 is less than two messages"),
+        (
+            "connection_max_bytes = 33554432\nconnections_max_bytes = 16777216",
+            "connections_max_bytes: 16777216 is less",
+        ),
     ] {
         let error = load(&[], file).unwrap_err().to_string();
         assert!(error.starts_with(setting), "{file}: {error}");

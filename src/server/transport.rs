@@ -1,38 +1,52 @@
-//! How gRPC is spoken: where connections come in, and the settings of HTTP/2 and TCP, each as it was measured (BENCHMARKS.md).
+//! How gRPC is spoken: where connections come in, how many, what each may hold and how long it may take, and the settings of
+//! HTTP/2 and TCP, each as it was measured (BENCHMARKS.md).
 
 use std::{
+    convert::Infallible,
     fs, io,
     net::SocketAddr,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
-    time::Duration,
+    sync::Arc,
 };
 
-use futures::{Stream, TryStreamExt as _, future::join};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::{
-    service::Routes,
-    transport::{Error, Server, server::TcpIncoming},
-};
+use futures::future::join;
+use http::{Request, Response};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tonic::body::Body;
+use tower::Service;
 
-use crate::api::{Apart, Auth, Stop};
-use gather::Gather;
+use crate::{api::Stop, config::Connections};
+use accepting::{Listener, Places, Port, accept_all};
+use account::Total;
+use connection::{Deadlines, Serving};
 
+mod accepting;
+mod account;
+mod answering;
+mod arriving;
+mod connection;
+mod descriptors;
+mod frames;
 mod gather;
 
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+#[cfg(test)]
+mod tests;
 
 /// What `benches/transport.py` compares with others.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Bytes that a connection may have unread. h2 closes one whose peer leaves many small frames unread: let it take them.
+    /// Bytes that a connection may have unread once a call on it was let in, as long as all windows together leave half of what
+    /// connections may hold; before, 64 KiB. No small one: a window that is full stalls every call of its connection.
     pub connection_window: u32,
     /// The same of one call, or of one session.
     pub stream_window: u32,
     /// Calls that one connection may have open. What is more waits at the caller's, where it costs the server nothing.
     pub max_streams: u32,
+    /// Bytes of a call's headers.
+    pub max_header_list: u32,
+    /// Bytes of a request's message.
+    pub max_message: usize,
     /// Whether a small answer waits until more comes together.
     pub delay: bool,
     /// Whether answers that are ready at the same time go out together.
@@ -41,28 +55,16 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { connection_window: 16 << 20, stream_window: 4 << 20, max_streams: 512, delay: false, gather: true }
+        Self {
+            connection_window: 1 << 20,
+            stream_window: 256 << 10,
+            max_streams: 512,
+            max_header_list: 16 << 10,
+            max_message: 1 << 20,
+            delay: false,
+            gather: true,
+        }
     }
-}
-
-/// Without services yet.
-pub fn server(settings: Settings) -> Server {
-    Server::builder()
-        .initial_connection_window_size(settings.connection_window)
-        .initial_stream_window_size(settings.stream_window)
-        .max_concurrent_streams(settings.max_streams)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-}
-
-/// The connections that come in.
-pub fn incoming(
-    listener: TcpListener,
-    settings: Settings,
-) -> impl Stream<Item = io::Result<Gather<TcpStream>>> + Unpin {
-    let connections =
-        TcpIncoming::from(listener).with_nodelay(Some(!settings.delay)).with_keepalive(Some(KEEPALIVE_INTERVAL));
-    connections.map_ok(move |connection| Gather::new(connection, settings.gather))
 }
 
 /// Where a server is listening.
@@ -90,25 +92,48 @@ impl Listeners {
     }
 
     /// Until `stop` is set, and what is in flight has ended.
-    pub(super) async fn serve(self, layers: (Auth, Apart), routes: Routes, stop: Stop) -> Result<(), Error> {
+    pub(super) async fn serve<S>(self, service: S, settings: Settings, bounds: Connections, stop: Stop)
+    where
+        S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+        S::Future: Send,
+    {
         let Self { tcp, socket, .. } = self;
-        let settings = Settings::default();
-        let (auth, apart) = layers;
-        let serving = || server(settings).layer(auth.clone()).layer(apart.clone()).add_routes(routes.clone());
-        let over_tcp = serving().serve_with_incoming_shutdown(incoming(tcp, settings), stop.clone().wait());
+        let places = Places::new(&bounds, descriptors::room_for_connections());
+        let total = Total::new(&bounds);
+        let serving = Serving { service, settings, deadlines: Deadlines::default(), total, stop };
+        let over_tcp = serve_on(Port { listener: tcp, delay: settings.delay }, Arc::clone(&places), serving.clone());
         let Some((listener, file)) = socket else { return over_tcp.await };
+        let stop = serving.stop.clone();
         let stopped = async {
             stop.wait().await;
             // Nobody listens from here on, though calls in flight are answered still.
             drop(file);
         };
-        let over_socket =
-            UnixListenerStream::new(listener).map_ok(move |connection| Gather::new(connection, settings.gather));
-        let over_socket = serving().serve_with_incoming_shutdown(over_socket, stopped);
         // Neither cuts the other's calls off.
-        let (tcp, socket) = join(over_tcp, over_socket).await;
-        tcp.and(socket)
+        join(over_tcp, join(serve_on(listener, places, serving), stopped)).await;
     }
+}
+
+async fn serve_on<L, S>(listener: L, places: Arc<Places>, serving: Serving<S>)
+where
+    L: Listener,
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let stop = serving.stop.clone();
+    accept_all(listener, places, stop, |connection| connection::serve(connection, serving.clone())).await;
+}
+
+/// Serves `service` on one port, as a server does.
+pub async fn serve<S>(listener: TcpListener, service: S, settings: Settings, stop: Stop)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let bounds = Connections::default();
+    let (places, total) = (Places::new(&bounds, descriptors::room_for_connections()), Total::new(&bounds));
+    let serving = Serving { service, settings, deadlines: Deadlines::default(), total, stop };
+    serve_on(Port { listener, delay: settings.delay }, places, serving).await;
 }
 
 /// Removed with its server: a socket outlives whoever listens on it. Not if another has taken its place meanwhile.

@@ -12,14 +12,16 @@ use quotad::{
         session_response::Result as Answer,
     },
     client::{Connection, Gate},
-    server::transport,
 };
 use tokio::{io::DuplexStream, sync::mpsc};
 use tokio_stream::{
     StreamExt as _,
     wrappers::{ReceiverStream, UnboundedReceiverStream},
 };
-use tonic::{Code, Request, Response, Status, Streaming, transport::Endpoint};
+use tonic::{
+    Code, Request, Response, Status, Streaming,
+    transport::{Endpoint, Server},
+};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 /// What becomes of one call.
@@ -105,7 +107,7 @@ impl Fake {
     /// A connection in memory, so that a paused clock only moves when nobody has anything to do.
     pub(crate) fn connect(self: &Arc<Self>) -> Connection {
         let (accept, accepted) = mpsc::unbounded_channel::<Result<DuplexStream, std::io::Error>>();
-        let server = transport::server(transport::Settings::default()).add_service(self.service());
+        let server = Server::builder().add_service(self.service());
         tokio::spawn(server.serve_with_incoming(UnboundedReceiverStream::new(accepted)));
         let connector = tower::service_fn(move |_: http::Uri| {
             let (client, server) = tokio::io::duplex(1 << 16);

@@ -12,14 +12,13 @@ use std::{
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tonic::transport::server::Connected;
 
 /// More bytes than one call takes, or two: giving way costs a call that is alone some microseconds.
 const SEVERAL_CALLS: usize = 512;
 
 /// A connection that gathers what it writes.
 #[derive(Debug)]
-pub struct Gather<C> {
+pub(super) struct Gather<C> {
     connection: C,
     gathers: bool,
     /// Bytes since the last write.
@@ -83,14 +82,6 @@ impl<C: AsyncWrite + Unpin> AsyncWrite for Gather<C> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.connection).poll_shutdown(cx)
-    }
-}
-
-impl<C: Connected> Connected for Gather<C> {
-    type ConnectInfo = C::ConnectInfo;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.connection.connect_info()
     }
 }
 

@@ -106,7 +106,6 @@ impl Turn<'_> {
         let organization = Organization { deleted: true, update_time: self.now, ..self.state.organization.clone() };
         self.emit(Event::OrganizationSet(Box::new(organization)));
         self.revoke_under(&Place::Organization, DenialCode::OrganizationInactive);
-        self.end_methods(None);
         Ok(())
     }
 
