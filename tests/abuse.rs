@@ -25,8 +25,17 @@ mod world;
 #[allow(dead_code, reason = "shared with other tests")]
 mod rpc;
 
+#[path = "abuse/wire.rs"]
+mod wire;
+
+#[path = "abuse/bodies.rs"]
+mod bodies;
+#[path = "abuse/connections.rs"]
+mod connections;
 #[path = "abuse/flood.rs"]
 mod flood;
+#[path = "abuse/frames.rs"]
+mod frames;
 #[path = "abuse/harness.rs"]
 mod harness;
 #[path = "abuse/reads.rs"]
