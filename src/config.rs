@@ -8,7 +8,7 @@ use serde::Deserialize;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 
 use crate::{
-    domain::{bounds::CallBounds, time::Span},
+    domain::{bounds::CallBounds, payment::OrderTerms, time::Span},
     engine::turn::Bounds,
     notify::SmtpSettings,
 };
@@ -60,6 +60,8 @@ pub struct Settings {
     pub bounds: Bounds,
     /// What an organization's callers may ask for at a time.
     pub calls: CallBounds,
+    /// Whether a provider charges orders follows from `payments`.
+    pub orders: OrderTerms,
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -86,6 +88,7 @@ impl Default for Settings {
             payments: None,
             bounds: Bounds::default(),
             calls: CallBounds::default(),
+            orders: OrderTerms::default(),
             log: "info".to_owned(),
         }
     }
@@ -222,6 +225,12 @@ pub struct Given {
     /// Both a second, on average over ten seconds; 0 sets no bound [default: 500]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_CONTROL_CALLS_PER_SECOND")]
     pub control_calls_per_second: Option<u32>,
+    /// Most that a member may order into the wallet at once, in USD [default: 10000]
+    #[arg(long, value_name = "USD", env = "QUOTAD_MAX_ORDER_USD")]
+    pub max_order_usd: Option<u32>,
+    /// Orders of one member that may be pending [default: 10]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_PENDING_ORDERS")]
+    pub max_pending_orders: Option<u32>,
     /// What is logged to standard error, such as `info` or `warn,quotad::journal=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "QUOTAD_LOG")]
     pub log: Option<String>,
@@ -265,6 +274,7 @@ impl Settings {
         let connections = connections::connections(&given, max_message_size)?;
         let (smtp, payments, bounds) = (outside::smtp(&given)?, outside::payments(&given)?, given.bounds()?);
         let calls = given.calls()?;
+        let orders = outside::orders(&given)?;
         let Given {
             listen,
             socket,
@@ -310,6 +320,7 @@ impl Settings {
             payments,
             bounds,
             calls,
+            orders,
             log: log.map(check_log).transpose()?.unwrap_or(default.log),
         })
     }
@@ -384,6 +395,8 @@ impl Given {
             ledger_reads_at_once: self.ledger_reads_at_once.or(lower.ledger_reads_at_once),
             control_calls_at_once: self.control_calls_at_once.or(lower.control_calls_at_once),
             control_calls_per_second: self.control_calls_per_second.or(lower.control_calls_per_second),
+            max_order_usd: self.max_order_usd.or(lower.max_order_usd),
+            max_pending_orders: self.max_pending_orders.or(lower.max_pending_orders),
             log: self.log.or(lower.log),
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     api::{Apart, Auth, MAX_HEALTH_MESSAGE, Stop, routes},
     clock::Clock,
     config::{PaymentSettings, Settings, TIMEOUT},
-    domain::{error::Invalid, id::SecretHash, time::Timestamp},
+    domain::{error::Invalid, id::SecretHash, payment::OrderTerms, time::Timestamp},
     journal::{
         JournalError,
         writer::{Collecting, Writer},
@@ -201,6 +201,8 @@ async fn recover(
             longest_lag: settings.books_max_lag,
             bounds: settings.bounds,
             calls: settings.calls,
+            // Where only the provider was set, it is what makes the difference.
+            orders: OrderTerms { by_provider: settings.payments.is_some(), ..settings.orders },
         },
     };
     Ok((recovered.start(parts, stored).await?, writer))

@@ -18,6 +18,7 @@ use crate::{
     domain::{
         id::SecretHash,
         lease::Lease,
+        payment::OrderTerms,
         price::PriceBook,
         reservation_id::SealKey,
         time::{Span, Timestamp},
@@ -63,8 +64,8 @@ pub use crate::{
         conflict::Conflict,
         state::{AccountCredits, References, TeamAllocation, TeamCredits},
         turn::{
-            AllocationChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange,
-            TeamChange,
+            AllocationChange, AutoTopUpChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange,
+            RuleChange, TeamChange,
         },
     },
     store::{Change, ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, Totals},
@@ -81,9 +82,7 @@ pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
 pub use ledger::{Balance, PageStart, Transactions, UsageSummary};
 pub use mirror::rebuild;
-pub use payment::{
-    AutoTopUpChange, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider,
-};
+pub use payment::{AutoTopUpView, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider};
 pub use projector::drain;
 pub use quota::{Grant, Question, Released, Reply, ReservationRef};
 pub use revocations::{Subscription, WatchedRevocation};
@@ -107,6 +106,7 @@ pub struct Tuning {
     pub longest_lag: u64,
     pub bounds: Bounds,
     pub calls: CallBounds,
+    pub orders: OrderTerms,
 }
 
 /// What the service works with.

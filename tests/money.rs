@@ -30,6 +30,8 @@ mod auto_top_up;
 mod balances;
 #[path = "money/causes.rs"]
 mod causes;
+#[path = "money/consent.rs"]
+mod consent;
 #[path = "money/corrections.rs"]
 mod corrections;
 #[path = "money/crash.rs"]
@@ -40,6 +42,8 @@ mod ended;
 mod mails;
 #[path = "money/orders.rs"]
 mod orders;
+#[path = "money/privacy.rs"]
+mod privacy;
 #[path = "money/provider.rs"]
 mod provider;
 #[path = "money/usage.rs"]

@@ -22,9 +22,11 @@ use crate::{
         event::EntryKind,
         id::{MethodId, OrderId, OrganizationId, RequestId, check_text},
         money::Nanos,
-        payment::{OrderState, PaymentMethod, PaymentOutcome, TopUpOrder},
+        payment::{OrderState, PaymentMethod, PaymentOutcome, TopUpOrder, holds_card_number},
     },
-    service::{AutoTopUpChange, Balance, Caller, Error, NewCorrection, NewTopUp, Ordered, Repeatable, Service},
+    service::{
+        AutoTopUpChange, AutoTopUpView, Balance, Caller, Error, NewCorrection, NewTopUp, Ordered, Repeatable, Service,
+    },
 };
 
 const MAX_REASON: usize = 256;
@@ -109,16 +111,20 @@ impl WalletApi {
         })
     }
 
-    fn order(&self, _: &Caller, message: proto::GetTopUpOrderRequest) -> Result<proto::GetTopUpOrderResponse, Error> {
+    fn order(
+        &self,
+        caller: &Caller,
+        message: proto::GetTopUpOrderRequest,
+    ) -> Result<proto::GetTopUpOrderResponse, Error> {
         let proto::GetTopUpOrderRequest { organization_id, order_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let order = self.0.top_up_order(&organization, &OrderId::parse("order_id", &order_id)?)?;
+        let order = self.0.top_up_order(caller, &organization, &OrderId::parse("order_id", &order_id)?)?;
         Ok(proto::GetTopUpOrderResponse { order: Some(order_out(&organization, order)) })
     }
 
     fn orders(
         &self,
-        _: &Caller,
+        caller: &Caller,
         message: proto::ListTopUpOrdersRequest,
     ) -> Result<proto::ListTopUpOrdersResponse, Error> {
         let filters = proto::ListTopUpOrdersRequest { page_size: 0, page_token: String::new(), ..message.clone() };
@@ -127,7 +133,7 @@ impl WalletApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let states = states.into_iter().enumerate().map(state_in).collect::<Result<Vec<_>, _>>()?;
         let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let found = self.0.list_top_up_orders(&organization, &states, from, size_in(page_size)?)?;
+        let found = self.0.list_top_up_orders(caller, &organization, &states, from, size_in(page_size)?)?;
         let orders = found.items.into_iter().map(|order| order_out(&organization, order)).collect();
         Ok(proto::ListTopUpOrdersResponse { orders, next_page_token: token_out(&list, found.next) })
     }
@@ -171,6 +177,10 @@ impl WalletApi {
         let id = optional("payment_method.id", &id, MethodId::parse)?;
         check_text("payment_method.label", &label, MAX_REASON)?;
         check_text("payment_method.provider_token", &provider_token, MAX_REASON)?;
+        if holds_card_number(&label) || holds_card_number(id.as_ref().map_or("", MethodId::as_str)) {
+            let field = if holds_card_number(&label) { "payment_method.label" } else { "payment_method.id" };
+            return Err(Invalid::new(field, "holds a card number; its last four digits tell it from others").into());
+        }
         let digits = provider_token.bytes().filter(u8::is_ascii_digit).count();
         if digits >= 12 && provider_token.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ' || byte == b'-') {
             let problem = "looks like a card number; give the payment provider's token for it instead";
@@ -209,12 +219,13 @@ impl WalletApi {
 
     fn auto_top_up(
         &self,
-        _: &Caller,
+        caller: &Caller,
         message: proto::GetAutoTopUpRequest,
     ) -> Result<proto::GetAutoTopUpResponse, Error> {
         let proto::GetAutoTopUpRequest { organization_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        Ok(proto::GetAutoTopUpResponse { auto_top_up: Some(self.auto_out(&organization)?) })
+        let view = self.0.auto_top_up(caller, &organization)?;
+        Ok(proto::GetAutoTopUpResponse { auto_top_up: Some(auto_out(&organization, view)) })
     }
 
     async fn set_auto_top_up(
@@ -250,28 +261,8 @@ impl WalletApi {
             })?,
             monthly_cap: mask.pick("monthly_cap_usd", cap)?,
         };
-        self.0.update_auto_top_up(caller, &organization, change).await?;
-        Ok(proto::UpdateAutoTopUpResponse { auto_top_up: Some(self.auto_out(&organization)?) })
-    }
-
-    fn auto_out(&self, organization: &OrganizationId) -> Result<proto::AutoTopUp, Error> {
-        let (auto, pending) = self.0.auto_top_up(organization)?;
-        let common = proto::AutoTopUp {
-            organization_id: organization.to_string(),
-            pending_order_id: pending.map(|order| order.to_string()).unwrap_or_default(),
-            ..proto::AutoTopUp::default()
-        };
-        let Some(auto) = auto else { return Ok(common) };
-        Ok(proto::AutoTopUp {
-            enabled: auto.enabled,
-            threshold_usd: nanos_out(auto.threshold),
-            amount_usd: nanos_out(auto.amount),
-            payment_method_id: auto.method.map(|method| method.to_string()).unwrap_or_default(),
-            monthly_cap_usd: auto.monthly_cap.map(nanos_out).unwrap_or_default(),
-            disabled_reason: auto.disabled_reason,
-            pause_until: auto.pause_until.map(timestamp_out),
-            ..common
-        })
+        let view = self.0.update_auto_top_up(caller, &organization, change).await?;
+        Ok(proto::UpdateAutoTopUpResponse { auto_top_up: Some(auto_out(&organization, view)) })
     }
 
     async fn correct(
@@ -344,6 +335,25 @@ fn method_out(organization: &OrganizationId, method: PaymentMethod) -> proto::Pa
         label,
         provider_token: String::new(),
         create_time: Some(timestamp_out(create_time)),
+    }
+}
+
+fn auto_out(organization: &OrganizationId, AutoTopUpView { auto, pending }: AutoTopUpView) -> proto::AutoTopUp {
+    let common = proto::AutoTopUp {
+        organization_id: organization.to_string(),
+        pending_order_id: pending.map(|order| order.to_string()).unwrap_or_default(),
+        ..proto::AutoTopUp::default()
+    };
+    let Some(auto) = auto else { return common };
+    proto::AutoTopUp {
+        enabled: auto.enabled,
+        threshold_usd: nanos_out(auto.threshold),
+        amount_usd: nanos_out(auto.amount),
+        payment_method_id: auto.method.map(|method| method.to_string()).unwrap_or_default(),
+        monthly_cap_usd: auto.monthly_cap.map(nanos_out).unwrap_or_default(),
+        disabled_reason: auto.disabled_reason,
+        pause_until: auto.pause_until.map(timestamp_out),
+        ..common
     }
 }
 

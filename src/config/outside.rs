@@ -2,9 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{ConfigError, Given, invalid};
+use super::{ConfigError, Given, invalid, within};
 use crate::{
-    domain::contact::{WebhookSecret, check_email, check_webhook_url},
+    domain::{
+        contact::{WebhookSecret, check_email, check_webhook_url},
+        money::Nanos,
+        payment::OrderTerms,
+    },
     notify::{SmtpSettings, SmtpTls},
 };
 
@@ -71,6 +75,18 @@ pub(super) fn smtp(given: &Given) -> Result<Option<SmtpSettings>, ConfigError> {
         from,
         timeout: TIMEOUT,
     }))
+}
+
+/// What members may order, and whether a provider charges it.
+pub(super) fn orders(given: &Given) -> Result<OrderTerms, ConfigError> {
+    let default = OrderTerms::default();
+    let amount = within("max_order_usd", given.max_order_usd, 1..=1_000_000_000, "USD")?;
+    let pending = within("max_pending_orders", given.max_pending_orders, 1..=10_000, "orders")?;
+    Ok(OrderTerms {
+        by_provider: given.payment_url.as_ref().is_some_and(|url| !url.is_empty()),
+        amount: amount.map_or(default.amount, |usd| Nanos::units(usd.into())),
+        pending: pending.unwrap_or(default.pending),
+    })
 }
 
 /// `None` without a URL: an operator decides each order.

@@ -3,7 +3,10 @@ use std::{env, io::Write as _, process::Command};
 use clap::{Args as _, Parser};
 
 use super::*;
-use crate::notify::{SmtpTls, WebhookSecret};
+use crate::{
+    domain::money::Nanos,
+    notify::{SmtpTls, WebhookSecret},
+};
 
 #[derive(Parser)]
 struct Program {
@@ -65,6 +68,8 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ledger_reads_at_once: Some(default.calls.ledger_reads_at_once),
         control_calls_at_once: Some(default.calls.control_calls_at_once),
         control_calls_per_second: Some(default.calls.control_calls_per_second),
+        max_order_usd: Some(10_000),
+        max_pending_orders: Some(default.orders.pending),
         ..Given::default()
     };
     assert_eq!(Settings::from_given(given).unwrap(), default);
@@ -89,6 +94,8 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ("ledger_reads_at_once", default.calls.ledger_reads_at_once.to_string()),
         ("control_calls_at_once", default.calls.control_calls_at_once.to_string()),
         ("control_calls_per_second", default.calls.control_calls_per_second.to_string()),
+        ("max_pending_orders", default.orders.pending.to_string()),
+        ("max_order_usd", default.orders.amount.to_string()),
         ("max_connections", default.connections.max.to_string()),
         ("max_connections_per_peer", default.connections.max_per_peer.to_string()),
         ("connection_max_bytes", default.connections.bytes_each.to_string()),
@@ -123,7 +130,8 @@ fn every_key_of_the_file_is_taken() {
         max_connections = 6\nmax_connections_per_peer = 0\nconnection_max_bytes = 1048576\nconnections_max_bytes = 16777216\n\
         max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n\
         verifications_per_hour = 6\nledger_read_seconds = 7\nledger_reads_at_once = 8\ncontrol_calls_at_once = 9\n\
-        control_calls_per_second = 10\n";
+        control_calls_per_second = 10\n\
+        max_order_usd = 6\nmax_pending_orders = 7\n";
     let file = format!(
         "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nsocket = 'q.sock'\n"
     );
@@ -165,6 +173,7 @@ fn every_key_of_the_file_is_taken() {
             control_calls_at_once: 9,
             control_calls_per_second: 10,
         },
+        orders: OrderTerms { by_provider: true, amount: Nanos::units(6), pending: 7 },
         log: "warn,quotad::journal=debug".to_owned(),
     };
     assert_eq!(load(&[], &file).unwrap(), expected);

@@ -24,6 +24,11 @@ pub enum Role {
 impl Role {
     pub const ALL: [Self; 5] = [Self::Owner, Self::Admin, Self::FinanceAdmin, Self::Developer, Self::Basic];
 
+    /// Whether it manages the organization: its settings, its people, and how its wallet fills itself.
+    pub fn manages(self) -> bool {
+        matches!(self, Self::Owner | Self::Admin)
+    }
+
     /// As in SQL and in messages.
     pub fn name(self) -> &'static str {
         match self {

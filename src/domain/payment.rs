@@ -22,6 +22,56 @@ pub struct PaymentMethod {
     pub create_time: Timestamp,
 }
 
+/// What holds for orders of members. The operator's own are exempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrderTerms {
+    /// A payment provider charges what is ordered, so that each order needs a payment method.
+    pub by_provider: bool,
+    /// Most of one order.
+    pub amount: Nanos,
+    /// Orders of one member that may be pending.
+    pub pending: u32,
+}
+
+impl Default for OrderTerms {
+    fn default() -> Self {
+        Self { by_provider: false, amount: Nanos::units(10_000), pending: 10 }
+    }
+}
+
+/// Whether a text holds what may be the number of a payment card: 13 to 19 digits with spaces and dashes between them, the first
+/// from 2 to 6, that pass the check by Luhn. A number begins and ends where a run of digits does.
+pub fn holds_card_number(text: &str) -> bool {
+    let is_between = |c: char| c.is_whitespace() || matches!(c, '-' | '\u{ad}' | '\u{2010}'..='\u{2015}' | '\u{2212}');
+    let other = |c: char| !c.is_ascii_digit() && !is_between(c);
+    text.split(other).any(|part| {
+        let runs: Vec<&str> = part.split(is_between).filter(|run| !run.is_empty()).collect();
+        (0..runs.len()).any(|first| begins_card_number(&runs[first..]))
+    })
+}
+
+fn begins_card_number(runs: &[&str]) -> bool {
+    let mut digits = String::new();
+    for run in runs {
+        digits.push_str(run);
+        if digits.len() > 19 {
+            return false;
+        }
+        if digits.len() >= 13 && matches!(digits.as_bytes()[0], b'2'..=b'6') && passes_luhn(&digits) {
+            return true;
+        }
+    }
+    false
+}
+
+fn passes_luhn(digits: &str) -> bool {
+    let weigh = |(i, digit): (usize, u8)| {
+        let digit = u32::from(digit - b'0');
+        if i % 2 == 0 { digit } else { digit * 2 / 10 + digit * 2 % 10 }
+    };
+    digits.bytes().rev().enumerate().map(weigh).sum::<u32>().is_multiple_of(10)
+}
+
 /// An order to pay an amount into the wallet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopUpOrder {
@@ -37,7 +87,7 @@ pub struct TopUpOrder {
     pub state: OrderState,
     /// The provider's name for the payment, once it has told.
     pub reference: String,
-    /// Why it failed, in the provider's words.
+    /// Why it failed or was reversed, in the provider's words.
     pub failure: String,
     /// The provider took the order: it isn't sent again.
     pub placed: bool,
@@ -45,6 +95,14 @@ pub struct TopUpOrder {
     pub entry: Option<u64>,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
+}
+
+impl TopUpOrder {
+    /// Why it failed or was reversed, as everybody may know it: a provider's words are for whoever pays, and for the operator.
+    pub fn told_failure(&self) -> &str {
+        let is_somebodys = self.method.is_some() || self.source == OrderSource::Member;
+        if is_somebodys { told_reason(&self.failure) } else { &self.failure }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +165,30 @@ pub struct AutoTopUp {
     pub update_time: Timestamp,
 }
 
+impl AutoTopUp {
+    /// Why it switched itself off, as everybody may know it.
+    pub fn told_reason(&self) -> &str {
+        if self.method.is_some() { told_reason(&self.disabled_reason) } else { &self.disabled_reason }
+    }
+}
+
+// Why nobody is charged any more, in this server's own words. They say nothing of a card, and are told to everybody.
+pub const ORGANIZATION_DELETED: &str = "the organization was deleted";
+pub const METHOD_MISSING: &str = "no payment method was named, which the payment provider needs";
+pub const METHOD_DELETED: &str = "the payment method was deleted";
+pub const OWNER_INACTIVE: &str = "the payment method's owner is no active member any more";
+pub const OWNER_DEMOTED: &str = "the payment method's owner is neither owner nor admin any more";
+
+/// Stands for a provider's words where they aren't told.
+pub const WITHHELD: &str = "the payment failed; only the payment method's owner is told why";
+
+fn told_reason(reason: &str) -> &str {
+    match reason {
+        "" | ORGANIZATION_DELETED | METHOD_MISSING | METHOD_DELETED | OWNER_INACTIVE | OWNER_DEMOTED => reason,
+        _ => WITHHELD,
+    }
+}
+
 /// An entry that puts another one right. The other stays as it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Correction {
@@ -122,4 +204,46 @@ pub struct Correction {
     /// The entry that it corrects.
     pub corrects: u64,
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn card_numbers_are_found_wherever_they_stand() {
+        let numbers = [
+            "4242424242424242",
+            "my card 4242 4242 4242 4242, 12/27",
+            "4242-4242-4242-4242 12",
+            "3782 822463 10005",
+            "No.5555555555554444!",
+            "2223 0031 2200 3222",
+            "4222222222222",
+            "6011 0009 9013 9424 and 7",
+            "4242\u{a0}4242\u{2013}4242 4242",
+            "12 4242424242424242",
+        ];
+        for text in numbers {
+            assert!(holds_card_number(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_numbers_are_no_card_numbers() {
+        let others = [
+            "",
+            "Visa …4242",
+            "4242424242424241",
+            "424242424242",
+            "1234567812345670",
+            "7992739871300000000",
+            "42424242424242424242",
+            "4242 4242 4242 x 4242",
+            "+49 30 901820",
+        ];
+        for text in others {
+            assert!(!holds_card_number(text), "{text}");
+        }
+    }
 }

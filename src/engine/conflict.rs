@@ -53,6 +53,9 @@ pub enum Conflict {
         "{what} of this key was set by somebody else than its member; an owner or admin of the organization changes it"
     )]
     ManagersOnly { what: &'static str },
+    /// It is somebody else's to decide.
+    #[error("{0}")]
+    NotYours(String),
     /// The entity can't be changed while something else is as it is.
     #[error("{0}")]
     Precondition(String),

@@ -37,7 +37,7 @@ mod settle;
 
 pub use allocation::AllocationChange;
 pub use control::{KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange, TeamChange};
-pub use payment::{Correctable, NewOrder};
+pub use payment::{AutoTopUpChange, Correctable, NewOrder, Orderer};
 pub use settle::Forgotten;
 
 /// What one turn needs to know of the world.

@@ -316,7 +316,7 @@ impl Service {
         let state = &inner.state;
         let active = state.members.find_live(member).map(|row| &row.entity).filter(|_| !state.organization.deleted);
         let active = active.ok_or_else(missing)?;
-        if active.disabled {
+        if active.disabled && !needs::is_open_to_deactivated(caller.method) {
             return Err(denied(format!("member {member} is disabled")));
         }
         let mut acting = Caller { actor: Actor::member(member), member: Some(member.clone()), ..caller.clone() };

@@ -8,17 +8,16 @@ use super::{
 };
 use crate::{
     domain::{
-        error::Invalid,
         event::EntryKind,
         fingerprint::Fingerprint,
         id::{MemberId, MethodId, OrderId, OrganizationId, RequestId},
         money::Nanos,
         payment::{AutoTopUp, Correction, OrderState, PaymentMethod, PaymentOutcome, TopUpOrder},
-        time::Timestamp,
     },
     engine::{
         conflict::Conflict,
-        turn::{Correctable, NewOrder},
+        state::Payments,
+        turn::{AutoTopUpChange, Correctable, NewOrder, Orderer},
     },
     store::{Entry, EntryDetail},
 };
@@ -35,6 +34,13 @@ pub struct Ordered {
     pub order: TopUpOrder,
     pub balance: Nanos,
     pub replayed: bool,
+}
+
+/// Automatic top-up as it is set, and the order that is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoTopUpView {
+    pub auto: Option<AutoTopUp>,
+    pub pending: Option<OrderId>,
 }
 
 /// What is to be paid in.
@@ -56,50 +62,12 @@ pub struct NewCorrection {
     pub reason: String,
 }
 
-/// Fields to change; `None` leaves one as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AutoTopUpChange {
-    pub enabled: Option<bool>,
-    pub threshold: Option<Nanos>,
-    pub amount: Option<Nanos>,
-    pub method: Option<Option<MethodId>>,
-    pub monthly_cap: Option<Option<Nanos>>,
-}
-
-impl AutoTopUpChange {
-    /// What it comes to. Declines are forgotten.
-    fn of(self, before: Option<&AutoTopUp>) -> Result<AutoTopUp, Invalid> {
-        let Self { enabled, threshold, amount, method, monthly_cap } = self;
-        let auto = AutoTopUp {
-            enabled: enabled.unwrap_or(before.is_some_and(|before| before.enabled)),
-            threshold: threshold.or(before.map(|before| before.threshold)).unwrap_or_default(),
-            amount: amount.or(before.map(|before| before.amount)).unwrap_or_default(),
-            method: method.unwrap_or_else(|| before?.method.clone()),
-            monthly_cap: monthly_cap.unwrap_or_else(|| before?.monthly_cap),
-            declines: 0,
-            pause_until: None,
-            disabled_reason: String::new(),
-            update_time: Timestamp::EPOCH,
-        };
-        if auto.enabled && !auto.amount.is_positive() {
-            return Err(Invalid::new("auto_top_up.amount_usd", "is 0; a top-up of nothing can't be enabled"));
-        }
-        match auto.monthly_cap.filter(|cap| *cap < auto.amount) {
-            None => Ok(auto),
-            Some(cap) => {
-                let problem =
-                    format!("{cap} is below one top-up of {}, so that none could ever be ordered", auto.amount);
-                Err(Invalid::new("auto_top_up.monthly_cap_usd", problem))
-            }
-        }
-    }
-}
-
 impl Service {
     /// Orders a top-up; an operator's settles at once. Acknowledged when on disk; a repeat orders nothing.
     ///
     /// # Errors
-    /// [`Error`] when there is no such organization or the request id was used for something else.
+    /// [`Error`] when there is no such organization, the request id was used for something else, or it is more than a member may
+    /// order.
     pub async fn top_up(
         &self,
         caller: &Caller,
@@ -116,7 +84,8 @@ impl Service {
         print.text(method.as_ref().map_or("", MethodId::as_str));
         let order = NewOrder { request, fingerprint: print.finish(), amount, reason, method };
         let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
-            let (order, replayed) = turn.order_top_up(order, caller.member.as_ref())?;
+            let by = caller.member.as_ref().map(|member| Orderer { member, terms: &self.tuning.orders });
+            let (order, replayed) = turn.order_top_up(order, by)?;
             Ok::<_, Conflict>(Ordered { order, balance: turn.state.wallet.balance, replayed })
         });
         let answer = answer?;
@@ -126,11 +95,17 @@ impl Service {
 
     /// # Errors
     /// [`Error::NotFound`] when there is no such order.
-    pub fn top_up_order(&self, organization: &OrganizationId, id: &OrderId) -> Result<TopUpOrder, Error> {
+    pub fn top_up_order(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+        id: &OrderId,
+    ) -> Result<TopUpOrder, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
         let missing = || Error::NotFound { kind: "top-up order", id: id.to_string() };
-        inner.state.payments.order(id).cloned().ok_or_else(missing)
+        let payments = &inner.state.payments;
+        payments.order(id).map(|order| seen_by(caller, payments, order)).ok_or_else(missing)
     }
 
     /// The newest first. `from` counts from the newest.
@@ -139,6 +114,7 @@ impl Service {
     /// [`Error::NotFound`] when there is no such organization.
     pub fn list_top_up_orders(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         states: &[OrderState],
         from: u32,
@@ -146,9 +122,15 @@ impl Service {
     ) -> Result<Found<TopUpOrder>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
+        let payments = &inner.state.payments;
         let matches = |order: &&TopUpOrder| states.is_empty() || states.contains(&order.state);
-        let mut found: Vec<_> =
-            inner.state.payments.orders.live().map(|row| &row.entity).filter(matches).cloned().collect();
+        let mut found: Vec<_> = payments
+            .orders
+            .live()
+            .map(|row| &row.entity)
+            .filter(matches)
+            .map(|order| seen_by(caller, payments, order))
+            .collect();
         found.reverse();
         Ok(page((0..).zip(found), from, limit))
     }
@@ -246,7 +228,7 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error`] when it isn't the caller's, or automatic top-up pays by it.
+    /// [`Error`] when it isn't the caller's.
     pub async fn delete_payment_method(
         &self,
         caller: &Caller,
@@ -261,24 +243,23 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
-    pub fn auto_top_up(&self, organization: &OrganizationId) -> Result<(Option<AutoTopUp>, Option<OrderId>), Error> {
+    pub fn auto_top_up(&self, caller: &Caller, organization: &OrganizationId) -> Result<AutoTopUpView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let payments = &inner.state.payments;
-        Ok((payments.auto.as_deref().cloned(), payments.pending_auto.clone()))
+        Ok(auto_seen_by(caller, &inner.state.payments))
     }
 
     /// # Errors
-    /// [`Error`] when what it comes to makes no sense, or the payment method isn't the caller's.
+    /// [`Error`] when what it comes to makes no sense, or the payment method isn't the caller's and would be charged more.
     pub async fn update_auto_top_up(
         &self,
         caller: &Caller,
         organization: &OrganizationId,
         change: AutoTopUpChange,
-    ) -> Result<(), Error> {
+    ) -> Result<AutoTopUpView, Error> {
         self.change(caller, organization, |turn| {
-            let auto = change.of(turn.state.payments.auto.as_deref())?;
-            turn.set_auto_top_up(auto, caller.member.as_ref())
+            turn.update_auto_top_up(&change, caller.member.as_ref(), &self.tuning.orders)?;
+            Ok(auto_seen_by(caller, &turn.state.payments))
         })
         .await
     }
@@ -286,7 +267,8 @@ impl Service {
     /// Books a correction of an entry. Answers it, and whether it had been booked before.
     ///
     /// # Errors
-    /// [`Error`] when there is no such entry, or nothing that much is left of it.
+    /// [`Error`] when there is no such entry, it changed the balance and the caller isn't the operator, or nothing that much is
+    /// left of it.
     pub async fn correct_entry(
         &self,
         caller: &Caller,
@@ -301,11 +283,39 @@ impl Service {
         let found = self.store.get_entry(organization, entry).await?;
         let missing = || Error::NotFound { kind: "ledger entry", id: entry.to_string() };
         let of = correctable(&found.ok_or_else(missing)?);
+        // Else whoever spends the money could give it back to itself.
+        if of.wallet != Nanos::ZERO && !caller.is_operator() {
+            let why = format!("entry {entry} changed the balance by {} USD; only the operator corrects it", of.wallet);
+            return Err(Error::PermissionDenied(why));
+        }
         let mut print = Fingerprint::new("correction");
         print.text(caller.actor.as_str()).number(entry).text(kind.name()).text(&amount.to_string()).text(&reason);
         let fingerprint = print.finish();
         self.change(caller, organization, |turn| turn.correct((&request, fingerprint), kind, amount, of, reason)).await
     }
+}
+
+/// An order as the caller may see it: why it failed is for who pays, and for the operator.
+fn seen_by(caller: &Caller, payments: &Payments, order: &TopUpOrder) -> TopUpOrder {
+    let mut seen = order.clone();
+    let pays = caller.member.as_ref().is_some_and(|member| payments.is_paid_by(order, member));
+    if !caller.is_operator() && !pays {
+        order.told_failure().clone_into(&mut seen.failure);
+    }
+    seen
+}
+
+fn auto_seen_by(caller: &Caller, payments: &Payments) -> AutoTopUpView {
+    let seen = payments.auto.as_deref().map(|auto| {
+        let owner = auto.method.as_ref().and_then(|method| payments.owner_of(method));
+        let pays = caller.member.as_ref().is_some_and(|member| owner == Some(member));
+        let mut seen = auto.clone();
+        if !caller.is_operator() && !pays {
+            auto.told_reason().clone_into(&mut seen.disabled_reason);
+        }
+        seen
+    });
+    AutoTopUpView { auto: seen, pending: payments.pending_auto.clone() }
 }
 
 fn correctable(entry: &Entry) -> Correctable {

@@ -101,14 +101,21 @@ fn change(event: &Event) -> Option<Changed> {
         Event::CreditRequestSet(request) => ("credit_request", request.id.to_string(), shown(request)),
         Event::InvitationSet(invitation) => ("invitation", invitation.id.to_string(), shown(invitation)),
         Event::PaymentMethodSet(method) => {
-            let PaymentMethod { id, member, label, token: _, deleted, create_time } = &**method;
-            let after = json!({
-                "member": member.as_str(), "label": label, "deleted": deleted, "create_time": shown(create_time),
-            });
+            // Its owner reads the label with ListPaymentMethods; others learn that there is one.
+            let PaymentMethod { id, member, label: _, token: _, deleted, create_time } = &**method;
+            let after = json!({ "member": member.as_str(), "deleted": deleted, "create_time": shown(create_time) });
             ("payment_method", id.to_string(), after)
         }
-        Event::OrderSet(order) => ("top_up_order", order.id.to_string(), shown(order)),
-        Event::AutoTopUpSet(auto) => ("auto_top_up", String::new(), shown(auto)),
+        Event::OrderSet(order) => {
+            let mut after = shown(order);
+            after["failure"] = order.told_failure().into();
+            ("top_up_order", order.id.to_string(), after)
+        }
+        Event::AutoTopUpSet(auto) => {
+            let mut after = shown(auto);
+            after["disabled_reason"] = auto.told_reason().into();
+            ("auto_top_up", String::new(), after)
+        }
         Event::Corrected(correction) => ("correction", correction.entry.to_string(), shown(correction)),
         Event::AlertSettingsSet(settings) => {
             let AlertSettings { recipients, webhook, low_balance } = &**settings;

@@ -13,6 +13,7 @@ use prost::Message as _;
 use quotad::{
     api::{Auth, Stop, proto, routes},
     clock::SystemClock,
+    domain::payment::OrderTerms,
     domain::{
         access::Scopes,
         id::{SecretHash, TokenId},
@@ -135,6 +136,7 @@ async fn start(disk: &Arc<Disk>, webhooks: &Webhooks) -> Arc<Service> {
             longest_lag: u64::MAX,
             bounds: Bounds::default(),
             calls: CallBounds::default(),
+            orders: OrderTerms::default(),
         },
     };
     recovered.start(parts, 0).await.expect("it starts")

@@ -158,12 +158,26 @@ async fn a_card_number_is_no_payment_method() {
         assert_eq!(wrong_field(&status), "payment_method.provider_token");
         assert!(!status.message().contains("4242") && !status.message().contains("3782"), "{status:?}");
     }
+    for (id, label) in [("", "4242 4242 4242 4242, Ann"), ("4242424242424242", "")] {
+        let method = PaymentMethod {
+            organization_id: ACME.into(),
+            id: id.into(),
+            label: label.into(),
+            ..PaymentMethod::default()
+        };
+        let new =
+            quotad::api::proto::CreatePaymentMethodRequest { payment_method: Some(method), request_id: String::new() };
+        let status = ann.wallets().create_payment_method(new).await.unwrap_err();
+        let field = if id.is_empty() { "payment_method.label" } else { "payment_method.id" };
+        assert_eq!(wrong_field(&status), field);
+        assert!(!status.message().contains("4242"), "{status:?}");
+    }
     assert_eq!(methods(&ann).await, []);
 }
 
 // E3
 #[tokio::test]
-async fn the_method_that_automatic_top_up_pays_by_stays_until_another_is_chosen() {
+async fn the_method_that_automatic_top_up_pays_by_is_deleted_and_nothing_is_ordered_by_it_any_more() {
     let world = World::with_wallet("100").await;
     let ann = joins(&world, "ann", Role::Owner).await;
     let id = method(&ann, "Visa …4242", "tok_4242").await.unwrap();
@@ -176,7 +190,7 @@ async fn the_method_that_automatic_top_up_pays_by_stays_until_another_is_chosen(
     };
     let fields = ["enabled", "amount_usd", "threshold_usd", "payment_method_id"];
     crate::payments::update_auto(&ann, auto, &fields).await.unwrap();
-    assert_eq!(delete(&ann, &id).await.unwrap_err().0, Code::FailedPrecondition);
-    crate::payments::update_auto(&ann, quotad::api::proto::AutoTopUp::default(), &["enabled"]).await.unwrap();
     delete(&ann, &id).await.unwrap();
+    let off = crate::payments::auto(&world).await;
+    assert_eq!((off.enabled, off.disabled_reason.as_str()), (false, "the payment method was deleted"));
 }

@@ -4,8 +4,9 @@ use std::{collections::HashSet, path::Path};
 
 use quotad::{
     api::proto::{
-        AutoTopUp, ChargeRequest, ConfirmPaymentRequest, GetAutoTopUpRequest, ListTransactionsRequest, Payer,
-        Transaction, TransactionKind, UpdateAutoTopUpRequest, Usage, charge_response, payer,
+        AutoTopUp, ChargeRequest, ConfirmPaymentRequest, CreateMemberRequest, CreateMemberTokenRequest,
+        CreatePaymentMethodRequest, GetAutoTopUpRequest, ListTransactionsRequest, Member, MemberToken, Payer,
+        PaymentMethod, Role, Transaction, TransactionKind, UpdateAutoTopUpRequest, Usage, charge_response, payer,
     },
     client::Connection,
 };
@@ -50,16 +51,39 @@ async fn confirm(gateway: &Connection, post: &Post) {
     gateway.wallets().confirm_payment(confirmation).await.unwrap();
 }
 
+/// By the card of a new owner.
 async fn enable(operator: &Connection) {
+    let (organization_id, id) = (ORGANIZATION.to_owned(), "payer".to_owned());
+    let payer = Member {
+        organization_id: organization_id.clone(),
+        id: id.clone(),
+        role: Role::Owner.into(),
+        ..Member::default()
+    };
+    let new = CreateMemberRequest { member: Some(payer), ..CreateMemberRequest::default() };
+    operator.members().create_member(new).await.unwrap();
+    let token = MemberToken { organization_id: organization_id.clone(), member_id: id, ..MemberToken::default() };
+    let new = CreateMemberTokenRequest { token: Some(token) };
+    let secret = operator.tokens().create_member_token(new).await.unwrap().into_inner().secret;
+    let payer = operator.with_token(&secret).unwrap();
+    let card = PaymentMethod {
+        organization_id: organization_id.clone(),
+        id: "card".into(),
+        provider_token: "tok_1".into(),
+        ..PaymentMethod::default()
+    };
+    let new = CreatePaymentMethodRequest { payment_method: Some(card), ..CreatePaymentMethodRequest::default() };
+    payer.wallets().create_payment_method(new).await.unwrap();
     let auto_top_up = Some(AutoTopUp {
-        organization_id: ORGANIZATION.into(),
+        organization_id,
         enabled: true,
         threshold_usd: "5".into(),
         amount_usd: "10".into(),
+        payment_method_id: "card".into(),
         ..AutoTopUp::default()
     });
-    let update_mask = mask(&["enabled", "threshold_usd", "amount_usd"]);
-    operator.wallets().update_auto_top_up(UpdateAutoTopUpRequest { auto_top_up, update_mask }).await.unwrap();
+    let update_mask = mask(&["enabled", "threshold_usd", "amount_usd", "payment_method_id"]);
+    payer.wallets().update_auto_top_up(UpdateAutoTopUpRequest { auto_top_up, update_mask }).await.unwrap();
 }
 
 async fn credits(operator: &Connection) -> Vec<Transaction> {

@@ -12,7 +12,7 @@ use tonic::Code;
 use crate::{
     alerts,
     messages::failed,
-    payments::{auto, automatic, decide, find, method, order, pending, switch_on, update_auto},
+    payments::{auto, automatic, decide, fill, find, method, order, pending_by_card, update_auto},
     people::{joins, until},
     provider::{confirm, said, world},
     receiver::{Receiver, SECRET},
@@ -62,17 +62,18 @@ async fn automatic_top_up_is_not_switched_on_again_once_its_payment_method_was_d
     let world = World::with_wallet("4").await;
     let (olga, bob) = (joins(&world, "olga", Role::Owner).await, joins(&world, "bob", Role::Admin).await);
     let card = method(&bob, "Visa …1", "tok_bob").await.unwrap();
-    let by_card = AutoTopUp { payment_method_id: card.clone(), ..AutoTopUp::default() };
-    update_auto(&bob, by_card, &["payment_method_id"]).await.unwrap();
-    let first = switch_on(&world, "5", "10", "").await.pending_order_id;
+    let first = fill(&bob, &card, "5", "10", "").await.unwrap().pending_order_id;
     decide(&world, &first, PaymentOutcome::HardDeclined).await.unwrap();
     delete_method(&bob, &card).await;
     let on = AutoTopUp { enabled: true, ..AutoTopUp::default() };
-    let refused = update_auto(&olga, on, &["enabled"]).await.unwrap_err();
+    let refused = update_auto(&bob, on.clone(), &["enabled"]).await.unwrap_err();
     assert_eq!(refused, failed(Code::FailedPrecondition, "FAILED_PRECONDITION"));
+    let refused = update_auto(&olga, on, &["enabled"]).await.unwrap_err();
+    assert_eq!(refused, failed(Code::PermissionDenied, "PERMISSION_DENIED"));
     assert_eq!((auto(&world).await.enabled, automatic(&world).await.len()), (false, 1));
-    let on = AutoTopUp { enabled: true, ..AutoTopUp::default() };
-    assert!(update_auto(&olga, on, &["enabled", "payment_method_id"]).await.unwrap().enabled, "with none named");
+    let on = AutoTopUp { enabled: true, amount_usd: "10".into(), threshold_usd: "5".into(), ..AutoTopUp::default() };
+    let fields = ["enabled", "payment_method_id", "amount_usd", "threshold_usd"];
+    assert!(update_auto(&olga, on, &fields).await.unwrap().enabled, "with none named");
 }
 
 // E2
@@ -81,8 +82,8 @@ async fn what_became_of_a_payment_is_booked_after_its_organization_was_deleted()
     let mut provider = Receiver::start(Some("200 OK")).await;
     let mut world = world(&provider).await;
     let ann = joins(&world, "ann", Role::Basic).await;
-    let id = pending(&ann, "o1", "20").await;
-    let other = pending(&ann, "o2", "30").await;
+    let id = pending_by_card(&ann, "o1", "20").await;
+    let other = pending_by_card(&ann, "o2", "30").await;
     for _ in 0..2 {
         provider.post().await.verified(SECRET);
     }
@@ -102,7 +103,7 @@ async fn an_order_that_the_provider_has_not_taken_is_not_sent_for_an_organizatio
     let mut provider = Receiver::start(Some("503 Service Unavailable")).await;
     let world = world(&provider).await;
     let ann = joins(&world, "ann", Role::Basic).await;
-    let id = pending(&ann, "o1", "20").await;
+    let id = pending_by_card(&ann, "o1", "20").await;
     provider.post().await.verified(SECRET);
     delete_organization(&world).await;
     // Nothing of it can be read any more, but what it can't be told says how it is.

@@ -88,7 +88,8 @@ async fn a_reversal_debits_once_with_an_entry_of_its_own() {
     assert_eq!(decide(&world, &id, PaymentOutcome::Settled).await.unwrap().state(), TopUpState::Reversed);
     let ledger = world.ledger().await.transactions;
     assert_eq!(kinds(&ledger)[0], (TransactionKind::Reversal, "-20", "-4"));
-    assert_eq!((ledger[0].corrects_entry, ledger[0].reason.clone()), (2, format!("said of {id}")));
+    assert_eq!((ledger[0].corrects_entry, ledger[0].reason.as_str()), (2, "reversed by the payment provider"));
+    assert_eq!(find(&world, &id).await.failure, format!("said of {id}"));
     assert_eq!(ledger.len(), 4);
     let stopped = world.extend(crate::messages::extend(&running)).await.unwrap().unwrap_err();
     assert_eq!(stopped.code(), DenialCode::Revoked);

@@ -4,7 +4,7 @@ use quotad::{
     api::proto::{
         AutoTopUp, CorrectEntryRequest, CorrectEntryResponse, CreatePaymentMethodRequest, DecideTopUpOrderRequest,
         GetAutoTopUpRequest, GetBalanceRequest, GetTopUpOrderRequest, ListTopUpOrdersRequest, PaymentMethod,
-        PaymentOutcome, TopUpOrder, TopUpRequest, TopUpResponse, TransactionKind, UpdateAutoTopUpRequest,
+        PaymentOutcome, Role, TopUpOrder, TopUpRequest, TopUpResponse, TransactionKind, UpdateAutoTopUpRequest,
     },
     client::Connection,
 };
@@ -30,6 +30,12 @@ pub(crate) async fn order(by: &Connection, request: &str, usd: &str, method: &st
 /// A member's order, which waits for its payment; answers its id.
 pub(crate) async fn pending(by: &Connection, request: &str, usd: &str) -> String {
     order(by, request, usd, "").await.unwrap().order.unwrap().id
+}
+
+/// The same by a new payment method of the member's own.
+pub(crate) async fn pending_by_card(by: &Connection, request: &str, usd: &str) -> String {
+    let card = method(by, "Visa …4242", "tok_4242").await.unwrap();
+    order(by, request, usd, &card).await.unwrap().order.unwrap().id
 }
 
 /// The operator says what became of the payment.
@@ -98,17 +104,36 @@ pub(crate) async fn update_auto(by: &Connection, auto: AutoTopUp, fields: &[&str
     answer.map(|answer| answer.into_inner().auto_top_up.unwrap()).map_err(|status| failure(&status))
 }
 
-/// Switches it on, with an empty cap for none.
+/// Switches it on, with an empty cap for none, by no payment method.
 pub(crate) async fn switch_on(world: &World, threshold: &str, amount: &str, monthly_cap: &str) -> AutoTopUp {
+    fill(&world.operator, "", threshold, amount, monthly_cap).await.unwrap()
+}
+
+/// Switches it on by a payment method.
+pub(crate) async fn fill(
+    by: &Connection,
+    method: &str,
+    threshold: &str,
+    amount: &str,
+    monthly_cap: &str,
+) -> Result<AutoTopUp, Failure> {
     let auto = AutoTopUp {
         enabled: true,
         threshold_usd: threshold.into(),
         amount_usd: amount.into(),
         monthly_cap_usd: monthly_cap.into(),
+        payment_method_id: method.into(),
         ..AutoTopUp::default()
     };
-    let fields = ["enabled", "threshold_usd", "amount_usd", "monthly_cap_usd"];
-    update_auto(&world.operator, auto, &fields).await.unwrap()
+    let fields = ["enabled", "threshold_usd", "amount_usd", "monthly_cap_usd", "payment_method_id"];
+    update_auto(by, auto, &fields).await
+}
+
+/// The same by a card of a new owner's own.
+pub(crate) async fn switch_on_by_card(world: &World, threshold: &str, amount: &str, monthly_cap: &str) -> AutoTopUp {
+    let payer = crate::people::joins(world, "payer", Role::Owner).await;
+    let card = method(&payer, "Visa …1", "tok_payer").await.unwrap();
+    fill(&payer, &card, threshold, amount, monthly_cap).await.unwrap()
 }
 
 pub(crate) async fn correct(

@@ -16,7 +16,7 @@ use crate::{
     alerts,
     messages::{Failure, charge, failed, failure, usd},
     notify::{MailServer, Mood},
-    payments::{auto, automatic, balance, decide, find, method, order, pending, switch_on},
+    payments::{auto, automatic, balance, decide, find, method, order, pending, pending_by_card, switch_on_by_card},
     people::{joins, until},
     receiver::{Receiver, SECRET, sign},
     world::{ACME, START, World},
@@ -90,7 +90,7 @@ async fn a_confirmation_that_is_not_the_providers_is_refused_and_credits_nothing
     let provider = Receiver::start(Some("200 OK")).await;
     let world = world(&provider).await;
     let ann = joins(&world, "ann", Role::Owner).await;
-    let id = pending(&ann, "o1", "20").await;
+    let id = pending_by_card(&ann, "o1", "20").await;
     let sound = said(&id, "settled", START);
     let other = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let larger = String::from_utf8(sound.payload.clone()).unwrap().replace("acme", "acne").into_bytes();
@@ -125,7 +125,7 @@ async fn a_signed_payload_that_says_nothing_sensible_is_refused_by_its_field() {
     let provider = Receiver::start(Some("200 OK")).await;
     let world = world(&provider).await;
     let ann = joins(&world, "ann", Role::Owner).await;
-    let id = pending(&ann, "o1", "20").await;
+    let id = pending_by_card(&ann, "o1", "20").await;
     let wrong: [(Value, Code); 7] = [
         (json!("settled"), Code::InvalidArgument),
         (json!({"order_id": id, "outcome": "settled"}), Code::InvalidArgument),
@@ -154,7 +154,7 @@ async fn a_signed_payload_that_says_nothing_sensible_is_refused_by_its_field() {
 async fn what_the_provider_declines_and_reverses_is_done_as_if_the_operator_said_so() {
     let mut provider = Receiver::start(Some("200 OK")).await;
     let world = world(&provider).await;
-    let first = switch_on(&world, "5", "10", "").await.pending_order_id;
+    let first = switch_on_by_card(&world, "5", "10", "").await.pending_order_id;
     provider.post().await.verified(SECRET);
     let declined = confirm(&world.service, said(&first, "soft_declined", START)).await.unwrap();
     assert_eq!((declined.state(), declined.failure.as_str()), (TopUpState::Failed, "no funds"));
@@ -179,7 +179,7 @@ async fn what_the_provider_declines_and_reverses_is_done_as_if_the_operator_said
 async fn a_provider_that_fails_is_asked_again_for_the_same_payment() {
     let mut provider = Receiver::start(Some("503 Service Unavailable")).await;
     let mut world = world(&provider).await;
-    let id = switch_on(&world, "5", "10", "").await.pending_order_id;
+    let id = switch_on_by_card(&world, "5", "10", "").await.pending_order_id;
     let first = provider.post().await;
     let second = provider.post_after(|| world.advance(10)).await;
     assert_eq!((first.id.as_str(), second.id.as_str()), (format!("acme.{id}").as_str(), first.id.as_str()));
@@ -202,7 +202,7 @@ async fn a_provider_that_fails_is_asked_again_for_the_same_payment() {
 async fn an_order_that_the_provider_never_answers_stays_the_only_one_of_its_shortfall() {
     let mut provider = Receiver::start(Some("503 Service Unavailable")).await;
     let world = world(&provider).await;
-    let id = switch_on(&world, "5", "10", "10").await.pending_order_id;
+    let id = switch_on_by_card(&world, "5", "10", "10").await.pending_order_id;
     provider.post().await.verified(SECRET);
     for attempt in 0..33 {
         // The last attempt may not be over yet when the hour has passed.
@@ -231,7 +231,7 @@ async fn an_order_that_the_provider_never_answers_stays_the_only_one_of_its_shor
 async fn a_provider_that_refuses_an_order_fails_it_and_switches_automatic_top_up_off() {
     let mut provider = Receiver::start(Some("422 Unprocessable Entity")).await;
     let world = world(&provider).await;
-    let id = switch_on(&world, "5", "10", "").await.pending_order_id;
+    let id = switch_on_by_card(&world, "5", "10", "").await.pending_order_id;
     provider.post().await.verified(SECRET);
     let failed = until("the order's end", async || {
         let order = find(&world, &id).await;
@@ -249,13 +249,13 @@ async fn a_confirmation_may_come_before_the_provider_has_answered_the_order() {
     let mut provider = Receiver::start(None).await;
     let world = world(&provider).await;
     let ann = joins(&world, "ann", Role::Owner).await;
-    let id = pending(&ann, "o1", "20").await;
+    let id = pending_by_card(&ann, "o1", "20").await;
     let first = provider.post().await;
     confirm(&world.service, said(&id, "settled", START)).await.unwrap();
     assert_eq!(balance(&ann, ACME).await.unwrap(), "20");
     // Even an answer that would have been a refusal changes nothing any more.
     provider.answers(Some("400 Bad Request"));
-    let next = pending(&ann, "o2", "30").await;
+    let next = pending_by_card(&ann, "o2", "30").await;
     assert_ne!(provider.post().await.id, first.id);
     until("the other order's end", async || (find(&world, &next).await.state() == TopUpState::Failed).then_some(()))
         .await;
@@ -289,7 +289,7 @@ async fn an_order_does_not_wait_for_mail_that_hangs() {
     let told = alerts::send_test(&world, &["ops@example.com"]).await;
     until("the mail server's turn", async || (server.heard("EHLO") > 0).then_some(())).await;
     let ann = joins(&world, "ann", Role::Basic).await;
-    let id = pending(&ann, "o1", "20").await;
+    let id = pending_by_card(&ann, "o1", "20").await;
     assert_eq!(provider.post().await.id, format!("acme.{id}"));
     assert_eq!(alerts::find(&world, &told).await.mail.unwrap().attempts, 0, "it hangs still");
 }

@@ -7,6 +7,7 @@ use std::{
 
 use quotad::{
     clock::SystemClock,
+    domain::payment::OrderTerms,
     domain::{
         event::{Event, Record, Stream},
         id::{Actor, SecretHash},
@@ -81,6 +82,7 @@ pub(crate) fn tuning(chance: &Chance) -> Tuning {
         longest_lag: *chance.pick(&[5, 1000, u64::MAX]),
         bounds: Bounds::default(),
         calls: CallBounds::default(),
+        orders: OrderTerms::default(),
     }
 }
 

@@ -1,14 +1,17 @@
 //! How the wallet is filled: payment methods, orders, automatic top-up, and what was corrected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        id::{MethodId, OrderId},
+        id::{Actor, MemberId, MethodId, OrderId},
         money::Nanos,
-        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentMethod, TopUpOrder},
+        payment::{
+            AutoTopUp, Correction, METHOD_DELETED, ORGANIZATION_DELETED, OWNER_DEMOTED, OWNER_INACTIVE, OrderSource,
+            OrderState, PaymentMethod, TopUpOrder,
+        },
     },
     engine::{state::OrganizationState, table::Table},
 };
@@ -21,6 +24,8 @@ pub struct Payments {
     pub auto: Option<Box<AutoTopUp>>,
     /// The automatic order that is pending: there is one at most.
     pub pending_auto: Option<OrderId>,
+    /// Places of the orders that are pending: few, of what may be many.
+    pending: BTreeSet<u32>,
     /// By entry, what its corrections come to.
     corrected: BTreeMap<u64, Nanos>,
 }
@@ -35,19 +40,43 @@ impl Payments {
     }
 
     pub fn pending(&self) -> impl Iterator<Item = &TopUpOrder> {
-        self.orders.live().map(|row| &row.entity).filter(|order| order.state == OrderState::Pending)
+        self.pending.iter().filter_map(|place| self.orders.row(*place)).map(|row| &row.entity)
+    }
+
+    /// How many a member has that are pending.
+    pub fn pending_of(&self, member: &MemberId) -> usize {
+        let actor = Actor::member(member);
+        self.pending().filter(|order| order.actor == actor).count()
+    }
+
+    /// Whether a member pays for an order: by its payment method, or by what it ordered itself without one.
+    pub fn is_paid_by(&self, order: &TopUpOrder, member: &MemberId) -> bool {
+        match &order.method {
+            Some(method) => self.owner_of(method) == Some(member),
+            None => order.actor == Actor::member(member),
+        }
+    }
+
+    /// Whose a payment method is or was.
+    pub fn owner_of(&self, method: &MethodId) -> Option<&MemberId> {
+        self.methods.find(method).map(|row| &row.entity.member)
     }
 
     pub(super) fn set_order(&mut self, order: TopUpOrder) {
+        let is_pending = order.state == OrderState::Pending;
         if order.source == OrderSource::Automatic {
-            let is_pending = order.state == OrderState::Pending;
             if is_pending {
                 self.pending_auto = Some(order.id.clone());
             } else if self.pending_auto.as_ref() == Some(&order.id) {
                 self.pending_auto = None;
             }
         }
-        self.orders.set(order);
+        let place = self.orders.set(order);
+        if is_pending {
+            self.pending.insert(place);
+        } else {
+            self.pending.remove(&place);
+        }
     }
 
     pub(super) fn correct(&mut self, correction: &Correction) {
@@ -56,21 +85,22 @@ impl Payments {
 }
 
 impl OrganizationState {
-    /// The provider's own name for how something is paid, empty where that is left to the provider.
+    /// The provider's own name for how something is paid, empty where the operator sees to it.
     ///
     /// # Errors
     /// Why nobody is to be charged by it any more.
-    pub fn paid_by(&self, method: Option<&MethodId>) -> Result<&str, &'static str> {
+    pub fn paid_by(&self, method: Option<&MethodId>, source: OrderSource) -> Result<&str, &'static str> {
         if self.organization.deleted {
-            return Err("the organization was deleted");
+            return Err(ORGANIZATION_DELETED);
         }
         let Some(id) = method else { return Ok("") };
-        let gone = "the payment method was deleted";
-        let method = self.payments.methods.find(id).map(|row| &row.entity).ok_or(gone)?;
-        let owner = self.members.find_live(&method.member).map(|row| &row.entity);
-        if owner.is_none_or(|owner| owner.disabled) {
-            return Err("the payment method's owner is no active member any more");
+        let method = self.payments.methods.find(id).map(|row| &row.entity).ok_or(METHOD_DELETED)?;
+        let owner = self.members.find_live(&method.member).map(|row| &row.entity).filter(|owner| !owner.disabled);
+        let owner = owner.ok_or(OWNER_INACTIVE)?;
+        // Who may not set it any more isn't charged for what it set once.
+        if source == OrderSource::Automatic && !owner.role.manages() {
+            return Err(OWNER_DEMOTED);
         }
-        if method.deleted { Err(gone) } else { Ok(&method.token) }
+        if method.deleted { Err(METHOD_DELETED) } else { Ok(&method.token) }
     }
 }

@@ -3,15 +3,18 @@
 use super::fixture::*;
 use crate::{
     domain::{
+        access::Role,
         alert::AlertKind,
         entity::Member,
         id::{KeyId, MemberId, MethodId},
         money::Nanos,
         operation::Charge,
-        payment::{AutoTopUp, OrderSource, PaymentMethod},
-        time::Timestamp,
+        payment::{OrderSource, OrderTerms, PaymentMethod},
     },
-    engine::turn::{MemberChange, Outcome},
+    engine::{
+        conflict::Conflict,
+        turn::{AutoTopUpChange, MemberChange, Outcome},
+    },
 };
 
 const CARD: &str = "card";
@@ -29,6 +32,7 @@ impl World {
     fn paying() -> Self {
         let mut world = Self::new();
         world.wallet(10);
+        world.member(MemberChange { role: Some(Role::Admin), ..Default::default() });
         let method = PaymentMethod {
             id: card(),
             member: ann(),
@@ -42,22 +46,20 @@ impl World {
         world
     }
 
-    /// As somebody sets it who doesn't own the card.
+    /// As ann sets it.
     fn fill(&mut self, enabled: bool) -> Outcome<()> {
-        let auto = AutoTopUp {
-            enabled,
-            threshold: Nanos::new(5),
-            amount: Nanos::new(100),
-            method: Some(card()),
+        let change = AutoTopUpChange {
+            enabled: Some(enabled),
+            threshold: Some(Nanos::new(5)),
+            amount: Some(Nanos::new(100)),
+            method: Some(Some(card())),
             monthly_cap: None,
-            declines: 0,
-            pause_until: None,
-            disabled_reason: String::new(),
-            update_time: Timestamp::EPOCH,
         };
-        let by = MemberId::trusted("bob");
-        let known = self.state.payments.auto.is_some();
-        self.turn(|turn| turn.set_auto_top_up(auto, known.then_some(&by)))
+        self.set(&change, Some(&ann()))
+    }
+
+    fn set(&mut self, change: &AutoTopUpChange, by: Option<&MemberId>) -> Outcome<()> {
+        self.turn(|turn| turn.update_auto_top_up(change, by, &OrderTerms::default()))
     }
 
     fn ordered(&self) -> usize {
@@ -132,13 +134,74 @@ fn automatic_top_up_is_not_switched_on_with_a_payment_method_that_is_gone() {
 }
 
 #[test]
-fn a_payment_method_known_before_may_be_switched_on_by_others_while_its_owner_is_active() {
+fn nobody_but_its_owner_enlarges_what_a_card_is_charged() {
     let mut world = World::paying();
-    world.fill(false).unwrap();
+    world.add_member("bob", &["default"]);
+    let bob = MemberId::trusted("bob");
+    let capped = AutoTopUpChange { monthly_cap: Some(Some(Nanos::new(300))), ..Default::default() };
+    world.set(&capped, Some(&ann())).unwrap();
+    let larger = [
+        AutoTopUpChange { amount: Some(Nanos::new(101)), ..Default::default() },
+        AutoTopUpChange { threshold: Some(Nanos::new(6)), ..Default::default() },
+        AutoTopUpChange { monthly_cap: Some(Some(Nanos::new(301))), ..Default::default() },
+        AutoTopUpChange { monthly_cap: Some(None), ..Default::default() },
+    ];
+    let before = world.state.payments.auto.clone();
+    for change in &larger {
+        for by in [Some(&bob), None] {
+            assert!(matches!(world.set(change, by), Err(Conflict::NotYours(_))), "{change:?}");
+        }
+    }
+    assert_eq!(world.state.payments.auto, before);
+    let smaller = AutoTopUpChange {
+        enabled: Some(false),
+        threshold: Some(Nanos::new(4)),
+        amount: Some(Nanos::new(99)),
+        monthly_cap: Some(Some(Nanos::new(299))),
+        method: None,
+    };
+    world.set(&smaller, Some(&bob)).unwrap();
+    let on = AutoTopUpChange { enabled: Some(true), ..Default::default() };
+    for by in [Some(&bob), None] {
+        assert!(matches!(world.set(&on, by), Err(Conflict::NotYours(_))));
+    }
+    world.set(&on, Some(&ann())).unwrap();
+    for change in &larger {
+        world.set(change, Some(&ann())).unwrap();
+    }
+}
+
+#[test]
+fn a_card_is_charged_by_no_terms_that_somebody_else_set() {
+    let mut world = World::paying();
+    world.add_member("bob", &["default"]);
+    let bob = MemberId::trusted("bob");
+    let by_none = AutoTopUpChange { method: Some(None), amount: Some(Nanos::new(9000)), ..Default::default() };
+    world.set(&by_none, Some(&bob)).unwrap();
+    let by_card = AutoTopUpChange { method: Some(Some(card())), ..Default::default() };
+    assert!(matches!(world.set(&by_card, Some(&bob)), Err(Conflict::NotFound { .. })));
+    assert!(matches!(world.set(&by_card, None), Err(Conflict::NotFound { .. })));
+    assert!(matches!(world.set(&by_card, Some(&ann())), Err(Conflict::Invalid(_))));
     world.fill(true).unwrap();
-    world.member(MemberChange { disabled: Some(true), ..Default::default() });
-    let refused = world.fill(true).unwrap_err().to_string();
-    assert!(refused.contains("no active member"), "{refused}");
-    world.member(MemberChange { disabled: Some(false), ..Default::default() });
-    world.fill(true).unwrap();
+    assert_eq!(world.state.payments.auto.as_deref().unwrap().amount, Nanos::new(100));
+}
+
+#[test]
+fn an_owner_that_may_not_set_it_any_more_is_not_charged_by_it() {
+    let mut world = World::paying();
+    world.member(MemberChange { role: Some(Role::FinanceAdmin), ..Default::default() });
+    assert_eq!(world.auto(), (false, "the payment method's owner is neither owner nor admin any more"));
+    assert_eq!(world.told(), 1);
+    world.charge("a", cost(9));
+    assert_eq!(world.ordered(), 0);
+    world.member(MemberChange { role: Some(Role::Admin), ..Default::default() });
+    assert!(!world.auto().0, "its owner has to want it again");
+}
+
+#[test]
+fn a_payment_method_that_automatic_top_up_pays_by_is_deleted_all_the_same() {
+    let mut world = World::paying();
+    world.turn(|turn| turn.delete_payment_method(&ann(), &card())).unwrap();
+    assert_eq!(world.auto(), (false, "the payment method was deleted"));
+    assert_eq!(world.told(), 1);
 }

@@ -173,6 +173,18 @@ impl Turn<'_> {
         told.map(|member| member.email.clone()).take(crate::domain::policy::MAX_RECIPIENTS).collect()
     }
 
+    /// The owners, whoever else is told.
+    pub(super) fn owners_and_recipients(&self) -> Vec<String> {
+        let members = self.state.members.live().map(|row| &row.entity);
+        let owners =
+            members.filter(|member| member.role == Role::Owner && !member.disabled && !member.email.is_empty());
+        let mut told: Vec<String> = owners.map(|owner| owner.email.clone()).collect();
+        let others = self.default_recipients().into_iter().filter(|other| !told.contains(other));
+        told.extend(others.collect::<Vec<_>>());
+        told.truncate(crate::domain::policy::MAX_RECIPIENTS);
+        told
+    }
+
     /// # Errors
     /// [`Conflict`] when the organization is deleted.
     pub fn set_alert_settings(&mut self, settings: AlertSettings) -> Outcome<()> {

@@ -100,7 +100,7 @@ impl Turn<'_> {
 
     /// # Errors
     /// [`Conflict::TooMany`] when there may be no more.
-    fn check_count(what: &'static str, count: u32, max: u32) -> Outcome<()> {
+    pub(super) fn check_count(what: &'static str, count: u32, max: u32) -> Outcome<()> {
         if count < max { Ok(()) } else { Err(Conflict::TooMany { what, max }) }
     }
 

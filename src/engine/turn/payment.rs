@@ -6,22 +6,28 @@ use super::{Outcome, Turn, control::live};
 use crate::{
     domain::{
         alert::AlertKind,
+        error::Invalid,
         event::{EntryKind, Event, TopUp},
         id::{Actor, MemberId, MethodId, OrderId, RequestId},
         money::Nanos,
-        payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentOutcome, TopUpOrder},
+        payment::{AutoTopUp, Correction, OrderSource, OrderState, OrderTerms, PaymentOutcome, TopUpOrder},
         period::{Period, Zone},
         time::Span,
     },
     engine::{conflict::Conflict, state::Taken, turn::alert::Notice},
 };
 
+mod auto_top_up;
 mod method;
+
+pub use auto_top_up::AutoTopUpChange;
 
 /// How long automatic top-up waits after a soft decline.
 const DECLINE_PAUSE: Span = Span::seconds(3600);
 /// For how long a provider may fail to answer before people hear of it.
 const UNANSWERED: Span = Span::HOUR;
+/// Why the ledger takes money back where the provider's words aren't for everybody.
+const REVERSED: &str = "reversed by the payment provider";
 /// Soft declines in a row that switch automatic top-up off.
 const MAX_DECLINES: u8 = 2;
 
@@ -33,6 +39,13 @@ pub struct NewOrder {
     pub amount: Nanos,
     pub reason: String,
     pub method: Option<MethodId>,
+}
+
+/// A member that orders, and the terms on which members do.
+#[derive(Debug, Clone, Copy)]
+pub struct Orderer<'a> {
+    pub member: &'a MemberId,
+    pub terms: &'a OrderTerms,
 }
 
 /// An entry that was found in the books, as far as correcting it goes.
@@ -60,15 +73,16 @@ impl Turn<'_> {
     /// Orders a top-up and, where the operator does, settles it. Answers the order and whether it was made before.
     ///
     /// # Errors
-    /// [`Conflict`] when the request id was used for something else, or the payment method isn't the member's.
-    pub fn order_top_up(&mut self, new: NewOrder, by: Option<&MemberId>) -> Outcome<(TopUpOrder, bool)> {
+    /// [`Conflict`] when the request id was used for something else, the payment method isn't the member's or is missing, the
+    /// amount is beyond what a member may order, or the member has too many orders pending.
+    pub fn order_top_up(&mut self, new: NewOrder, by: Option<Orderer<'_>>) -> Outcome<(TopUpOrder, bool)> {
         self.check_organization()?;
         self.expire_due(None);
         if let Some(before) = self.ordered_before(&new)? {
             return Ok((before, true));
         }
-        if let (Some(member), Some(method)) = (by, &new.method) {
-            self.method_of(member, method)?;
+        if let Some(by) = by {
+            self.check_order(&new, by)?;
         }
         let source = if by.is_some() { OrderSource::Member } else { OrderSource::Operator };
         let order = self.open_order(new, source, self.context.actor.clone());
@@ -77,6 +91,26 @@ impl Turn<'_> {
         }
         let order = self.state.payments.order(&order.id).cloned().unwrap_or(order);
         Ok((order, false))
+    }
+
+    fn check_order(&self, new: &NewOrder, Orderer { member, terms }: Orderer<'_>) -> Outcome<()> {
+        if new.amount > terms.amount {
+            let problem =
+                format!("{} is more than the {} USD that a member may order at once", new.amount, terms.amount);
+            return Err(Invalid::new("amount_usd", problem).into());
+        }
+        match &new.method {
+            Some(method) => {
+                self.method_of(member, method)?;
+            }
+            None if terms.by_provider => {
+                let problem = "is missing; name a payment method of your own, which the payment provider charges";
+                return Err(Invalid::new("payment_method_id", problem).into());
+            }
+            None => {}
+        }
+        let pending = u32::try_from(self.state.payments.pending_of(member)).unwrap_or(u32::MAX);
+        Self::check_count("pending top-up orders of the member", pending, terms.pending)
     }
 
     fn open_order(&mut self, new: NewOrder, source: OrderSource, actor: Actor) -> TopUpOrder {
@@ -161,7 +195,7 @@ impl Turn<'_> {
         match (outcome, order.state) {
             (PaymentOutcome::Settled, OrderState::Pending | OrderState::Failed) => self.settle_order(id, reference)?,
             (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Pending) => {
-                self.fail_order(order, outcome, reference, failure);
+                self.fail_order(order, outcome, reference, &failure);
             }
             (PaymentOutcome::Reversed, OrderState::Settled) => self.reverse_order(order, &failure),
             (PaymentOutcome::Settled, OrderState::Settled | OrderState::Reversed)
@@ -201,14 +235,15 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn fail_order(&mut self, order: TopUpOrder, outcome: PaymentOutcome, reference: String, failure: String) {
+    fn fail_order(&mut self, order: TopUpOrder, outcome: PaymentOutcome, reference: String, failure: &str) {
         let (id, amount, is_automatic) = (order.id.clone(), order.amount, order.source == OrderSource::Automatic);
         let (state, update_time) = (OrderState::Failed, self.now);
-        let failed = TopUpOrder { state, reference, failure: failure.clone(), update_time, ..order };
+        let failed = TopUpOrder { state, reference, failure: failure.to_owned(), update_time, ..order };
+        let problem = failed.told_failure().to_owned();
         self.emit(Event::OrderSet(Box::new(failed)));
-        let disabled = is_automatic && self.pause_auto_top_up(outcome, &failure);
+        let disabled = is_automatic && self.pause_auto_top_up(outcome, failure);
         let mut facts =
-            vec![("order", id.to_string()), ("amount", format!("{} USD", amount.shown())), ("problem", failure)];
+            vec![("order", id.to_string()), ("amount", format!("{} USD", amount.shown())), ("problem", problem)];
         let (kind, subject) = if disabled {
             facts.push((
                 "automatic top-up",
@@ -241,23 +276,25 @@ impl Turn<'_> {
 
     fn reverse_order(&mut self, order: TopUpOrder, reason: &str) {
         let Some(corrects) = order.entry else { return };
-        let reason = if reason.is_empty() { "reversed by the payment provider" } else { reason };
+        let (state, failure, update_time) = (OrderState::Reversed, reason.to_owned(), self.now);
+        let reversed = TopUpOrder { state, failure, update_time, ..order };
+        // Everybody reads the ledger, but only who pays and the operator hear the provider's words.
+        let reason = if reversed.told_failure() == reason && !reason.is_empty() { reason } else { REVERSED };
         // What adjustments took of it before can't be taken again.
-        let left = order.amount + self.state.payments.corrected(corrects);
+        let left = reversed.amount + self.state.payments.corrected(corrects);
         if left.is_positive() {
             self.book_correction(Correction {
                 entry: self.state.entry + 1,
                 kind: EntryKind::Reversal,
-                request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", order.id)),
-                fingerprint: order.fingerprint,
+                request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", reversed.id)),
+                fingerprint: reversed.fingerprint,
                 amount: -left,
                 balance: self.state.wallet.balance - left,
                 corrects,
                 reason: reason.to_owned(),
             });
         }
-        let (state, update_time) = (OrderState::Reversed, self.now);
-        self.emit(Event::OrderSet(Box::new(TopUpOrder { state, update_time, ..order })));
+        self.emit(Event::OrderSet(Box::new(reversed)));
         self.check_low_balance();
     }
 
@@ -319,35 +356,6 @@ impl Turn<'_> {
         if before.is_positive() && !self.state.wallet.balance.is_positive() {
             self.revoke_newly_bound(self.state.wallet_binds(), false);
         }
-    }
-
-    /// Sets automatic top-up, which forgets declines, and orders at once where the wallet is low already. A payment method must
-    /// be of `by`, unless it was set before, and where this switches it on one can be paid by.
-    ///
-    /// # Errors
-    /// [`Conflict`] when the payment method isn't theirs, or nobody is to be charged by it any more.
-    pub fn set_auto_top_up(&mut self, auto: AutoTopUp, by: Option<&MemberId>) -> Outcome<()> {
-        self.check_organization()?;
-        let known = self.state.payments.auto.as_deref().and_then(|auto| auto.method.clone());
-        if let Some(method) = auto.method.as_ref().filter(|method| known.as_ref() != Some(*method)) {
-            match by {
-                Some(member) => {
-                    self.method_of(member, method)?;
-                }
-                None => {
-                    live(&self.state.payments.methods, method, method.as_str())?;
-                }
-            }
-        }
-        if auto.enabled
-            && let Err(why) = self.state.paid_by(auto.method.as_ref())
-        {
-            let problem = format!("automatic top-up can't be switched on: {why}; choose another payment method");
-            return Err(Conflict::Precondition(problem));
-        }
-        self.emit(Event::AutoTopUpSet(Box::new(AutoTopUp { update_time: self.now, ..auto })));
-        self.check_auto_top_up();
-        Ok(())
     }
 
     /// Orders what is set where balance − held fell below the threshold: once, until that order is decided.

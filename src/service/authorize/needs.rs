@@ -238,6 +238,11 @@ pub(super) fn demands(method: Method, scope: &Scope<'_>) -> impl Iterator<Item =
     own.into_iter().chain(by_field).chain(limits).map(Demand::whose)
 }
 
+/// Whether a member that was deactivated may call a method still: who can't use a payment method any more may take it back.
+pub(super) fn is_open_to_deactivated(method: Method) -> bool {
+    matches!((method.service, method.name), ("WalletService", "ListPaymentMethods" | "DeletePaymentMethod"))
+}
+
 /// Where a field isn't its method's: limits are finance's business, whether the wallet binds is the operator's.
 fn field_demand(service: &str, field: &str) -> Option<Demand> {
     match (service, field) {

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use crate::{
     domain::{
         id::{Actor, OrderId, OrganizationId},
-        payment::{PaymentOutcome, TopUpOrder},
+        payment::{METHOD_MISSING, PaymentOutcome, TopUpOrder},
         time::Timestamp,
     },
     engine::directory::Cell,
@@ -27,7 +27,13 @@ impl Service {
             let waits = |order: &TopUpOrder| {
                 attempts.get(&(cell.id.clone(), order.id.clone())).is_some_and(|(_, next)| *next > now)
             };
-            let method = |order: &TopUpOrder| inner.state.paid_by(order.method.as_ref()).map(str::to_owned);
+            let method = |order: &TopUpOrder| {
+                // Ordered before there was a provider, which would have to choose whom to charge.
+                if order.method.is_none() && self.tuning.orders.by_provider {
+                    return Err(METHOD_MISSING);
+                }
+                inner.state.paid_by(order.method.as_ref(), order.source).map(str::to_owned)
+            };
             let unplaced = inner.state.payments.pending().filter(|order| !order.placed && !waits(order));
             unplaced.map(|order| (order.clone(), method(order))).collect()
         };

@@ -20,6 +20,7 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         Conflict::ReservationExpired => "expired",
         Conflict::ReservationTooOld => "too old",
         Conflict::Exhausted(_) => "exhausted",
+        Conflict::NotYours(_) => "not yours",
         Conflict::Precondition(_) | Conflict::TeamAccountRequired { .. } | Conflict::TooMany { .. } => "precondition",
         Conflict::Exists { .. }
         | Conflict::Deleted { .. }

@@ -102,9 +102,8 @@ impl Turn<'_> {
         self.check_email(id, &next.email)?;
         self.emit(Event::MemberSet(Box::new(next)));
         self.finish_change(place, policy, stops.then_some(DenialCode::MemberInactive));
-        if stops {
-            self.stop_unpayable_auto_top_up();
-        }
+        // Its owner may have lost the right to set it.
+        self.stop_unpayable_auto_top_up();
         Ok(())
     }
 
@@ -118,7 +117,7 @@ impl Turn<'_> {
         self.emit(Event::MemberSet(Box::new(Member { deleted: true, update_time: self.now, ..member })));
         self.end_place(Place::Member(id.clone()), DenialCode::MemberInactive);
         self.end_below(|membership| membership.member == *id, |key| key.member == *id);
-        self.end_methods(id);
+        self.end_methods(Some(id));
         Ok(())
     }
 

@@ -106,6 +106,7 @@ impl Turn<'_> {
         let organization = Organization { deleted: true, update_time: self.now, ..self.state.organization.clone() };
         self.emit(Event::OrganizationSet(Box::new(organization)));
         self.revoke_under(&Place::Organization, DenialCode::OrganizationInactive);
+        self.end_methods(None);
         Ok(())
     }
 

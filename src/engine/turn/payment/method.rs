@@ -5,7 +5,7 @@ use crate::{
         alert::AlertKind,
         event::Event,
         id::{MemberId, MethodId},
-        payment::{AutoTopUp, PaymentMethod},
+        payment::{AutoTopUp, OrderSource, PaymentMethod},
     },
     engine::{
         conflict::Conflict,
@@ -37,35 +37,34 @@ impl Turn<'_> {
     }
 
     /// # Errors
-    /// [`Conflict`] when it isn't the member's, or automatic top-up pays by it.
+    /// [`Conflict`] when it isn't the member's.
     pub fn delete_payment_method(&mut self, member: &MemberId, id: &MethodId) -> Outcome<()> {
         let method = self.method_of(member, id)?.clone();
-        let auto = self.state.payments.auto.as_deref().filter(|auto| auto.enabled);
-        if auto.is_some_and(|auto| auto.method.as_ref() == Some(id)) {
-            let problem =
-                format!("automatic top-up pays by {id}; switch it off or choose another payment method first");
-            return Err(Conflict::Precondition(problem));
-        }
-        self.emit(Event::PaymentMethodSet(Box::new(PaymentMethod { deleted: true, token: String::new(), ..method })));
+        self.end_method(method);
+        self.stop_unpayable_auto_top_up();
         Ok(())
     }
 
-    /// With a member its payment methods go: nobody else could delete them.
-    pub(in crate::engine::turn) fn end_methods(&mut self, member: &MemberId) {
+    fn end_method(&mut self, method: PaymentMethod) {
+        let ended = PaymentMethod { deleted: true, label: String::new(), token: String::new(), ..method };
+        self.emit(Event::PaymentMethodSet(Box::new(ended)));
+    }
+
+    /// Deletes the payment methods of a member that goes, or with `None` everybody's: nobody else could.
+    pub(in crate::engine::turn) fn end_methods(&mut self, of: Option<&MemberId>) {
         let methods = self.state.payments.methods.live().map(|row| &row.entity);
-        let own: Vec<_> = methods.filter(|method| method.member == *member).cloned().collect();
+        let own: Vec<_> = methods.filter(|method| of.is_none_or(|of| method.member == *of)).cloned().collect();
         for method in own {
-            let ended = PaymentMethod { deleted: true, token: String::new(), ..method };
-            self.emit(Event::PaymentMethodSet(Box::new(ended)));
+            self.end_method(method);
         }
         self.stop_unpayable_auto_top_up();
     }
 
-    /// Switches automatic top-up off, and tells of it, where nobody is to be charged by its payment method any more. Answers
-    /// whether it did.
+    /// Switches automatic top-up off, and tells the owners of it, where nobody is to be charged by its payment method any more.
+    /// Answers whether it did.
     pub(in crate::engine::turn) fn stop_unpayable_auto_top_up(&mut self) -> bool {
         let Some(auto) = self.state.payments.auto.as_deref().filter(|auto| auto.enabled) else { return false };
-        let Err(why) = self.state.paid_by(auto.method.as_ref()) else { return false };
+        let Err(why) = self.state.paid_by(auto.method.as_ref(), OrderSource::Automatic) else { return false };
         let off = AutoTopUp { enabled: false, disabled_reason: why.to_owned(), update_time: self.now, ..auto.clone() };
         self.emit(Event::AutoTopUpSet(Box::new(off)));
         self.notice(Notice {
@@ -76,7 +75,7 @@ impl Turn<'_> {
                 ("problem", why.to_owned()),
                 ("automatic top-up", String::from("choose another payment method and switch it on again")),
             ],
-            recipients: Vec::new(),
+            recipients: self.owners_and_recipients(),
         });
         true
     }
