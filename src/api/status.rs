@@ -24,6 +24,7 @@ pub(super) fn status(error: Error) -> Status {
         Error::TokenUnknown => with_reason(Code::Unauthenticated, "TOKEN_UNKNOWN", message),
         Error::PermissionDenied(_) => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
         Error::NotFound { kind, id } => of_entity(Code::NotFound, "NOT_FOUND", message, kind, id),
+        Error::Gone { kind, id } => gone(message, kind, id),
         Error::Exists { kind, id } => of_entity(Code::AlreadyExists, "ALREADY_EXISTS", message, kind, id),
         Error::Exhausted(exhausted) => rate_limited(exhausted),
         Error::JournalFailed => with_reason(Code::Unavailable, "JOURNAL_FAILED", message),
@@ -54,6 +55,7 @@ fn of_conflict(conflict: Conflict) -> Status {
         Conflict::Deleted { kind, id } => of_entity(Code::AlreadyExists, "ID_DELETED", message, kind, id),
         Conflict::ReservationUnknown => with_reason(Code::NotFound, "RESERVATION_NOT_FOUND", message),
         Conflict::NotFound { kind, id } => of_entity(Code::NotFound, "NOT_FOUND", message, kind, id),
+        Conflict::Gone { kind, id } => gone(message, kind, id),
         Conflict::ReservationCommitted => with_reason(Code::FailedPrecondition, "RESERVATION_COMMITTED", message),
         Conflict::ReservationReleased => with_reason(Code::FailedPrecondition, "RESERVATION_RELEASED", message),
         Conflict::ReservationExpired => with_reason(Code::FailedPrecondition, "RESERVATION_EXPIRED", message),
@@ -113,6 +115,12 @@ fn rate_limited(exhausted: Exhausted) -> Status {
     let mut details = ErrorDetails::with_error_info("RATE_LIMITED", DOMAIN, metadata);
     details.set_retry_info(Some(wait));
     Status::with_error_details(Code::ResourceExhausted, exhausted.to_string(), details)
+}
+
+/// Not found, for programs; people hear that it was there.
+fn gone(message: String, kind: &str, id: String) -> Status {
+    let metadata = [("kind", kind.to_owned()), ("id", id), ("deleted", String::from("true"))];
+    detailed(Code::NotFound, "NOT_FOUND", message, metadata)
 }
 
 fn of_entity(code: Code, reason: &str, message: String, kind: &str, id: String) -> Status {

@@ -34,6 +34,9 @@ pub enum Conflict {
     Deleted { kind: &'static str, id: String },
     #[error("no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
+    /// What [`Self::Deleted`] is to a new one, this is to a change of the old one.
+    #[error("{kind} {id} was deleted")]
+    Gone { kind: &'static str, id: String },
     #[error("{what} needs a team account; this one is personal: convert it first")]
     TeamAccountRequired { what: &'static str },
     #[error("rule {id} is in use by {keys} {}{}; bind them to another first", if *keys == 1 { "key" } else { "keys" }, if *is_default { " and is the organization's default" } else { "" })]

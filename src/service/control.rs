@@ -108,6 +108,15 @@ fn view<R: Serialize, E>(
     View { entity, policy, limits, etag }
 }
 
+/// The row of an entity, if it is there and not deleted.
+fn live<'a, R: Entity>(table: &'a Table<R>, id: &R::Id, name: &str) -> Result<&'a Row<R>, Error> {
+    match table.find(id) {
+        Some(row) if row.entity.is_deleted() => Err(Error::Gone { kind: R::KIND, id: name.to_owned() }),
+        Some(row) => Ok(row),
+        None => Err(Error::NotFound { kind: R::KIND, id: name.to_owned() }),
+    }
+}
+
 /// One live entity of a table.
 fn get<R: Entity + Serialize, E>(
     state: &OrganizationState,
@@ -116,7 +125,7 @@ fn get<R: Entity + Serialize, E>(
     entity: impl Fn(&R) -> E,
     now: Timestamp,
 ) -> Result<View<E>, Error> {
-    let row = table.find_live(id).ok_or_else(|| Error::NotFound { kind: R::KIND, id: name.to_owned() })?;
+    let row = live(table, id, name)?;
     Ok(view(state, (&row.entity, entity(&row.entity)), &row.limits, Some(now)))
 }
 
@@ -136,9 +145,9 @@ fn list<R: Entity + Serialize, E>(
 
 impl Service {
     pub(super) fn organization_cell(&self, id: &OrganizationId) -> Result<Arc<Cell>, Error> {
-        let missing = || Error::NotFound { kind: "organization", id: id.to_string() };
-        let cell = self.directory.find(id).ok_or_else(missing)?;
-        if cell.lock().state.organization.deleted { Err(missing()) } else { Ok(cell) }
+        let (kind, name) = ("organization", || id.to_string());
+        let cell = self.directory.find(id).ok_or_else(|| Error::NotFound { kind, id: name() })?;
+        if cell.lock().state.organization.deleted { Err(Error::Gone { kind, id: name() }) } else { Ok(cell) }
     }
 
     /// One change of one organization, acknowledged when on disk.

@@ -23,6 +23,8 @@ pub enum Error {
     PermissionDenied(String),
     #[error("no {kind} {id}")]
     NotFound { kind: &'static str, id: String },
+    #[error("{kind} {id} was deleted")]
+    Gone { kind: &'static str, id: String },
     #[error("{kind} {id} exists already; choose another id")]
     Exists { kind: &'static str, id: String },
     /// The change may have been made; the same request tells, once the disk takes writes again.

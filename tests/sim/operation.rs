@@ -151,6 +151,7 @@ fn told(error: Error, operation: &Operation) -> Answer {
     match error {
         Error::Conflict(conflict) => Answer::Refused(conflict),
         Error::Exists { kind, id } => Answer::Refused(Conflict::Exists { kind, id }),
+        Error::Gone { kind, id } => Answer::Refused(Conflict::Gone { kind, id }),
         Error::NotFound { kind, id } => Answer::Refused(Conflict::NotFound { kind, id }),
         Error::JournalFailed | Error::JournalFull | Error::Overloaded(_) | Error::StoreUnavailable(_) => Answer::Lost,
         other => panic!("{operation:?} was told {other}"),

@@ -30,6 +30,8 @@ fn every_error() -> Vec<(Error, Code, &'static str)> {
         (Error::TokenUnknown, Code::Unauthenticated, "TOKEN_UNKNOWN"),
         (Error::PermissionDenied(id()), Code::PermissionDenied, "PERMISSION_DENIED"),
         (Error::NotFound { kind: "team", id: id() }, Code::NotFound, "NOT_FOUND"),
+        (Error::Gone { kind: "team", id: id() }, Code::NotFound, "NOT_FOUND"),
+        (conflict(Conflict::Gone { kind: "team", id: id() }), Code::NotFound, "NOT_FOUND"),
         (Error::Exists { kind: "team", id: id() }, Code::AlreadyExists, "ALREADY_EXISTS"),
         (Error::Exhausted(EXHAUSTED), Code::ResourceExhausted, "RATE_LIMITED"),
         (conflict(Conflict::Exhausted(EXHAUSTED)), Code::ResourceExhausted, "RATE_LIMITED"),

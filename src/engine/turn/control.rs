@@ -34,8 +34,11 @@ pub use team::TeamChange;
 
 /// The entity, if it is there and not deleted.
 pub(super) fn live<'a, E: Entity>(table: &'a Table<E>, id: &E::Id, name: &str) -> Outcome<&'a E> {
-    let missing = || Conflict::NotFound { kind: E::KIND, id: name.to_owned() };
-    table.find_live(id).map(|row| &row.entity).ok_or_else(missing)
+    match table.find(id) {
+        Some(row) if row.entity.is_deleted() => Err(Conflict::Gone { kind: E::KIND, id: name.to_owned() }),
+        Some(row) => Ok(&row.entity),
+        None => Err(Conflict::NotFound { kind: E::KIND, id: name.to_owned() }),
+    }
 }
 
 /// Refuses an id that is or was in use.

@@ -1,6 +1,6 @@
 //! Access rules.
 
-use super::{Repeatable, etag_of, same_etag};
+use super::{Repeatable, etag_of, live, same_etag};
 use crate::{
     domain::{
         id::{OrganizationId, RuleId},
@@ -84,8 +84,7 @@ impl Service {
     pub fn rule(&self, organization: &OrganizationId, id: &RuleId) -> Result<RuleView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let missing = || Error::NotFound { kind: "rule", id: id.to_string() };
-        let row = inner.state.rules.rules.find_live(id).ok_or_else(missing)?;
+        let row = live(&inner.state.rules.rules, id, id.as_str())?;
         Ok(shown(&inner.state, &row.entity))
     }
 

@@ -25,6 +25,7 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         Conflict::Exists { .. }
         | Conflict::Deleted { .. }
         | Conflict::NotFound { .. }
+        | Conflict::Gone { .. }
         | Conflict::LastOwner(_)
         | Conflict::RuleInUse { .. }
         | Conflict::EmailTaken { .. }

@@ -114,8 +114,8 @@ impl Turn<'_> {
     /// [`Conflict`] when the organization is deleted.
     pub fn check_organization(&self) -> Outcome<()> {
         let organization = &self.state.organization;
-        let missing = || Conflict::NotFound { kind: "organization", id: organization.id.to_string() };
-        if organization.deleted { Err(missing()) } else { Ok(()) }
+        let gone = || Conflict::Gone { kind: "organization", id: organization.id.to_string() };
+        if organization.deleted { Err(gone()) } else { Ok(()) }
     }
 
     /// # Errors

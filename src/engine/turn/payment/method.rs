@@ -20,11 +20,10 @@ use crate::{
 impl Turn<'_> {
     pub(super) fn method_of(&self, member: &MemberId, id: &MethodId) -> Outcome<&PaymentMethod> {
         let missing = || Conflict::NotFound { kind: "payment method", id: id.to_string() };
+        let methods = &self.state.payments.methods;
         // Another member's is no different from none.
-        live(&self.state.payments.methods, id, id.as_str())
-            .ok()
-            .filter(|method| method.member == *member)
-            .ok_or_else(missing)
+        methods.find(id).filter(|row| row.entity.member == *member).ok_or_else(missing)?;
+        live(methods, id, id.as_str())
     }
 
     /// # Errors
