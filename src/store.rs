@@ -155,6 +155,16 @@ pub struct LeaseStatus {
     pub free: bool,
 }
 
+/// What the holder of closed books begins with; where they were moved to follows, without a password.
+const MOVED_TO: &str = "the books that these were moved to, at ";
+
+impl LeaseStatus {
+    /// Where these books were moved to; `None` while they are the ones to write.
+    pub fn moved_to(&self) -> Option<&str> {
+        self.holder.strip_prefix(MOVED_TO)
+    }
+}
+
 /// Names a reservation: by its number, or by the key and request id that it was made with (the latest such one).
 #[derive(Debug, Clone, Copy)]
 pub enum ReservationKey<'a> {
@@ -338,7 +348,10 @@ pub enum StoreError {
     /// Out of reach or out of space for now; may be tried again.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
-    #[error("the store is damaged or doesn't fit: {0}")]
+    /// Its surroundings must be changed by somebody: nothing in it is wrong.
+    #[error("the books can't be used as things are: {0}")]
+    Unfit(String),
+    #[error("the books are damaged: {0}")]
     Damaged(String),
     /// Another server writes the books; this one must stop, and keep its journal.
     #[error("the books are written by another server now: {holder}, in its epoch {epoch}")]

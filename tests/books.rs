@@ -15,6 +15,8 @@ mod months;
 mod moving;
 #[path = "books/place.rs"]
 mod place;
+#[path = "books/pooler.rs"]
+mod pooler;
 #[path = "books/queries.rs"]
 mod queries;
 #[path = "books/random.rs"]

@@ -64,11 +64,13 @@ install_postgres() {
 }
 
 # What the fault tests break the server with: system calls that fail, a clock that leaps. What instructions are counted with.
+# A pooler before the books.
 install_test_tools() {
     local missing=()
     command -v strace >/dev/null || missing+=(strace)
     command -v faketime >/dev/null || missing+=(faketime)
     command -v valgrind >/dev/null || missing+=(valgrind)
+    [[ -x /usr/sbin/pgbouncer ]] || command -v pgbouncer >/dev/null || missing+=(pgbouncer)
     if ((${#missing[@]} == 0)); then
         return
     fi

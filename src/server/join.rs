@@ -60,7 +60,7 @@ pub(super) async fn join(settings: &Settings, data: &DataDir, backends: Backends
         let claimant = Claimant { journal: journal.id(), extent, holder: &holder, accept_loss };
         let former = status.lease.as_ref().map(|former| former.lease);
         let admitted = admit(&claimant, &status);
-        if let Err(Refusal::Foreign { .. } | Refusal::Ahead { .. }) = &admitted {
+        if let Err(Refusal::Foreign { .. } | Refusal::Ahead { .. } | Refusal::Moved { .. }) = &admitted {
             // From now on it doesn't start without them.
             journal.set_books(None).await?;
         }

@@ -69,6 +69,8 @@ pub enum Refusal {
          this directory's own journal is set aside for `quotactl journal import`"
     )]
     Foreign { books: u64, holder: String },
+    #[error("{}", moved(to))]
+    Moved { to: String },
     #[error(
         "the books reach journal position {books}, but the journal begins behind {trimmed}: these aren't the books that it was \
          trimmed for. Move them with `quotactl store migrate`, or name the database that they are in"
@@ -81,6 +83,15 @@ pub enum Refusal {
     Unknown { why: String },
     #[error("the books' epoch {0} is the last one")]
     NoEpochLeft(u32),
+}
+
+fn moved(to: &str) -> String {
+    let start = if to.contains("://") {
+        format!("Start with --database-url and the whole URL of that database, its password too: {to}")
+    } else {
+        format!("Start without --database-url, and with the books in the data directory: --data-dir {to}")
+    };
+    format!("these books were moved to {to} by `quotactl store migrate` and are closed. {start}")
 }
 
 /// Who asks to write the books.
@@ -108,6 +119,10 @@ pub fn admit(claimant: &Claimant<'_>, status: &StoreStatus) -> Result<Admission,
     let former = status.lease.as_ref();
     let former_holder = || former.map_or_else(|| String::from("an unknown server"), |former| former.holder.clone());
     let former_epoch = former.map_or(0, |former| former.lease.epoch);
+    // Nobody writes them any more, whatever may be lost: what was booked since is where they went.
+    if let Some(to) = former.and_then(LeaseStatus::moved_to) {
+        return Err(Refusal::Moved { to: to.to_owned() });
+    }
     let is_held = former.is_some_and(|former| !(former.free || own && former.holder == holder));
     let refusal = if !own {
         Some(Refusal::Foreign { books, holder: former_holder() })

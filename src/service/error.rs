@@ -58,7 +58,7 @@ fn what_lags(overload: Overload) -> &'static str {
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(why) => Self::StoreUnavailable(why),
+            StoreError::Unavailable(why) | StoreError::Unfit(why) => Self::StoreUnavailable(why),
             StoreError::Damaged(what) => Self::Internal(what),
             fenced @ StoreError::Fenced { .. } => Self::Internal(fenced.to_string()),
         }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    LEASE_SECONDS, LeaseStatus, Store as _, StoreError, StoreStatus,
+    LEASE_SECONDS, LeaseStatus, MOVED_TO, Store as _, StoreError, StoreStatus,
     connection::{Connection, Database},
     lease,
     postgres::PostgresStore,
@@ -203,7 +203,7 @@ async fn close(
     let StoreStatus { id, .. } = target.status().await?;
     let epoch = held.map_or(1, |held| held.epoch.saturating_add(1));
     let closed = Lease { journal: JournalId::new(*id.as_bytes()), epoch };
-    source.take_lease(closed, &format!("the books that these were moved to, at {to}"), held).await?;
+    source.take_lease(closed, &format!("{MOVED_TO}{to}"), held).await?;
     source.release_lease(closed).await
 }
 

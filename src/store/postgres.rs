@@ -3,11 +3,11 @@
 //! It may be out of reach at any time, also when the server starts: nothing is connected before it is needed, and the tables are
 //! brought up to date on the first connection that succeeds.
 
-use std::{str::FromStr, time::Duration};
+use std::{str::FromStr, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
-    ConnectOptions as _, Connection as _, PgConnection, PgPool,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, PgPool, Row as _,
     migrate::Migrator,
     pool::PoolConnection,
     postgres::{PgConnectOptions, PgPoolOptions, Postgres},
@@ -17,6 +17,7 @@ use tokio::{sync::OnceCell, time::timeout};
 use super::{
     StoreError,
     connection::{Connection, Database, Unfinished},
+    error::POOLED,
 };
 use crate::domain::error::Invalid;
 use connection::PgSession;
@@ -66,8 +67,23 @@ impl PostgresStore {
             ("lock_timeout", LOCK_TIMEOUT),
             ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
         ];
-        let options = options.options(limits.map(|(name, limit)| (name, limit.as_millis().to_string())));
-        let pool = |most| PgPoolOptions::new().max_connections(most).acquire_timeout(CONNECT_TIMEOUT);
+        // Set by a statement and not when connecting: poolers refuse parameters that they don't know. So they do the digits of
+        // floats, of which the books have none.
+        let options = options.extra_float_digits(None);
+        let limits = limits.map(|(name, limit)| format!("SET {name} = {}", limit.as_millis())).join("; ");
+        let limits: Arc<str> = limits.into();
+        let pool = |most| {
+            let limits = Arc::clone(&limits);
+            PgPoolOptions::new().max_connections(most).acquire_timeout(CONNECT_TIMEOUT).after_connect(
+                move |connection, _| {
+                    let limits = Arc::clone(&limits);
+                    Box::pin(async move {
+                        let limits = AssertSqlSafe(limits.to_string());
+                        sqlx::raw_sql(limits).execute(connection).await.map(drop)
+                    })
+                },
+            )
+        };
         let writers = pool(WRITERS).connect_lazy_with(options.clone());
         let readers = pool(READERS).connect_lazy_with(options.clone());
         let lookups = pool(LOOKUPS).connect_lazy_with(options.clone());
@@ -109,25 +125,48 @@ impl Database for PostgresStore {
     }
 }
 
-/// Makes the tables, or brings them up to date.
-async fn prepare(options: &PgConnectOptions) -> Result<(), StoreError> {
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let connected = timeout(CONNECT_TIMEOUT, options.connect()).await;
     let no_answer = |_| StoreError::Unavailable(format!("no connection within {} seconds", CONNECT_TIMEOUT.as_secs()));
-    let mut connection: PgConnection = connected.map_err(no_answer)??;
+    Ok(connected.map_err(no_answer)??)
+}
+
+/// Refuses a pooler that would run a statement that another connection prepared under the same name: a setting of one
+/// connection must not be seen, or lost, by the other.
+async fn check_session(options: &PgConnectOptions) -> Result<(), StoreError> {
+    async fn run(connection: &mut PgConnection, statement: &'static str) -> Result<Option<String>, StoreError> {
+        let row = timeout(CONNECT_TIMEOUT, sqlx::raw_sql(statement).fetch_one(connection)).await;
+        let no_answer = |_| StoreError::Unavailable(format!("no answer for {} seconds", CONNECT_TIMEOUT.as_secs()));
+        Ok(row.map_err(no_answer)??.try_get(0)?)
+    }
+    let (mut one, mut other) = (connect(options).await?, connect(options).await?);
+    run(&mut one, "SELECT set_config('quotad.session', 'one', false)").await?;
+    run(&mut other, "SELECT set_config('quotad.session', 'other', false)").await?;
+    let kept = run(&mut one, "SELECT current_setting('quotad.session', true)").await?;
+    one.close().await?;
+    other.close().await?;
+    if kept.as_deref() == Some("one") { Ok(()) } else { Err(StoreError::Unfit(POOLED.to_owned())) }
+}
+
+/// Makes the tables, or brings them up to date.
+async fn prepare(options: &PgConnectOptions) -> Result<(), StoreError> {
+    check_session(options).await?;
+    let mut connection = connect(options).await?;
     let (version, encoding): (i32, String) =
         sqlx::query_as("SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')")
             .fetch_one(&mut connection)
             .await?;
     if version < OLDEST {
         let problem = format!("Postgres {} is too old: use version {} or later", version / 10_000, OLDEST / 10_000);
-        return Err(StoreError::Damaged(problem));
+        return Err(StoreError::Unfit(problem));
     }
     if encoding != "UTF8" {
         let problem = format!("the database keeps text as {encoding}: make one with ENCODING 'UTF8'");
-        return Err(StoreError::Damaged(problem));
+        return Err(StoreError::Unfit(problem));
     }
     // A new version of the tables takes as long as it takes.
-    sqlx::query("SET statement_timeout = 0").execute(&mut connection).await?;
+    let patient = format!("SET statement_timeout = 0; SET lock_timeout = {}", LOCK_TIMEOUT.as_millis());
+    sqlx::raw_sql(AssertSqlSafe(patient)).execute(&mut connection).await?;
     MIGRATIONS.run_direct(None, &mut connection, false).await?;
     Ok(connection.close().await?)
 }

@@ -206,6 +206,6 @@ pub(crate) async fn books_of_a_later_version_are_refused(books: &Books) {
     );
     books.run(&migration).await.unwrap();
     let opened = books.try_again().await;
-    let Err(StoreError::Damaged(why)) = opened else { panic!("opened") };
+    let Err(StoreError::Unfit(why)) = opened else { panic!("opened") };
     assert!(why.contains("version 9999") && why.contains("run the version that made them"), "{why}");
 }

@@ -48,6 +48,11 @@ impl Cluster {
         cluster
     }
 
+    /// Which account it runs as, where the tests run as root.
+    pub(crate) fn account(&self) -> Option<&str> {
+        self.account.as_deref()
+    }
+
     fn make(&self, settings: &[&str]) {
         let data = self.data();
         let arguments =

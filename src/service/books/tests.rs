@@ -57,6 +57,18 @@ fn books_of_another_journal_are_refused_unless_the_loss_is_accepted_and_nobody_w
 }
 
 #[test]
+fn books_that_were_moved_name_the_place_whatever_is_accepted() {
+    let moved = |to: &str| format!("the books that these were moved to, at {to}");
+    for (to, told) in [("postgres://quotad@db/quotad", "--database-url"), ("/srv/quotad", "--data-dir /srv/quotad")] {
+        let status = books(7, Some((OTHER, 2, &moved(to), true)));
+        let refusal = Refusal::Moved { to: to.into() };
+        assert!(refusal.to_string().contains(told), "{refusal}");
+        assert_eq!(admit(&claimant(0, 100, 5), &status), Err(refusal.clone()));
+        assert_eq!(admit(&Claimant { accept_loss: true, ..claimant(0, 100, 5) }, &status), Err(refusal));
+    }
+}
+
+#[test]
 fn books_that_a_trimmed_journal_cannot_continue_are_refused_whatever_is_accepted() {
     let refusal = Err(Refusal::Behind { books: 0, trimmed: 50 });
     let trimmed = claimant(50, 100, 5);
