@@ -1,15 +1,16 @@
-//! What an event changes in the control plane, as the audit log says it: in JSON, without anything secret.
+//! What an event changes in the control plane, as the audit log says it: in JSON with the names of the API, without anything
+//! secret.
 
 use serde_json::{Value, json};
 
 use crate::domain::{
     access::{AccessToken, Bearer},
-    alert::AlertSettings,
     event::{Event, Record, Stream},
     id::{MemberId, OrganizationId},
-    payment::PaymentMethod,
     policy::{AllocationPlace, Place},
 };
+
+mod shown;
 
 /// A row of the audit log to be. What it was before is the row before of the same kind and id.
 #[derive(Debug)]
@@ -20,10 +21,6 @@ pub(super) struct ChangeRow<'a> {
     pub kind: &'static str,
     pub id: String,
     pub after: Value,
-}
-
-fn shown(entity: &impl serde::Serialize) -> Value {
-    serde_json::to_value(entity).unwrap_or_default()
 }
 
 fn place_id(place: &Place) -> String {
@@ -67,25 +64,28 @@ fn system_change(event: &Event) -> Option<(&OrganizationId, Changed)> {
 
 fn access(token: &AccessToken, member: &MemberId, deleted: bool) -> Changed {
     let AccessToken { id, name, expire_time, .. } = token;
-    let after = json!({ "name": name, "member": member.as_str(), "expire_time": expire_time, "deleted": deleted });
+    let after = json!({ "name": name, "member_id": member.as_str(), "expire_time": expire_time, "deleted": deleted });
     ("access_token", id.to_string(), after)
 }
 
 fn change(event: &Event) -> Option<Changed> {
     Some(match event {
-        Event::OrganizationSet(organization) => ("organization", String::new(), shown(organization)),
-        Event::TeamSet(team) => ("team", team.id.to_string(), shown(team)),
-        Event::MemberSet(member) => ("member", member.id.to_string(), shown(member)),
-        Event::MembershipSet(of) => ("membership", format!("{}/{}", of.team, of.member), shown(of)),
-        Event::KeySet(key) => ("key", key.id.to_string(), shown(key)),
+        Event::OrganizationSet(organization) => ("organization", String::new(), shown::organization(organization)),
+        Event::TeamSet(team) => ("team", team.id.to_string(), shown::team(team)),
+        Event::MemberSet(member) => ("member", member.id.to_string(), shown::member(member)),
+        Event::MembershipSet(of) => ("membership", format!("{}/{}", of.team, of.member), shown::membership(of)),
+        Event::KeySet(key) => ("key", key.id.to_string(), shown::key(key)),
         Event::PolicySet { place, limits } => {
-            let limits: Vec<_> = limits.iter().map(|numbered| &numbered.limit).collect();
-            ("policy", place_id(place), shown(&limits))
+            let limits = limits.iter().map(|numbered| &numbered.limit);
+            ("policy", place_id(place), shown::policy(limits))
         }
-        Event::RuleSet(rule) => ("rule", rule.id.to_string(), shown(rule)),
-        Event::AllocationSettingsSet(settings) => ("allocation_settings", String::new(), shown(settings)),
+        Event::RuleSet(rule) => ("rule", rule.id.to_string(), shown::rule(rule)),
+        Event::AllocationSettingsSet(settings) => {
+            ("allocation_settings", String::new(), shown::allocation_settings(settings))
+        }
         Event::CycleStarted { cycle, cause } => {
-            ("cycle", String::new(), json!({ "start": cycle.start, "end": cycle.end, "cause": shown(cause) }))
+            let after = json!({ "start": cycle.start, "end": cycle.end, "cause": shown::cause(*cause) });
+            ("cycle", String::new(), after)
         }
         Event::AllocationSet { place, allocation, .. } => {
             let id = match place {
@@ -93,36 +93,18 @@ fn change(event: &Event) -> Option<Changed> {
                 AllocationPlace::Pool(team) => team.to_string(),
                 AllocationPlace::Member(team, member) => format!("{team}/{member}"),
             };
-            ("allocation", id, shown(allocation))
+            ("allocation", id, shown::allocation(allocation))
         }
         Event::AutoApproveSet { team, reserve } => {
-            ("auto_approve_reserve", team.to_string(), json!({ "reserve": shown(reserve) }))
+            ("auto_approve_reserve", team.to_string(), json!({ "auto_approve_reserve": reserve }))
         }
-        Event::CreditRequestSet(request) => ("credit_request", request.id.to_string(), shown(request)),
-        Event::InvitationSet(invitation) => ("invitation", invitation.id.to_string(), shown(invitation)),
-        Event::PaymentMethodSet(method) => {
-            // Its owner reads the label with ListPaymentMethods; others learn that there is one.
-            let PaymentMethod { id, member, label: _, token: _, deleted, create_time } = &**method;
-            let after = json!({ "member": member.as_str(), "deleted": deleted, "create_time": shown(create_time) });
-            ("payment_method", id.to_string(), after)
-        }
-        Event::OrderSet(order) => {
-            let mut after = shown(order);
-            after["failure"] = order.told_failure().into();
-            ("top_up_order", order.id.to_string(), after)
-        }
-        Event::AutoTopUpSet(auto) => {
-            let mut after = shown(auto);
-            after["disabled_reason"] = auto.told_reason().into();
-            ("auto_top_up", String::new(), after)
-        }
-        Event::Corrected(correction) => ("correction", correction.entry.to_string(), shown(correction)),
-        Event::AlertSettingsSet(settings) => {
-            let AlertSettings { recipients, webhook, low_balance } = &**settings;
-            let url = webhook.as_ref().map(|webhook| webhook.url.as_str());
-            let after = json!({ "recipients": recipients, "webhook_url": url, "low_balance": shown(low_balance) });
-            ("alert_settings", String::new(), after)
-        }
+        Event::CreditRequestSet(request) => ("credit_request", request.id.to_string(), shown::credit_request(request)),
+        Event::InvitationSet(invitation) => ("invitation", invitation.id.to_string(), shown::invitation(invitation)),
+        Event::PaymentMethodSet(method) => ("payment_method", method.id.to_string(), shown::payment_method(method)),
+        Event::OrderSet(order) => ("top_up_order", order.id.to_string(), shown::order(order)),
+        Event::AutoTopUpSet(auto) => ("auto_top_up", String::new(), shown::auto_top_up(auto)),
+        Event::Corrected(correction) => ("correction", correction.entry.to_string(), shown::correction(correction)),
+        Event::AlertSettingsSet(settings) => ("alert_settings", String::new(), shown::alert_settings(settings)),
         _ => return None,
     })
 }

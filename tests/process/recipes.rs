@@ -232,7 +232,7 @@ fn quota_rules() {
     operator.run("rule delete dev");
     let changes = operator.run("audit --kind rule --id office");
     assert_eq!(
-        (&changes["events"][0]["after"]["cap"]["max"], &changes["events"][0]["actor"]),
+        (&changes["events"][0]["after"]["cap"]["max_credits"], &changes["events"][0]["actor"]),
         (&"80".into(), &"operator".into())
     );
     assert!(operator.run("key rotate ada-1 --grace 24h")["key"]["previous_secret_until"].is_string());

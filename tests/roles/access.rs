@@ -64,7 +64,7 @@ async fn ended(world: &World, organization: &str) -> Vec<(String, String)> {
 }
 
 fn member_in(json: &str) -> String {
-    let (_, rest) = json.split_once("\"member\":\"").unwrap();
+    let (_, rest) = json.split_once("\"member_id\":\"").unwrap();
     rest.split_once('"').unwrap().0.to_owned()
 }
 

@@ -106,7 +106,7 @@ async fn a_reset_shows_what_it_will_do_then_starts_from_zero_and_is_audited() {
         ..proto::ListAuditEventsRequest::default()
     };
     let events = world.operator.organizations().list_audit_events(asked).await.unwrap().into_inner().events;
-    assert!(events[0].after.contains("Reset") && events[0].actor == "operator", "{events:?}");
+    assert!(events[0].after.contains("\"reset\"") && events[0].actor == "operator", "{events:?}");
     assert_eq!(events[0].before, events[1].after);
 }
 
