@@ -80,7 +80,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let telemetry = Telemetry::start(&settings)?;
     let running =
         serve(&settings, Arc::clone(&telemetry.metrics), |at_least| Arc::new(SystemClock::start(at_least))).await?;
-    println!("quotad {} on {}, data in {}\n", env!("CARGO_PKG_VERSION"), running.address, directory.path().display());
+    println!("quotad {} on {}\ndata in {}\n", env!("CARGO_PKG_VERSION"), running.address, directory.path().display());
     let outcome = play(&running).await;
     if let (Ok(token), false) = (&outcome, args.exit) {
         invite(&running, token);
@@ -112,7 +112,7 @@ async fn play(running: &Running) -> Result<String, DemoError> {
     board.draw(true);
     println!();
     for event in &board.events {
-        println!("{event}");
+        println!("{}", board::wrapped(event));
     }
     books(&operator, &board).await?;
     Ok(token)
@@ -169,7 +169,7 @@ fn invite(running: &Running, token: &str) {
     let header = format!("authorization: Bearer {token}");
     let reserve = r#"{"payer":{"key_id":"ben-agent"},"request_id":"try-1","model":"llama-3.3-70b","usage":{"input_tokens":900,"output_tokens":300}}"#;
     println!(
-        "Still serving; Ctrl-C ends it. Reserve with one of these, then Commit with the reservation id it answers:\n"
+        "Still serving; Ctrl-C ends it. Reserve with one of these, then Commit with the\nreservation id it answers:\n"
     );
     println!("  grpcurl -plaintext -H '{header}' \\");
     println!("    -d '{reserve}' \\");
