@@ -8,7 +8,7 @@
 //!
 //! Knows the server by its protobuf only, never by its insides.
 
-use std::error::Error;
+use std::{error::Error, time::Duration};
 
 use http::HeaderValue;
 use tonic::{
@@ -17,6 +17,7 @@ use tonic::{
     service::{Interceptor, interceptor::InterceptedService},
     transport::Channel,
 };
+use tonic_health::pb::health_client::HealthClient;
 
 use self::{places::SettlesFirst, transport::Dial};
 use crate::api::proto;
@@ -55,22 +56,28 @@ pub struct Connection {
 /// What every client of a [`Connection`] sends through.
 pub type Authenticated = InterceptedService<SettlesFirst, Bearer>;
 
-/// Adds `authorization: Bearer …` to each call.
+/// Adds `authorization: Bearer …` to each call, and how long its answer may take.
 #[derive(Debug, Clone)]
-pub struct Bearer(MetadataValue<Ascii>);
+pub struct Bearer {
+    authorization: MetadataValue<Ascii>,
+    timeout: Option<Duration>,
+}
 
 impl Bearer {
     fn new(token: &str) -> Result<Self, ConnectError> {
         let mut value: MetadataValue<Ascii> =
             format!("Bearer {}", token.trim()).parse().map_err(|_| ConnectError::Token)?;
         value.set_sensitive(true);
-        Ok(Self(value))
+        Ok(Self { authorization: value, timeout: None })
     }
 }
 
 impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        request.metadata_mut().insert("authorization", self.0.clone());
+        request.metadata_mut().insert("authorization", self.authorization.clone());
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
         Ok(request)
     }
 }
@@ -135,8 +142,8 @@ impl Connection {
 
     /// The `authorization` that every call carries.
     pub fn authorization(&self) -> HeaderValue {
-        let mut value =
-            HeaderValue::from_bytes(self.bearer.0.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""));
+        let mut value = HeaderValue::from_bytes(self.bearer.authorization.as_bytes())
+            .unwrap_or_else(|_| HeaderValue::from_static(""));
         value.set_sensitive(true);
         value
     }
@@ -146,7 +153,20 @@ impl Connection {
     /// # Errors
     /// [`ConnectError::Token`] when the token can't be sent.
     pub fn with_token(&self, token: &str) -> Result<Self, ConnectError> {
-        Ok(Self { bearer: Bearer::new(token)?, ..self.clone() })
+        let bearer = Bearer { timeout: self.bearer.timeout, ..Bearer::new(token)? };
+        Ok(Self { bearer, ..self.clone() })
+    }
+
+    /// The same connection, on which each call's answer, or the beginning of its stream, comes within `timeout` or not at all.
+    #[must_use]
+    pub fn with_timeout(&self, timeout: Duration) -> Self {
+        let bearer = Bearer { timeout: Some(timeout), ..self.bearer.clone() };
+        Self { bearer, ..self.clone() }
+    }
+
+    /// The standard health service (`grpc.health.v1`).
+    pub fn health(&self) -> HealthClient<Authenticated> {
+        HealthClient::with_interceptor(self.channel.clone(), self.bearer.clone())
     }
 }
 

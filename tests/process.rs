@@ -18,6 +18,12 @@ mod bench;
 #[path = "process/carrying.rs"]
 mod carrying;
 
+#[path = "support/cluster.rs"]
+mod cluster;
+
+#[path = "process/moved.rs"]
+mod moved;
+
 #[path = "process/recipes.rs"]
 mod recipes;
 
@@ -25,3 +31,6 @@ mod recipes;
 mod socket;
 #[path = "process/start.rs"]
 mod start;
+
+#[path = "process/tool.rs"]
+mod tool;

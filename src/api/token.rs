@@ -134,7 +134,8 @@ impl TokenApi {
         let WhoAmI { actor, identities, scopes } = self.0.who_am_i(caller);
         let (organization_ids, verbs) = scopes_out(&scopes);
         let identities = identities.into_iter().map(identity_out).collect();
-        Ok(proto::WhoAmIResponse { actor, identities, organization_ids, verbs })
+        let server_version = env!("CARGO_PKG_VERSION").to_owned();
+        Ok(proto::WhoAmIResponse { actor, identities, organization_ids, verbs, server_version })
     }
 }
 

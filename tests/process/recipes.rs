@@ -2,8 +2,9 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::Value;
@@ -12,22 +13,22 @@ use tempfile::TempDir;
 use crate::server::Server;
 
 /// An organization with money, where 1000 tokens of `small` cost 1 USD, a credit.
-struct Walk {
-    operator: Caller,
+pub(crate) struct Walk {
+    pub(crate) operator: Caller,
     _server: Server,
     _folder: TempDir,
 }
 
 /// Whoever holds a token.
 #[derive(Clone)]
-struct Caller {
-    endpoint: String,
-    token: PathBuf,
-    folder: PathBuf,
+pub(crate) struct Caller {
+    pub(crate) endpoint: String,
+    pub(crate) token: PathBuf,
+    pub(crate) folder: PathBuf,
 }
 
 impl Walk {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
         let server = Server::start(&data);
@@ -48,36 +49,64 @@ impl Walk {
         Self { operator, _server: server, _folder: folder }
     }
 
-    fn member(&self, member: &str) -> Caller {
+    pub(crate) fn member(&self, member: &str) -> Caller {
         let created = self.operator.run(&format!("token create --member {member}"));
         self.operator.holding(member, created["secret"].as_str().unwrap())
     }
 }
 
 impl Caller {
-    fn holding(&self, name: &str, secret: &str) -> Self {
+    pub(crate) fn holding(&self, name: &str, secret: &str) -> Self {
         let token = self.folder.join(format!("{name}.token"));
         fs::write(&token, secret).unwrap();
         Self { token, ..self.clone() }
     }
 
-    fn output(&self, line: &str) -> Output {
+    pub(crate) fn output(&self, line: &str) -> Output {
+        self.command(line).arg("--json").output().unwrap()
+    }
+
+    /// As it is typed by somebody with these settings in the environment.
+    pub(crate) fn command(&self, line: &str) -> Command {
         // What is in quotes stays one word.
         let words = line.split('\'').enumerate().flat_map(|(i, part)| match i % 2 {
             0 => part.split_whitespace().collect::<Vec<_>>(),
             _ => vec![part],
         });
-        let mut command = Command::new(env!("CARGO_BIN_EXE_quotactl"));
-        for name in ["QUOTAD_ENDPOINT", "QUOTAD_TOKEN", "QUOTAD_TOKEN_FILE", "QUOTACTL_CONFIG"] {
+        let mut command = self.surroundings(env!("CARGO_BIN_EXE_quotactl"));
+        command.args(words);
+        command
+    }
+
+    /// A program with these settings in its environment, and nobody at a terminal.
+    pub(crate) fn surroundings(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        for name in ["QUOTAD_TOKEN", "QUOTACTL_CONFIG", "QUOTACTL_CONTEXT", "COLUMNS"] {
             command.env_remove(name);
         }
-        command.env("HOME", &self.folder).env("QUOTAD_ORG", "acme").current_dir(&self.folder);
-        command.args(words).arg("--json").args(["--endpoint", &self.endpoint, "--token-file"]).arg(&self.token);
-        command.output().unwrap()
+        command
+            .env("NO_COLOR", "1")
+            .env("HOME", &self.folder)
+            .env("QUOTAD_ORG", "acme")
+            .current_dir(&self.folder)
+            .stdin(Stdio::null());
+        command.env("QUOTAD_ENDPOINT", &self.endpoint).env("QUOTAD_TOKEN_FILE", &self.token);
+        command
+    }
+
+    /// Typed at a terminal by somebody who types `answer` too; everything that the terminal showed.
+    #[track_caller]
+    pub(crate) fn at_terminal(&self, line: &str, answer: &str) -> String {
+        let quotactl = env!("CARGO_BIN_EXE_quotactl");
+        let mut command = self.surroundings("script");
+        command.args(["-qec", &format!("{quotactl} {line}"), "/dev/null"]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(format!("{answer}\n").as_bytes()).unwrap();
+        String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
     }
 
     #[track_caller]
-    fn run(&self, line: &str) -> Value {
+    pub(crate) fn run(&self, line: &str) -> Value {
         let output = self.output(line);
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "quotactl {line}: {error}");
@@ -86,7 +115,7 @@ impl Caller {
 
     /// What it says when it fails.
     #[track_caller]
-    fn fail(&self, line: &str) -> String {
+    pub(crate) fn fail(&self, line: &str) -> String {
         let output = self.output(line);
         assert_eq!(output.status.code(), Some(1), "quotactl {line}");
         String::from_utf8(output.stderr).unwrap()
@@ -104,7 +133,7 @@ impl Caller {
     }
 
     #[track_caller]
-    fn spend(&self, key: &str, tokens: u32) {
+    pub(crate) fn spend(&self, key: &str, tokens: u32) {
         let trace = format!("TIMESTAMP,ContextTokens,GeneratedTokens\n2026-11-01 00:00:00.0,{tokens},0\n");
         fs::write(self.folder.join("trace.csv"), trace).unwrap();
         let report = self.run(&format!("replay trace.csv --model small --key {key} --speed max"));
@@ -130,7 +159,7 @@ fn member_budgets() {
     operator.run("budget set ada --unlimited");
     let restarted = operator.run("budget set ada --one-time 5");
     assert_eq!(restarted["limits"][0]["spent"], "0", "another cycle begins at zero");
-    let recurring = operator.run("budget set ada --daily 5 --monthly 80 --zone Europe/Berlin");
+    let recurring = operator.run("budget set ada --daily 5 --monthly 80 --zone Europe/Berlin --yes");
     assert_eq!(texts(&recurring["budgets"], "id"), ["daily", "monthly"]);
 
     operator.run("budget set bob --one-time 20");
@@ -227,9 +256,9 @@ fn quota_rules() {
     assert_eq!((key["rule_id"].as_str(), key["effective_rule_id"].as_str()), (Some("dev"), Some("office")));
     assert!(operator.admits("ada-1", 3000));
     assert_eq!(texts(&operator.run("rule list --status enabled")["rules"], "id"), ["office"]);
-    assert!(operator.fail("rule delete dev").contains("in use by 1 key;"));
+    assert!(operator.fail("rule delete dev --yes").contains("in use by 1 key;"));
     operator.run("key update ada-1 --inherit-rule");
-    operator.run("rule delete dev");
+    operator.run("rule delete dev --yes");
     let changes = operator.run("audit --kind rule --id office");
     assert_eq!(
         (&changes["events"][0]["after"]["cap"]["max_credits"], &changes["events"][0]["actor"]),
@@ -312,4 +341,67 @@ fn organization_credits() {
     let pending = operator.run("wallet order list --state pending");
     assert_eq!(texts(&pending["orders"], "actor"), ["system"], "exactly one order for a shortfall");
     operator.run("ledger verify");
+}
+
+/// The commands of the README's `console` blocks under these headings: each begins with `$`, and has the lines up to the next.
+fn pasted(readme: &str, headings: &[&str]) -> Vec<String> {
+    let (mut commands, mut is_chosen, mut is_shell) = (Vec::<String>::new(), false, false);
+    for line in readme.lines() {
+        match line {
+            "```console" => is_shell = true,
+            "```" => is_shell = false,
+            _ if !is_shell && line.starts_with("## ") => is_chosen = headings.contains(&line),
+            _ if is_shell && is_chosen => match (line.strip_prefix("$ "), commands.last_mut()) {
+                (Some(command), _) => commands.push(command.to_owned()),
+                (None, Some(last)) => *last = format!("{last}\n{line}"),
+                (None, None) => panic!("{line} belongs to no command"),
+            },
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// P12: top to bottom, on a fresh demo, in one shell.
+#[test]
+fn the_recipes_run_as_they_stand() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let commands = pasted(&readme, &["## Limits", "## Recipes"]);
+    assert!(commands.len() > 50, "{} commands", commands.len());
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_quotad"));
+    demo.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut demo = Ended(demo.spawn().unwrap());
+    let mut lines = BufReader::new(demo.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let settings = lines.find(|line| line.trim_start().starts_with("export QUOTAD_ENDPOINT=")).unwrap();
+    // Kept open and read, so that the demo's next line finds a reader.
+    std::thread::spawn(move || lines.for_each(drop));
+
+    let mut script = format!("set -u\n{settings}\nquotactl() {{ {} \"$@\"; }}\n", env!("CARGO_BIN_EXE_quotactl"));
+    for command in &commands {
+        let named = command.lines().next().unwrap().replace('\'', "'\\''");
+        let checked = format!("[ $? = 0 ] || {{ printf '%s\\n' '{named}'; exit 1; }}\n");
+        script.extend([command.as_str(), "\n", &checked]);
+    }
+    let mut shell = Command::new("bash");
+    for name in ["QUOTAD_TOKEN", "QUOTACTL_CONFIG", "QUOTACTL_CONTEXT"] {
+        shell.env_remove(name);
+    }
+    shell.env("HOME", folder.path()).current_dir(folder.path()).stdin(Stdio::null()).arg("-c").arg(script);
+    let output = shell.output().unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{wrong}", said.lines().last().unwrap_or_default());
+    assert_eq!(wrong, "", "nothing is complained about");
+    let wide = said.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(wide, None, "everything fits 80 columns");
+}
+
+/// Ends with the test, however that ends.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }

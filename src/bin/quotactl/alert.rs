@@ -170,8 +170,15 @@ fn delivery_json(delivery: &AlertDelivery) -> Value {
 }
 
 impl Item for Alert {
-    const COLUMNS: &'static [Column] =
-        &[text("id"), text("time"), text("kind"), text("subject"), text("state"), text("recipients"), text("seen by")];
+    const COLUMNS: &'static [Column] = &[
+        text("id"),
+        text("time"),
+        text("kind"),
+        text("subject"),
+        text("state"),
+        text("recipients").spare(),
+        text("seen by").spare(),
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -2,11 +2,10 @@
 
 use clap::{Args, Subcommand};
 use quotad::api::proto::{CreditOverview, ResetCycleRequest};
-use serde_json::json;
 
 use crate::{
     arguments::{Organization, decimal},
-    confirm::confirmed,
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{amount, instant},
@@ -55,9 +54,8 @@ pub(crate) struct Reset {
     /// Shows what would be, and changes nothing
     #[arg(long)]
     validate_only: bool,
-    /// Doesn't ask
-    #[arg(long)]
-    yes: bool,
+    #[command(flatten)]
+    consent: Consent,
 }
 
 /// What a team or a member is given.
@@ -105,11 +103,9 @@ impl Reset {
         if self.validate_only {
             return overview::print(out, &reset(true).await?);
         }
-        if !self.yes {
-            let planned = reset(true).await?;
-            if !confirmed(&question(&self.org.id, &planned))? {
-                return out.done("nothing was reset", &json!({ "reset": false }));
-            }
+        let planned = async || reset(true).await.map(|planned| question(&self.org.id, &planned));
+        if !self.consent.given(out, planned).await? {
+            return Ok(());
         }
         overview::print(out, &reset(false).await?)
     }

@@ -38,6 +38,24 @@ where
     PossibleValuesParser::new(shorts).try_map(|short| names::parse(&short).ok_or("no such name"))
 }
 
+/// A list with some added and some removed.
+///
+/// # Errors
+/// [`Failure`] where something to remove isn't in it.
+pub(crate) fn edited(mut list: Vec<String>, added: Vec<String>, removed: &[String]) -> Result<Vec<String>, Failure> {
+    for gone in removed {
+        let at = list.iter().position(|item| item == gone);
+        let at = at.ok_or_else(|| Failure::other(format!("{gone} isn't there; there is {}", list.join(", "))))?;
+        list.remove(at);
+    }
+    for new in added {
+        if !list.contains(&new) {
+            list.push(new);
+        }
+    }
+    Ok(list)
+}
+
 pub(crate) fn key_payer(id: impl Into<String>) -> Payer {
     Payer { payer: Some(payer::Payer::KeyId(id.into())) }
 }
@@ -72,6 +90,14 @@ mod tests {
         assert_eq!(mask_of(&[("name", true), ("disabled", false)]).unwrap(), ["name"]);
         let error = mask_of(&[("credit_factor", false)]).unwrap_err().to_string();
         assert!(error.contains("--credit-factor"), "{error}");
+    }
+
+    #[test]
+    fn a_list_is_edited_in_part() {
+        let list = |items: &[&str]| items.iter().map(|&item| item.to_owned()).collect::<Vec<_>>();
+        assert_eq!(edited(list(&["a", "b"]), list(&["c", "b"]), &list(&["a"])).unwrap(), ["b", "c"]);
+        let error = edited(list(&["a"]), Vec::new(), &list(&["x"])).unwrap_err().to_string();
+        assert!(error.contains('x') && error.contains('a'), "{error}");
     }
 
     #[test]

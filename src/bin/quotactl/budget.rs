@@ -11,13 +11,14 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, decimal, one_of},
+    confirm::Consent,
     context::Context,
     failure::Failure,
     format::amount,
     names::{dashed, name},
     output::{Column, Item, Output, jsons, number, tabulated, text},
     place::Place,
-    policy,
+    policy::{self, Changed},
 };
 
 const EXAMPLES: &str = "\
@@ -30,7 +31,8 @@ Examples:
   quotactl budget set --each-of research --org acme --monthly 20
   quotactl budget set ada --team research --org acme --monthly 50
 
-Without a member `show` answers whose token it is. Raising or lowering a budget keeps what is spent; another kind begins at zero.";
+Without a member `show` answers whose token it is. Raising or lowering a budget keeps what is spent; another kind begins at zero, and \
+takes the place of those that aren't given.";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -44,7 +46,7 @@ pub(crate) enum BudgetCommand {
         #[command(flatten)]
         org: Organization,
     },
-    /// Sets the whole budget of a member, an invitation, or each member of a team
+    /// Sets the whole budget of a member, an invitation, or each member of a team; asks where another kind goes
     Set {
         #[command(flatten)]
         whose: Whose,
@@ -52,6 +54,11 @@ pub(crate) enum BudgetCommand {
         org: Organization,
         #[command(flatten)]
         wanted: Box<Wanted>,
+        /// Lets a budget count from zero whose zone changes
+        #[arg(long)]
+        restart_spending: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -75,7 +82,8 @@ impl Whose {
     fn place(self, org: Organization) -> Place {
         let each_member = self.each_of.is_some();
         let team = self.each_of.or(self.team);
-        Place { org, key: None, member: self.member, team, each_member, invitation: self.invitation }
+        let (member, invitation) = (self.member, self.invitation);
+        Place { org, key: None, member, team, each_member, invitation, organization: false }
     }
 }
 
@@ -171,12 +179,20 @@ impl BudgetCommand {
                 let request = GetMemberBudgetRequest { organization_id: org.id, member_id: member };
                 show(context.out, &context.server.members().get_member_budget(request).await?.into_inner())
             }
-            Self::Set { whose, org, wanted } => {
+            Self::Set { whose, org, wanted, restart_spending, consent } => {
                 let place = whose.place(org);
                 let found = place.read(&context.server).await?;
                 let mut policy = found.policy.clone();
+                let unlimited = wanted.caps.unlimited;
                 wanted.apply(&mut policy);
-                place.write(&context.server, policy, &found).await?;
+                let changed = Changed::to(&place, found, policy, restart_spending)?;
+                // No budget at all is what was said.
+                if let Some(question) = changed.removes().filter(|_| !unlimited)
+                    && !consent.given(context.out, async || Ok(question)).await?
+                {
+                    return Ok(());
+                }
+                place.write(&context.server, changed.policy, &changed.found).await?;
                 let found = place.read(&context.server).await?;
                 if !context.out.is_json() && !found.policy.budgets.iter().any(is_member_budget) {
                     context.out.text("unlimited")?;

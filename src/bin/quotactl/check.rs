@@ -16,7 +16,7 @@ use crate::{
     format::{amount, span, thousands},
     limits::{limits_json, place_and_limit},
     names::code,
-    output::{Output, tabulated},
+    output::{Output, prose, tabulated},
     service_access::ServiceAccess,
 };
 
@@ -120,7 +120,7 @@ fn print(out: Output, decision: &Value, sentence: &str, answer: &CheckResponse) 
         value["limits"] = json!(limits_json(&answer.limits));
         return out.value(&value);
     }
-    out.text(sentence)?;
+    out.text(&prose(sentence))?;
     if answer.limits.is_empty() { Ok(()) } else { out.text(&format!("\n{}", tabulated(&answer.limits))) }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, ColorChoice, Parser, Subcommand};
+use prost_types::Duration;
 
 use crate::{
     alert::AlertCommand,
@@ -14,7 +15,9 @@ use crate::{
     check::Check,
     completion::Completion,
     context::Context,
+    contexts::ContextCommand,
     failure::Failure,
+    format::parse_span,
     invite::InviteCommand,
     journal::JournalCommand,
     key::KeyCommand,
@@ -28,6 +31,7 @@ use crate::{
     replay::Replay,
     request::RequestCommand,
     rule::RuleCommand,
+    status::Status,
     store::StoreCommand,
     team::TeamCommand,
     token::TokenCommand,
@@ -48,8 +52,11 @@ Examples:
   quotactl check --key ada-laptop --model small --input-tokens 900 --output-tokens 300
   quotactl ledger list --org acme
 
-Settings come from flags, else from the environment, else from a TOML file with the fields endpoint, token and \
-token_file, else from the defaults.
+Settings come from flags, else from the environment, else from a TOML file with the fields endpoint, token, \
+token_file and org, or with several of them by name (`quotactl context`), else from the defaults.
+
+Times are 2026-12-01, 2026-12-01T08:00 (in UTC), RFC 3339, or from now such as -1h and +7d; spans are such as 90s, 1h30m \
+and 7d.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage; `check` answers 3 when the request would be refused.";
 
@@ -79,9 +86,21 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "FILE")]
     #[arg(help = "Settings in TOML [env: QUOTACTL_CONFIG] [default: ~/.config/quotactl.toml]")]
     pub(crate) config: Option<PathBuf>,
-    /// Answer in JSON: field names as in the API, amounts as strings
+    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(help = "The server of this name in the settings [env: QUOTACTL_CONTEXT]")]
+    pub(crate) context: Option<String>,
+    /// Gives up a call that isn't answered within it, such as 30s; waits as long as it takes if left out
+    #[arg(long, global = true, value_name = "SPAN", value_parser = parse_span)]
+    pub(crate) timeout: Option<Duration>,
+    /// Answer in JSON: field names as in the API, amounts as strings; errors too, to standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Prints one field of the answer alone, such as id or order.id: for scripts
+    #[arg(long, global = true, value_name = "PATH", conflicts_with = "json")]
+    pub(crate) field: Option<String>,
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = ColorChoice::Auto, hide_default_value = true)]
+    #[arg(help = "Colours: where a terminal has them, unless NO_COLOR is set")]
+    pub(crate) color: ColorChoice,
 }
 
 #[derive(Debug, Subcommand)]
@@ -146,6 +165,8 @@ pub(crate) enum RemoteCommand {
     Alert(AlertCommand),
     /// Who changed what in an organization, the newest first
     Audit(Audit),
+    /// Which server this is, how it is, and whose token this is
+    Status(Status),
     /// Whose token this is, and what it may do
     #[command(name = "whoami")]
     WhoAmI(WhoAmI),
@@ -169,13 +190,17 @@ pub(crate) enum LocalCommand {
     /// The books themselves, while no server runs
     #[command(subcommand)]
     Store(StoreCommand),
+    /// Servers known by name
+    #[command(subcommand)]
+    Context(ContextCommand),
     /// Prints a script that completes commands in a shell
     Completion(Completion),
 }
 
 impl LocalCommand {
-    pub(crate) async fn run(self, out: Output) -> Result<(), Failure> {
+    pub(crate) async fn run(self, global: &Global, out: Output) -> Result<(), Failure> {
         match self {
+            Self::Context(command) => command.run(global, out).await,
             Self::Backup(backup) => backup.run(out).await,
             Self::Restore(restore) => restore.run(out).await,
             Self::Store(command) => command.run(out).await,
@@ -206,6 +231,7 @@ impl RemoteCommand {
             Self::Usage(usage) => usage.run(context).await.map(done),
             Self::Alert(command) => command.run(context).await.map(done),
             Self::Audit(audit) => audit.run(context).await.map(done),
+            Self::Status(command) => command.run(context).await.map(done),
             Self::WhoAmI(command) => command.run(context).await.map(done),
             Self::Check(check) => check.run(context).await,
             Self::Watch(watch) => watch.run(context).await.map(done),
@@ -273,13 +299,18 @@ mod tests {
             "quotactl org",
             "quotactl org create a --wallet-mode maybe",
             "quotactl org list --token a --token-file b",
+            "quotactl org list --timeout 0s",
+            "quotactl org list --color maybe",
+            "quotactl context add a/b --endpoint http://h:1",
             "quotactl key create k --org a",
             "quotactl check --model m",
             "quotactl check --key k --api-key s --model m",
-            "quotactl policy add-quota q --org a --rpm 1 --tpm 2",
-            "quotactl policy add-quota q --org a",
-            "quotactl policy add-budget b --org a --period fortnightly",
+            "quotactl policy add-quota q --org a --organization --rpm 1 --tpm 2",
+            "quotactl policy add-quota q --org a --organization",
+            "quotactl policy add-budget b --org a --organization --period fortnightly",
             "quotactl policy get --org a --key k --member m",
+            "quotactl policy add-quota q --org a --rpm 1",
+            "quotactl policy remove q --org a",
             "quotactl replay t.csv --model m",
             "quotactl replay t.csv --model m --key k --speed -1",
             "quotactl bench",

@@ -23,7 +23,7 @@ pub(crate) struct Completion {
 impl Completion {
     /// A script is no JSON, whatever was asked for.
     pub(crate) fn run(self) -> Result<(), Failure> {
-        Output::new(false).text(script(self.shell).trim_end())
+        Output::TEXT.text(script(self.shell).trim_end())
     }
 }
 

@@ -1,7 +1,11 @@
 //! Numbers, amounts, instants and spans as people read them, and instants and spans as JSON has them.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, SecondsFormat, Utc};
 use prost_types::{Duration, Timestamp};
+use quotad::{
+    clock::{Clock as _, SystemClock},
+    domain,
+};
 use serde_json::Value;
 
 /// `1234567` as `1,234,567`.
@@ -44,30 +48,55 @@ pub(crate) fn instant_json(timestamp: Option<&Timestamp>) -> Value {
     timestamp.map_or(Value::Null, |_| instant(timestamp).into())
 }
 
-/// Reads RFC 3339.
+/// Reads an instant as people write it: `2026-12-31`, `2026-12-31T08:00`, RFC 3339, `now`, or from now `-1h30m` and `+7d`.
+/// What has no zone is in UTC.
 pub(crate) fn parse_instant(text: &str) -> Result<Timestamp, String> {
-    let time = DateTime::parse_from_rfc3339(text)
-        .map_err(|error| format!("{error}; give RFC 3339 such as 2026-12-31T00:00:00Z"))?;
+    let now = || SystemClock::start(domain::time::Timestamp::EPOCH).now().seconds();
+    if text == "now" {
+        return Ok(Timestamp { seconds: now(), nanos: 0 });
+    }
+    for (sign, forward) in [('-', false), ('+', true)] {
+        if let Some(span) = text.strip_prefix(sign) {
+            let Duration { seconds, .. } = parse_span(span)?;
+            let seconds = if forward { now().saturating_add(seconds) } else { now().saturating_sub(seconds) };
+            return Ok(Timestamp { seconds, nanos: 0 });
+        }
+    }
+    let time = zoned(text).or_else(|| Some(local(text)?.and_utc()));
+    let time = time.ok_or_else(|| {
+        format!("{text:?} is no time; give 2026-12-31, 2026-12-31T08:00 (UTC), 2026-12-31T08:00:00+01:00, -1h or now")
+    })?;
     let nanos = i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0);
     Ok(Timestamp { seconds: time.timestamp(), nanos })
 }
 
-/// Reads a span such as `90s`, `5m`, `2h` or `7d`.
-pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no span; give one such as 90s, 5m, 2h or 7d");
-    let unit = text.chars().last().ok_or_else(wrong)?;
-    let count: i64 = text.strip_suffix(unit).and_then(|count| count.parse().ok()).ok_or_else(wrong)?;
-    let seconds = match unit {
-        's' => Some(count),
-        'm' => count.checked_mul(60),
-        'h' => count.checked_mul(3600),
-        'd' => count.checked_mul(86_400),
-        _ => None,
-    };
-    match seconds {
-        Some(seconds) if seconds > 0 => Ok(Duration { seconds, nanos: 0 }),
-        _ => Err(wrong()),
+fn zoned(text: &str) -> Option<DateTime<Utc>> {
+    let time = DateTime::parse_from_rfc3339(text).ok();
+    time.or_else(|| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M%#z").ok()).map(|time| time.to_utc())
+}
+
+fn local(text: &str) -> Option<NaiveDateTime> {
+    if let Ok(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d") {
+        return Some(date.and_time(NaiveTime::MIN));
     }
+    let forms = ["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d %H:%M:%S%.f"];
+    forms.iter().find_map(|form| NaiveDateTime::parse_from_str(text, form).ok())
+}
+
+/// Reads a span such as `90s`, `1h30m` or `7d`: days, hours, minutes and seconds, the larger first.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no span; give one such as 90s, 5m, 1h30m or 7d");
+    let (mut rest, mut seconds) = (text, 0_i64);
+    for (unit, length) in [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)] {
+        let Some((count, after)) = rest.split_once(unit) else { continue };
+        if count.is_empty() || !count.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(wrong());
+        }
+        let part = count.parse::<i64>().ok().and_then(|count| count.checked_mul(length));
+        seconds = part.and_then(|part| seconds.checked_add(part)).ok_or_else(wrong)?;
+        rest = after;
+    }
+    if rest.is_empty() && seconds > 0 { Ok(Duration { seconds, nanos: 0 }) } else { Err(wrong()) }
 }
 
 /// A span in the largest unit that divides it, as [`parse_span`] reads it; parts of a second as a decimal.
@@ -124,7 +153,29 @@ mod tests {
         let time = parse_instant("2026-12-31T01:00:00.250+01:00").unwrap();
         assert_eq!(instant(Some(&time)), "2026-12-31T00:00:00.250Z");
         assert_eq!(instant_json(None), Value::Null);
-        assert!(parse_instant("tomorrow").unwrap_err().contains("2026-12-31T00:00:00Z"));
+        assert!(parse_instant("tomorrow").unwrap_err().contains("2026-12-31T08:00"));
+    }
+
+    #[test]
+    fn instants_are_read_as_people_write_them() {
+        for (text, shown) in [
+            ("2026-12-31", "2026-12-31T00:00:00Z"),
+            ("2026-12-31T08:00", "2026-12-31T08:00:00Z"),
+            ("2026-12-31 08:00:30", "2026-12-31T08:00:30Z"),
+            ("2026-12-31T08:00Z", "2026-12-31T08:00:00Z"),
+            ("2026-12-31T08:00+01:00", "2026-12-31T07:00:00Z"),
+        ] {
+            assert_eq!(instant(Some(&parse_instant(text).unwrap())), shown, "{text}");
+        }
+        let at = |text: &str| parse_instant(text).unwrap().seconds;
+        let before = at("now");
+        let (hour_ago, week_hence) = (at("-1h30m"), at("+7d"));
+        let after = at("now");
+        assert!((before - 5400..=after - 5400).contains(&hour_ago), "{hour_ago}");
+        assert!((before + 604_800..=after + 604_800).contains(&week_hence), "{week_hence}");
+        for bad in ["", "2026-13-01", "2026-12-31T25:00", "-", "-1y", "1h"] {
+            assert!(parse_instant(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]
@@ -132,7 +183,9 @@ mod tests {
         for text in ["90s", "5m", "2h", "7d", "1s"] {
             assert_eq!(span(&parse_span(text).unwrap()), text);
         }
-        for bad in ["", "s", "5", "-5s", "0s", "5y", "1.5h", "9223372036854775807d", "5µ"] {
+        assert_eq!(parse_span("1h30m").unwrap().seconds, 5400);
+        assert_eq!(parse_span("1d2h3m4s").unwrap().seconds, 93_784);
+        for bad in ["", "s", "5", "-5s", "0s", "5y", "1.5h", "9223372036854775807d", "5µ", "30m1h", "1h1h", "1h 30m"] {
             assert!(parse_span(bad).is_err(), "{bad}");
         }
         assert_eq!(span(&Duration { seconds: 1, nanos: 250_000_000 }), "1.25s");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, one_of},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json, parse_span},
@@ -17,7 +18,7 @@ use crate::{
     names::{dashed, name},
     output::{Column, Item, Output, described, text},
     paging::Paging,
-    policy_file,
+    policy_file, taken,
 };
 
 const EXAMPLES: &str = "\
@@ -81,6 +82,8 @@ pub(crate) enum InviteCommand {
         id: String,
         #[command(flatten)]
         org: Organization,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Makes whoever holds the token a member
     Accept {
@@ -161,7 +164,11 @@ impl InviteCommand {
                 let answer = client.resend_invitation(request).await?.into_inner();
                 sent(out, &required(answer.invitation, "invitation")?, &answer.token)
             }
-            Self::Revoke { id, org } => {
+            Self::Revoke { id, org, consent } => {
+                let question = async || taken::with_invitation(&context.server, &org.id, &id).await;
+                if !consent.given(out, question).await? {
+                    return Ok(());
+                }
                 let request = RevokeInvitationRequest { organization_id: org.id, invitation_id: id };
                 let answer = client.revoke_invitation(request).await?.into_inner();
                 out.item(&required(answer.invitation, "invitation")?)
@@ -195,12 +202,12 @@ impl Item for Invitation {
     const COLUMNS: &'static [Column] = &[
         text("id"),
         text("email"),
-        text("name"),
+        text("name").spare(),
         text("role"),
         text("teams"),
         text("state"),
-        text("member"),
-        text("invited by"),
+        text("member").spare(),
+        text("invited by").spare(),
         text("expires"),
     ];
 

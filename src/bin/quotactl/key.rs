@@ -8,7 +8,8 @@ use quotad::api::proto::{
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Organization, mask},
+    arguments::{Organization, edited, mask},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json, parse_instant, parse_span},
@@ -16,7 +17,7 @@ use crate::{
     org::state,
     output::{Column, Item, Output, described, text},
     paging::Paging,
-    policy_file,
+    policy_file, taken,
 };
 
 const EXAMPLES: &str = "\
@@ -24,6 +25,7 @@ Examples:
   quotactl key create ada-laptop --org acme --member ada --team research --model small --model large
   quotactl key update ada-laptop --org acme --disable
   quotactl key update ada-laptop --org acme --expire-time 2027-01-01T00:00:00Z
+  quotactl key update ada-laptop --org acme --add-model large
   quotactl key update ada-laptop --org acme --rule office
   quotactl key rotate ada-laptop --org acme --grace 24h
   quotactl key list --org acme --member ada";
@@ -85,6 +87,12 @@ pub(crate) enum KeyCommand {
         /// Lets the key live for ever
         #[arg(long, conflicts_with = "expire_time")]
         no_expire_time: bool,
+        /// A model that it may use too, repeatable: besides those before
+        #[arg(long = "add-model", value_name = "MODEL", conflicts_with_all = ["models", "all_models"])]
+        added: Vec<String>,
+        /// A model that it may not use any more, repeatable
+        #[arg(long = "remove-model", value_name = "MODEL", conflicts_with_all = ["models", "all_models"])]
+        removed: Vec<String>,
         /// Allows all models
         #[arg(long, conflicts_with = "models")]
         all_models: bool,
@@ -108,6 +116,8 @@ pub(crate) enum KeyCommand {
         id: String,
         #[command(flatten)]
         org: Organization,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -119,10 +129,10 @@ pub(crate) struct Fields {
     /// Refuses every request of the key
     #[arg(long)]
     disable: bool,
-    /// Refused from this instant on, in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    /// Refused from this instant on
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     expire_time: Option<Timestamp>,
-    /// A model that the key may use, repeatable; all if none is given
+    /// A model that the key may use, repeatable: these and no others; all if none is given
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
     /// The access rule that binds it; the organization's default if none is given
@@ -174,7 +184,14 @@ impl KeyCommand {
                 };
                 out.list("keys", &paging.collect(page).await?)
             }
-            Self::Update { id, org, fields, enable, no_expire_time, all_models, inherit_rule } => {
+            Self::Update { id, org, mut fields, enable, no_expire_time, added, removed, all_models, inherit_rule } => {
+                let mut etag = String::new();
+                if !(added.is_empty() && removed.is_empty()) {
+                    let request = GetKeyRequest { organization_id: org.id.clone(), key_id: id.clone() };
+                    let key = required(client.get_key(request).await?.into_inner().key, "key")?;
+                    fields.models = models_edited(key.models, added, &removed)?;
+                    etag = key.etag;
+                }
                 let update_mask = mask(&[
                     ("name", fields.name.is_some()),
                     ("disabled", fields.disable || enable),
@@ -182,7 +199,8 @@ impl KeyCommand {
                     ("models", !fields.models.is_empty() || all_models),
                     ("rule_id", fields.rule.is_some() || inherit_rule),
                 ])?;
-                let request = UpdateKeyRequest { key: Some(fields.key(org.id, id)), update_mask };
+                let key = Some(Key { etag, ..fields.key(org.id, id) });
+                let request = UpdateKeyRequest { key, update_mask };
                 out.item(&required(client.update_key(request).await?.into_inner().key, "key")?)
             }
             Self::Rotate { id, org, grace } => {
@@ -190,7 +208,10 @@ impl KeyCommand {
                 let answer = client.rotate_key(request).await?.into_inner();
                 created(out, &required(answer.key, "key")?, &answer.secret)
             }
-            Self::Delete { id, org } => {
+            Self::Delete { id, org, consent } => {
+                if !consent.given(out, async || taken::with_key(&context.server, &org.id, &id).await).await? {
+                    return Ok(());
+                }
                 let request =
                     DeleteKeyRequest { organization_id: org.id, key_id: id.clone(), ..DeleteKeyRequest::default() };
                 client.delete_key(request).await?;
@@ -198,6 +219,20 @@ impl KeyCommand {
             }
         }
     }
+}
+
+/// All models, and none, are said by flags of their own: an empty list would mean the former.
+fn models_edited(before: Vec<String>, added: Vec<String>, removed: &[String]) -> Result<Vec<String>, Failure> {
+    if before.is_empty() {
+        return Err(Failure::other("the key may use all models; give those that it may use by --model"));
+    }
+    let after = edited(before, added, removed)?;
+    if after.is_empty() {
+        return Err(Failure::other(
+            "no model would be left, which means all of them; say --all-models, or --disable to refuse every request",
+        ));
+    }
+    Ok(after)
 }
 
 fn created(out: Output, key: &Key, secret: &str) -> Result<(), Failure> {
@@ -217,12 +252,12 @@ impl Item for Key {
         text("name"),
         text("member"),
         text("team"),
-        text("secret"),
+        text("secret").spare(),
         text("state"),
         text("expires"),
         text("models"),
-        text("rule"),
-        text("created"),
+        text("rule").spare(),
+        text("created").spare(),
     ];
 
     fn cells(&self) -> Vec<String> {

@@ -15,7 +15,7 @@ use crate::{
     context::Context,
     failure::Failure,
     format::{amount, parse_instant, thousands},
-    output::{Column, Item, Listed, Output, jsons, number, tabulated, text},
+    output::{Column, Item, Listed, Output, jsons, number, prose, tabulated, text},
     paging::Paging,
 };
 
@@ -76,11 +76,11 @@ pub(crate) struct Filter {
     /// Only this kind, repeatable
     #[arg(long = "kind", value_parser = one_of::<TransactionKind>(&KINDS))]
     kinds: Vec<TransactionKind>,
-    /// Entries at or after this instant, in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    /// Entries at or after this instant
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     start: Option<Timestamp>,
-    /// Entries before this instant, in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    /// Entries before this instant
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     end: Option<Timestamp>,
 }
 
@@ -142,7 +142,10 @@ fn list(out: Output, listed: &Listed<Transaction>, first: &ListTransactionsRespo
         }));
     }
     out.list("transactions", listed)?;
-    out.text(&format!("\n{}; as of entry {}", totals_text(&totals), thousands(first.as_of_entry)))
+    out.text(&format!(
+        "\n{}",
+        prose(&format!("{}; as of entry {}", totals_text(&totals), thousands(first.as_of_entry)))
+    ))
 }
 
 fn totals_text(totals: &TransactionTotals) -> String {
@@ -186,7 +189,7 @@ fn verified(out: Output, answer: &VerifyResponse) -> Result<ExitCode, Failure> {
             "differences": jsons(&answer.differences),
         }))?;
     } else if clean {
-        out.text(&format!("memory, journal and books agree: {checked}"))?;
+        out.text(&prose(&format!("memory, journal and books agree: {checked}")))?;
     } else {
         let count = answer.differences.len();
         out.text(&format!("{}\n\n{count} differences in {checked}", tabulated(&answer.differences)))?;

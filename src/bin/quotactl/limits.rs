@@ -7,7 +7,7 @@ use crate::{
     failure::Failure,
     format::{amount, instant, instant_json, span},
     names::name,
-    output::{Column, Item, Output, jsons, number, tabulated, text},
+    output::{Column, Item, Output, jsons, number, table, tabulated, text},
 };
 
 impl Item for LimitState {
@@ -19,7 +19,7 @@ impl Item for LimitState {
         number("max"),
         number("soft"),
         number("spent"),
-        number("held"),
+        number("held").spare(),
         number("remaining"),
         text("resets"),
     ];
@@ -29,7 +29,7 @@ impl Item for LimitState {
         vec![
             place(self),
             self.limit_id.clone(),
-            format!("{}{off}", name::<Unit>(self.unit)),
+            format!("{}{off}", unit(self.unit)),
             self.period.as_ref().map(period).unwrap_or_default(),
             amount(&self.max),
             amount(&self.soft),
@@ -56,6 +56,24 @@ impl Item for LimitState {
             "binding": self.binding,
         })
     }
+}
+
+/// Short enough for a table.
+fn unit(unit: i32) -> String {
+    match Unit::try_from(unit) {
+        Ok(Unit::RequestsPerMinute) => "requests/min".to_owned(),
+        Ok(Unit::TokensPerMinute) => "tokens/min".to_owned(),
+        _ => name::<Unit>(unit).replace('_', " "),
+    }
+}
+
+/// Limits as a table, without the place where it is the same for all.
+pub(crate) fn shown(limits: &[LimitState]) -> String {
+    let one_place = limits.windows(2).all(|pair| place(&pair[0]) == place(&pair[1]));
+    if limits.is_empty() || !one_place {
+        return tabulated(limits);
+    }
+    table(&LimitState::COLUMNS[1..], limits.iter().map(|limit| limit.cells().split_off(1)))
 }
 
 /// `team research`; the wallet and the organization need no id beside them.
@@ -100,7 +118,7 @@ pub(crate) fn print_with_limits<I: Item>(out: Output, item: &I, limits: &[LimitS
     if out.is_json() || limits.is_empty() {
         return Ok(());
     }
-    out.text(&format!("\n{}", tabulated(limits)))
+    out.text(&format!("\n{}", shown(limits)))
 }
 
 pub(crate) fn limits_json(limits: &[LimitState]) -> Vec<Value> {
@@ -135,8 +153,7 @@ mod tests {
         let shown = tabulated(&[limit()]);
         let row = shown.lines().nth(1).unwrap();
         let cells: Vec<_> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
-        let expected =
-            ["team research", "monthly", "usd", "monthly", "1,000", "12.5", "0", "987.5", "2026-12-01T00:00:00Z"];
+        let expected = ["team research", "monthly", "usd", "monthly", "1,000", "12.5", "0", "987.5", "2026-12-01"];
         assert_eq!(cells, expected);
     }
 

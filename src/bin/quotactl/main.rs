@@ -3,7 +3,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use mimalloc::MiMalloc;
 
 use crate::{
@@ -26,9 +25,11 @@ mod cli;
 mod completion;
 mod confirm;
 mod context;
+mod contexts;
 mod failure;
 mod format;
 mod invite;
+mod invocation;
 mod journal;
 mod key;
 mod ledger;
@@ -49,7 +50,10 @@ mod request;
 mod rule;
 mod service_access;
 mod settings;
+mod status;
 mod store;
+mod style;
+mod taken;
 mod team;
 mod token;
 mod usage;
@@ -63,19 +67,29 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match invocation::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    let json = cli.global.json;
+    style::choose(cli.global.color);
     match run(cli).await {
         Ok(code) => code,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            if json {
+                eprintln!("{:#}", failure.json());
+            } else {
+                eprintln!("{} {failure}", style::alarming("error:"));
+            }
             ExitCode::FAILURE
         }
     }
 }
 
 async fn run(cli: Cli) -> Result<ExitCode, Failure> {
-    match cli.command {
-        Command::Remote(command) => command.run(&Context::open(&cli.global).await?).await,
-        Command::Local(command) => command.run(Output::new(cli.global.json)).await.map(|()| ExitCode::SUCCESS),
+    let Cli { global, command } = cli;
+    match command {
+        Command::Remote(command) => command.run(&Context::open(&global).await?).await,
+        Command::Local(command) => command.run(&global, Output::new(&global)).await.map(|()| ExitCode::SUCCESS),
     }
 }

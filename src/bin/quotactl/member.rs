@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, mask, one_of},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json},
@@ -16,7 +17,7 @@ use crate::{
     org::state,
     output::{Column, Item, text},
     paging::Paging,
-    policy_file,
+    policy_file, taken,
 };
 
 const EXAMPLES: &str = "\
@@ -76,6 +77,8 @@ pub(crate) enum MemberCommand {
         id: String,
         #[command(flatten)]
         org: Organization,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -152,7 +155,10 @@ impl MemberCommand {
                 let request = UpdateMemberRequest { member: Some(fields.member(org.id, id)), update_mask };
                 out.item(&required(client.update_member(request).await?.into_inner().member, "member")?)
             }
-            Self::Delete { id, org } => {
+            Self::Delete { id, org, consent } => {
+                if !consent.given(out, async || taken::with_member(&context.server, &org.id, &id).await).await? {
+                    return Ok(());
+                }
                 let request = DeleteMemberRequest {
                     organization_id: org.id,
                     member_id: id.clone(),
@@ -167,7 +173,7 @@ impl MemberCommand {
 
 impl Item for Member {
     const COLUMNS: &'static [Column] =
-        &[text("id"), text("name"), text("email"), text("role"), text("state"), text("created")];
+        &[text("id"), text("name"), text("email").spare(), text("role"), text("state"), text("created").spare()];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{decimal, mask, one_of},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json},
@@ -16,7 +17,7 @@ use crate::{
     names::name,
     output::{Column, Item, number, text},
     paging::Paging,
-    policy_file,
+    policy_file, taken,
 };
 
 const EXAMPLES: &str = "\
@@ -70,6 +71,8 @@ pub(crate) enum OrgCommand {
     Delete {
         /// Its id
         id: String,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -157,7 +160,10 @@ impl OrgCommand {
                 let answer = client.convert_to_team_account(request).await?.into_inner();
                 out.item(&required(answer.organization, "organization")?)
             }
-            Self::Delete { id } => {
+            Self::Delete { id, consent } => {
+                if !consent.given(out, async || taken::with_organization(&context.server, &id).await).await? {
+                    return Ok(());
+                }
                 client
                     .delete_organization(DeleteOrganizationRequest {
                         organization_id: id.clone(),
@@ -174,13 +180,13 @@ impl Item for Organization {
     const COLUMNS: &'static [Column] = &[
         text("id"),
         text("name"),
-        text("kind"),
+        text("kind").spare(),
         number("credit factor"),
         text("wallet"),
-        text("expiry"),
-        text("default rule"),
+        text("expiry").spare(),
+        text("default rule").spare(),
         text("state"),
-        text("created"),
+        text("created").spare(),
     ];
 
     fn cells(&self) -> Vec<String> {

@@ -1,25 +1,36 @@
 //! Prints what commands found: tables for people, JSON for programs. Each kind of thing says itself how it looks.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use serde_json::{Value, json};
 
-use crate::failure::Failure;
+use crate::{cli::Global, failure::Failure};
 
-/// A column's title, and whether its cells are numbers.
+mod layout;
+
+pub(crate) use layout::wrapped;
+
+/// A column's title, whether its cells are numbers, and whether a narrow table does without it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     title: &'static str,
     number: bool,
+    spare: bool,
+}
+
+impl Column {
+    /// Left out where a table doesn't fit: what shows one thing alone has it.
+    pub(crate) const fn spare(self) -> Self {
+        Self { spare: true, ..self }
+    }
 }
 
 pub(crate) const fn text(title: &'static str) -> Column {
-    Column { title, number: false }
+    Column { title, number: false, spare: false }
 }
 
 pub(crate) const fn number(title: &'static str) -> Column {
-    Column { title, number: true }
+    Column { title, number: true, spare: false }
 }
 
 /// Something that can be shown alone or in a list.
@@ -39,25 +50,44 @@ pub(crate) struct Listed<T> {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Output {
-    json: bool,
+    form: Form,
     write: fn(&str) -> io::Result<()>,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Text,
+    Json,
+    /// One field of the JSON, by its path.
+    Field(&'static str),
+}
+
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
-        Self { json, write }
+    pub(crate) const TEXT: Self = Self { form: Form::Text, write };
+    #[cfg(test)]
+    pub(crate) const JSON: Self = Self { form: Form::Json, write };
+
+    pub(crate) fn new(global: &Global) -> Self {
+        let form = match &global.field {
+            // Once a run, and as long as it.
+            Some(path) => Form::Field(path.clone().leak()),
+            None if global.json => Form::Json,
+            None => Form::Text,
+        };
+        Self { form, write }
     }
 
+    /// Whether values are printed, and not text.
     pub(crate) fn is_json(self) -> bool {
-        self.json
+        !matches!(self.form, Form::Text)
     }
 
     pub(crate) fn item<I: Item>(self, item: &I) -> Result<(), Failure> {
-        if self.json { self.value(&item.json()) } else { self.text(&described(item)) }
+        if self.is_json() { self.value(&item.json()) } else { self.text(&described(item)) }
     }
 
     pub(crate) fn list<I: Item>(self, name: &str, list: &Listed<I>) -> Result<(), Failure> {
-        if self.json {
+        if self.is_json() {
             return self.value(&json!({ name: jsons(&list.items), "more": list.more }));
         }
         self.text(&tabulated(&list.items))?;
@@ -66,7 +96,7 @@ impl Output {
 
     /// A list whose server knows how long it is in all.
     pub(crate) fn counted<I: Item>(self, name: &str, list: &Listed<I>, total: u32) -> Result<(), Failure> {
-        if self.json {
+        if self.is_json() {
             let value = json!({ name: jsons(&list.items), "more": list.more, "total_size": total });
             return self.value(&value);
         }
@@ -76,12 +106,21 @@ impl Output {
 
     /// What was done, for people; `value` for programs.
     pub(crate) fn done(self, sentence: &str, value: &Value) -> Result<(), Failure> {
-        if self.json { self.value(value) } else { self.text(sentence) }
+        if self.is_json() { self.value(value) } else { self.text(sentence) }
     }
 
-    /// One JSON document.
+    /// One JSON document, or the field of it that was asked for.
     pub(crate) fn value(self, value: &Value) -> Result<(), Failure> {
-        self.text(&format!("{value:#}"))
+        let Form::Field(path) = self.form else { return self.text(&format!("{value:#}")) };
+        let found = path.split('.').try_fold(value, |value, name| match value {
+            Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+            value => value.get(name),
+        });
+        match found {
+            Some(Value::String(text)) => self.text(text),
+            Some(value) => self.text(&value.to_string()),
+            None => Err(Failure::other(format!("the answer has no field {path:?}; --json shows what it has"))),
+        }
     }
 
     /// A line, or several.
@@ -109,25 +148,29 @@ pub(crate) fn tabulated<I: Item>(items: &[I]) -> String {
     table(I::COLUMNS, items.iter().map(Item::cells))
 }
 
-/// A table without borders: numbers stand to the right, cells are never wrapped.
+/// A table without borders that fits the terminal: numbers stand to the right.
 pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(columns.iter().map(|column| column.title.to_uppercase())).add_rows(rows);
-    for (column, shown) in columns.iter().zip(table.column_iter_mut()) {
-        shown.set_padding((0, 2));
-        if column.number {
-            shown.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table.trim_fmt()
+    layout::table_within(columns, rows.into_iter().collect(), width())
+}
+
+/// How wide what is printed may be: as the terminal is, else as `COLUMNS` says, else 80 columns.
+pub(crate) fn width() -> usize {
+    const NARROWEST: usize = 40;
+    let terminal = io::stdout().is_terminal().then(terminal_size::terminal_size).flatten();
+    let terminal = terminal.map(|(terminal_size::Width(width), _)| usize::from(width));
+    let given = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.or_else(given).unwrap_or(80).max(NARROWEST)
+}
+
+/// Sentences, in lines that fit.
+pub(crate) fn prose(text: &str) -> String {
+    let width = width();
+    text.lines().flat_map(|line| wrapped(line, "", width)).collect::<Vec<_>>().join("\n")
 }
 
 /// One thing, a line for each of its columns; those without a value are left out.
 pub(crate) fn described<I: Item>(item: &I) -> String {
-    let width = I::COLUMNS.iter().map(|column| column.title.len()).max().unwrap_or(0);
-    let lines = I::COLUMNS.iter().zip(item.cells()).filter(|(_, cell)| !cell.is_empty());
-    lines.map(|(column, cell)| format!("{:width$}  {cell}", column.title)).collect::<Vec<_>>().join("\n")
+    layout::record(I::COLUMNS, &item.cells(), width())
 }
 
 #[cfg(test)]

@@ -55,11 +55,11 @@ fn shown(overview: &CreditOverview) -> String {
     };
     let columns = [
         text("team"),
-        number("members"),
+        number("members").spare(),
         number("used"),
         number("monthly"),
-        number("extra"),
-        number("distributed"),
+        number("extra").spare(),
+        number("distributed").spare(),
         number("available"),
         text("share of the use"),
     ];

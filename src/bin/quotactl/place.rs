@@ -35,6 +35,22 @@ pub(crate) struct Place {
     /// This invitation: what the member will have from the start
     #[arg(long, value_name = "ID", conflicts_with_all = ["key", "member", "team"])]
     pub(crate) invitation: Option<String>,
+    /// The organization itself
+    #[arg(long, conflicts_with_all = ["key", "member", "team", "invitation"])]
+    pub(crate) organization: bool,
+}
+
+/// A place that was named: what changes a whole organization's limits is never what was left out.
+#[derive(Debug, Args)]
+#[group(
+    id = "named place",
+    required = true,
+    multiple = true,
+    args = ["key", "member", "team", "invitation", "organization"]
+)]
+pub(crate) struct NamedPlace {
+    #[command(flatten)]
+    pub(crate) place: Place,
 }
 
 /// A [`Place`]'s answers fitted together.
@@ -48,12 +64,25 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    fn new(policy: Option<Policy>, limits: Vec<LimitState>, etag: String) -> Self {
+    pub(crate) fn new(policy: Option<Policy>, limits: Vec<LimitState>, etag: String) -> Self {
         Self { policy: policy.unwrap_or_default(), limits, etag }
     }
 }
 
 impl Place {
+    /// `member ada in team research`.
+    pub(crate) fn name(&self) -> String {
+        match (&self.invitation, &self.key, &self.member, &self.team) {
+            (Some(id), ..) => format!("invitation {id}"),
+            (None, Some(id), ..) => format!("key {id}"),
+            (None, None, Some(member), Some(team)) => format!("member {member} in team {team}"),
+            (None, None, Some(member), None) => format!("member {member}"),
+            (None, None, None, Some(team)) if self.each_member => format!("each member of team {team}"),
+            (None, None, None, Some(team)) => format!("team {team}"),
+            (None, None, None, None) => format!("organization {}", self.org.id),
+        }
+    }
+
     pub(crate) async fn read(&self, server: &Connection) -> Result<Found, Failure> {
         let organization_id = self.org.id.clone();
         if let Some(invitation_id) = self.invitation.clone() {

@@ -1,7 +1,7 @@
 //! `quotactl policy`: one place of the path, its budgets and quotas.
 //!
-//! The API sets a policy as a whole, so that adding and removing read it first; of two people who do that at the same
-//! instant the later one is told to try again.
+//! The API sets a policy as a whole, so that adding, changing and removing read it first; of two people who do that at the
+//! same instant the later one is told to try again.
 
 use std::path::PathBuf;
 
@@ -12,71 +12,104 @@ use serde_json::json;
 
 use crate::{
     arguments::{decimal, one_of},
+    confirm::Consent,
     context::Context,
     failure::Failure,
     format::{amount, parse_instant, parse_span, thousands},
-    limits::{limits_json, period},
+    limits::{self, limits_json, period},
     names::name,
-    output::{Output, number, table, tabulated, text},
-    place::{Found, Place},
+    output::{Output, number, table, text},
+    place::{Found, NamedPlace, Place},
     policy_file,
 };
+
+mod change;
+
+pub(crate) use change::Changed;
+use change::{BudgetChanges, QuotaChanges};
 
 const EXAMPLES: &str = "\
 Examples:
   quotactl policy get --org acme --team research
   quotactl policy add-budget monthly --org acme --member ada --unit usd --max 100 --soft 80 --period monthly
-  quotactl policy add-budget week --org acme --period weekly --week-start sunday --zone Europe/Berlin --max 500
+  quotactl policy update-budget monthly --org acme --member ada --max 150
+  quotactl policy add-budget week --org acme --organization --period weekly --week-start sunday --zone Europe/Berlin --max 500
   quotactl policy add-budget burst --org acme --team research --member ada --unit credits --max 5 --period every:6h
   quotactl policy add-budget monthly --org acme --team research --max 500 --soft 400 --alert 50% --alert-to ops@example.org
   quotactl policy add-budget monthly --org acme --team research --each-member --max 20
   quotactl policy add-quota rpm --org acme --key ada-laptop --rpm 600
+  quotactl policy update-quota rpm --org acme --key ada-laptop --rpm 900
   quotactl policy remove rpm --org acme --key ada-laptop
-  quotactl policy set --org acme --file policy.toml
+  quotactl policy set --org acme --organization --file policy.toml
 
 The place is --key, --member, --team, --team with --member (that member in that team) or with --each-member, \
---invitation, or without any of them the organization. A policy file has the arrays `budgets` and `quotas` that `policy get --json` shows, as TOML or JSON.";
+--invitation, or --organization. A policy file has the arrays `budgets` and `quotas` that `policy get --json` shows, as TOML or JSON.";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum PolicyCommand {
-    /// Shows the limits of a place as they stand
+    /// Shows the limits of a place as they stand; the organization's if none is named
     Get {
         #[command(flatten)]
         place: Place,
     },
-    /// Replaces the whole policy of a place by a file's
+    /// Replaces the whole policy of a place by a file's; asks first where a limit isn't in it any more
     Set {
         #[command(flatten)]
-        place: Place,
+        place: NamedPlace,
         /// The policy, as .json or .toml
         #[arg(long)]
         file: PathBuf,
+        /// Lets limits count from zero whose unit or period the file changes
+        #[arg(long)]
+        restart_spending: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
-    /// Adds a budget, or replaces the one of the same id: its usage stays unless the period changes
+    /// Adds a budget; refused where the place has a limit of that id
     AddBudget {
         /// The limit's id, unique in its policy
         id: String,
         #[command(flatten)]
-        place: Place,
+        place: NamedPlace,
         #[command(flatten)]
         budget: BudgetArgs,
     },
-    /// Adds a quota, or replaces the one of the same id
+    /// Changes what is given of a budget; what is spent stays
+    UpdateBudget {
+        /// The limit's id
+        id: String,
+        #[command(flatten)]
+        place: NamedPlace,
+        #[command(flatten)]
+        changes: Box<BudgetChanges>,
+    },
+    /// Adds a quota; refused where the place has a limit of that id
     AddQuota {
         /// The limit's id, unique in its policy
         id: String,
         #[command(flatten)]
-        place: Place,
+        place: NamedPlace,
         #[command(flatten)]
         quota: QuotaArgs,
     },
-    /// Removes a budget or quota
-    Remove {
-        /// The limit's id, unique in its policy
+    /// Changes what is given of a quota
+    UpdateQuota {
+        /// The limit's id
         id: String,
         #[command(flatten)]
-        place: Place,
+        place: NamedPlace,
+        #[command(flatten)]
+        changes: QuotaChanges,
+    },
+    /// Removes a budget or quota, and what it counted
+    Remove {
+        /// The limit's id
+        id: String,
+        #[command(flatten)]
+        place: NamedPlace,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -100,8 +133,8 @@ pub(crate) struct BudgetArgs {
     /// First day of a weekly period; Monday if left out
     #[arg(long, value_name = "DAY", value_parser = one_of::<DayOfWeek>(&DAYS))]
     week_start: Option<DayOfWeek>,
-    /// Where an every:SPAN period starts counting, in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    /// Where an every:SPAN period starts counting
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     anchor: Option<Timestamp>,
     /// Binds only this model, repeatable; all if none is given
     #[arg(long = "model", value_name = "MODEL")]
@@ -159,13 +192,19 @@ struct QuotaMax {
     in_flight: Option<u64>,
 }
 
+impl QuotaMax {
+    fn given(&self) -> Option<(Unit, u64)> {
+        let of = |unit| move |max| (unit, max);
+        self.rpm
+            .map(of(Unit::RequestsPerMinute))
+            .or(self.tpm.map(of(Unit::TokensPerMinute)))
+            .or(self.in_flight.map(of(Unit::InFlight)))
+    }
+}
+
 impl QuotaArgs {
     fn quota(self, id: String) -> Quota {
-        let (unit, max) = match (self.max.rpm, self.max.tpm, self.max.in_flight) {
-            (Some(rpm), ..) => (Unit::RequestsPerMinute, rpm),
-            (_, Some(tpm), _) => (Unit::TokensPerMinute, tpm),
-            (.., in_flight) => (Unit::InFlight, in_flight.unwrap_or_default()),
-        };
+        let (unit, max) = self.max.given().unwrap_or_default();
         Quota { id, unit: unit.into(), max, models: self.models }
     }
 }
@@ -187,35 +226,51 @@ fn parse_period(text: &str) -> Result<Period, String> {
 
 impl PolicyCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let server = &context.server;
-        let (place, found, policy) = match self {
-            Self::Get { place } => return show(context.out, &place.read(server).await?),
-            Self::Set { place, file } => {
+        let (server, out) = (&context.server, context.out);
+        let (place, changed) = match self {
+            Self::Get { place } => return show(out, &place.read(server).await?),
+            Self::Set { place: NamedPlace { place }, file, restart_spending, consent } => {
                 let policy = policy_file::read(&file)?;
-                // A file is the whole truth: whatever was there before.
-                (place, Found::default(), policy)
-            }
-            Self::AddBudget { id, place, budget } => {
                 let found = place.read(server).await?;
-                let mut policy = found.policy.clone();
-                add_budget(&mut policy, budget.budget(id));
-                (place, found, policy)
+                let changed = Changed::to(&place, found, policy, restart_spending)?;
+                if let Some(question) = changed.removes()
+                    && !consent.given(out, async || Ok(question)).await?
+                {
+                    return Ok(());
+                }
+                (place, changed)
             }
-            Self::AddQuota { id, place, quota } => {
-                let found = place.read(server).await?;
-                let mut policy = found.policy.clone();
-                add_quota(&mut policy, quota.quota(id));
-                (place, found, policy)
+            Self::AddBudget { id, place: NamedPlace { place }, budget } => {
+                let changed = Changed::of(&place, server).await?.adding(&id, |policy, id| {
+                    policy.budgets.push(budget.budget(id));
+                })?;
+                (place, changed)
             }
-            Self::Remove { id, place } => {
-                let found = place.read(server).await?;
-                let mut policy = found.policy.clone();
-                remove(&mut policy, &id)?;
-                (place, found, policy)
+            Self::AddQuota { id, place: NamedPlace { place }, quota } => {
+                let changed =
+                    Changed::of(&place, server).await?.adding(&id, |policy, id| policy.quotas.push(quota.quota(id)))?;
+                (place, changed)
+            }
+            Self::UpdateBudget { id, place: NamedPlace { place }, changes } => {
+                let changed = Changed::of(&place, server).await?.updating_budget(&id, *changes)?;
+                (place, changed)
+            }
+            Self::UpdateQuota { id, place: NamedPlace { place }, changes } => {
+                let changed = Changed::of(&place, server).await?.updating_quota(&id, changes)?;
+                (place, changed)
+            }
+            Self::Remove { id, place: NamedPlace { place }, consent } => {
+                let changed = Changed::of(&place, server).await?.removing(&id)?;
+                if let Some(question) = changed.removes()
+                    && !consent.given(out, async || Ok(question)).await?
+                {
+                    return Ok(());
+                }
+                (place, changed)
             }
         };
-        place.write(server, policy, &found).await?;
-        show(context.out, &place.read(server).await?)
+        place.write(server, changed.policy, &changed.found).await?;
+        show(out, &place.read(server).await?)
     }
 }
 
@@ -229,7 +284,7 @@ pub(crate) fn show(out: Output, found: &Found) -> Result<(), Failure> {
     if found.limits.is_empty() && found.policy != Policy::default() {
         return out.text(&planned(&found.policy));
     }
-    out.text(&tabulated(&found.limits))
+    out.text(&limits::shown(&found.limits))
 }
 
 fn planned(policy: &Policy) -> String {
@@ -241,38 +296,6 @@ fn planned(policy: &Policy) -> String {
         vec![quota.id.clone(), name::<Unit>(quota.unit), String::new(), thousands(quota.max), String::new()]
     });
     table(&[text("limit"), text("unit"), text("period"), number("max"), number("soft")], budgets.chain(quotas))
-}
-
-/// In the place of the one of the same id, else at the end.
-fn add_budget(policy: &mut Policy, budget: Budget) {
-    policy.quotas.retain(|other| other.id != budget.id);
-    match policy.budgets.iter_mut().find(|other| other.id == budget.id) {
-        Some(other) => *other = budget,
-        None => policy.budgets.push(budget),
-    }
-}
-
-fn add_quota(policy: &mut Policy, quota: Quota) {
-    policy.budgets.retain(|other| other.id != quota.id);
-    match policy.quotas.iter_mut().find(|other| other.id == quota.id) {
-        Some(other) => *other = quota,
-        None => policy.quotas.push(quota),
-    }
-}
-
-fn remove(policy: &mut Policy, id: &str) -> Result<(), Failure> {
-    let ids = |policy: &Policy| -> Vec<String> {
-        let budgets = policy.budgets.iter().map(|budget| budget.id.clone());
-        budgets.chain(policy.quotas.iter().map(|quota| quota.id.clone())).collect()
-    };
-    let before = ids(policy);
-    policy.budgets.retain(|budget| budget.id != id);
-    policy.quotas.retain(|quota| quota.id != id);
-    if ids(policy).len() < before.len() {
-        return Ok(());
-    }
-    let there = if before.is_empty() { "it has no limits".to_owned() } else { format!("it has {}", before.join(", ")) };
-    Err(Failure::other(format!("this place has no limit {id:?}; {there}")))
 }
 
 #[cfg(test)]

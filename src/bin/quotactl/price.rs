@@ -9,11 +9,13 @@ use tonic::Code;
 
 use crate::{
     arguments::{decimal, mask},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{amount, instant, instant_json},
     output::{Column, Item, number, text},
     paging::Paging,
+    taken,
 };
 
 const EXAMPLES: &str = "\
@@ -46,6 +48,8 @@ pub(crate) enum PriceCommand {
     Delete {
         /// The model's name, as requests give it
         model: String,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -109,7 +113,10 @@ impl PriceCommand {
                 };
                 out.list("prices", &paging.collect(page).await?)
             }
-            Self::Delete { model } => {
+            Self::Delete { model, consent } => {
+                if !consent.given(out, async || taken::with_price(&context.server, &model).await).await? {
+                    return Ok(());
+                }
                 client.delete_price(DeletePriceRequest { model: model.clone() }).await?;
                 out.done(&format!("price of {model} deleted"), &json!({ "deleted": model }))
             }
@@ -143,7 +150,7 @@ impl Item for Price {
         number("cache write/M"),
         number("output/M"),
         number("per request"),
-        text("updated"),
+        text("updated").spare(),
     ];
 
     fn cells(&self) -> Vec<String> {

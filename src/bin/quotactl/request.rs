@@ -154,8 +154,8 @@ impl Item for CreditRequest {
         text("reason"),
         text("state"),
         text("date"),
-        text("decided by"),
-        text("note"),
+        text("decided by").spare(),
+        text("note").spare(),
     ];
 
     fn cells(&self) -> Vec<String> {

@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, one_of, paths},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{amount, instant, instant_json},
     names::name,
-    output::{Column, Item, Output, number, text},
+    output::{Column, Item, Output, number, prose, text},
     paging::Paging,
+    taken,
 };
 
 mod fields;
@@ -74,6 +76,9 @@ pub(crate) enum RuleCommand {
         fields: Fields,
         #[command(flatten)]
         changes: Changes,
+        /// Lets the cap count from zero for every key, which another period or zone does
+        #[arg(long)]
+        restart_spending: bool,
     },
     /// Ends a rule; refused while keys are bound to it or it is the default
     Delete {
@@ -81,6 +86,8 @@ pub(crate) enum RuleCommand {
         id: String,
         #[command(flatten)]
         org: Organization,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Says what a rule would mean, and whether it is open now; saves nothing
     Preview {
@@ -118,17 +125,27 @@ impl RuleCommand {
                 let listed = paging.collect(page).await?;
                 out.counted("rules", &listed, total)
             }
-            Self::Update { id, org, fields, changes } => {
+            Self::Update { id, org, fields, changes, restart_spending } => {
                 // The API replaces a cap or hours as a whole: read first, and the etag keeps two editors apart.
                 let mut rule = read(context, org.id, id).await?;
+                let counted = counted(&rule);
                 let changed = fields.apply(changes, &mut rule)?;
                 if changed.is_empty() {
                     return Err(Failure::other("nothing to change; see `quotactl rule update --help`"));
                 }
+                if counted.is_some() && self::counted(&rule) != counted && !restart_spending {
+                    return Err(Failure::other(
+                        "another period or zone, or no cap at all, would let the cap count from zero for every key under the \
+                         rule\n  say --restart-spending if so",
+                    ));
+                }
                 let request = UpdateRuleRequest { rule: Some(rule), update_mask: Some(paths(changed)) };
                 print(out, &required(client.update_rule(request).await?.into_inner().rule, "rule")?)
             }
-            Self::Delete { id, org } => {
+            Self::Delete { id, org, consent } => {
+                if !consent.given(out, async || taken::with_rule(&context.server, &org.id, &id).await).await? {
+                    return Ok(());
+                }
                 client.delete_rule(DeleteRuleRequest { organization_id: org.id, rule_id: id.clone() }).await?;
                 out.done(&format!("rule {id} deleted"), &json!({ "deleted": id }))
             }
@@ -150,9 +167,15 @@ async fn read(context: &Context, organization_id: String, rule_id: String) -> Re
     required(context.server.rules().get_rule(request).await?.into_inner().rule, "rule")
 }
 
+/// In which windows the cap counts; none without a cap.
+fn counted(rule: &Rule) -> Option<(i32, String)> {
+    let zone = if rule.time_zone.is_empty() { "UTC" } else { &rule.time_zone };
+    rule.cap.as_ref().map(|cap| (cap.period, zone.to_owned()))
+}
+
 fn print(out: Output, rule: &Rule) -> Result<(), Failure> {
     out.item(rule)?;
-    if out.is_json() { Ok(()) } else { out.text(&format!("\n{}", rule.preview)) }
+    if out.is_json() { Ok(()) } else { out.text(&format!("\n{}", prose(&rule.preview))) }
 }
 
 fn previewed(out: Output, answer: &PreviewRuleResponse) -> Result<(), Failure> {
@@ -168,18 +191,18 @@ fn previewed(out: Output, answer: &PreviewRuleResponse) -> Result<(), Failure> {
         (false, Some(_)) => format!("It is closed now and opens at {}.", instant(answer.opens_time.as_ref())),
         (false, None) => "It is closed now.".to_owned(),
     };
-    out.text(&format!("{}\n{now}", answer.preview))
+    out.text(&format!("{}\n{now}", prose(&answer.preview)))
 }
 
 impl Item for Rule {
     const COLUMNS: &'static [Column] = &[
         text("id"),
-        text("name"),
+        text("name").spare(),
         text("quota limit"),
         text("time window"),
         text("status"),
         number("references"),
-        text("updated"),
+        text("updated").spare(),
     ];
 
     fn cells(&self) -> Vec<String> {

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, mask},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json},
@@ -15,7 +16,7 @@ use crate::{
     org::state,
     output::{Column, Item, text},
     paging::Paging,
-    policy_file,
+    policy_file, taken,
 };
 
 mod membership;
@@ -79,6 +80,8 @@ pub(crate) enum TeamCommand {
         id: String,
         #[command(flatten)]
         org: Organization,
+        #[command(flatten)]
+        consent: Consent,
     },
     /// Who is in which team
     #[command(subcommand)]
@@ -141,7 +144,10 @@ impl TeamCommand {
                 let request = UpdateTeamRequest { team: Some(fields.team(org.id, id)), update_mask };
                 out.item(&required(client.update_team(request).await?.into_inner().team, "team")?)
             }
-            Self::Delete { id, org } => {
+            Self::Delete { id, org, consent } => {
+                if !consent.given(out, async || taken::with_team(&context.server, &org.id, &id).await).await? {
+                    return Ok(());
+                }
                 let request =
                     DeleteTeamRequest { organization_id: org.id, team_id: id.clone(), ..DeleteTeamRequest::default() };
                 client.delete_team(request).await?;
@@ -153,7 +159,7 @@ impl TeamCommand {
 }
 
 impl Item for Team {
-    const COLUMNS: &'static [Column] = &[text("id"), text("name"), text("state"), text("created")];
+    const COLUMNS: &'static [Column] = &[text("id"), text("name"), text("state"), text("created").spare()];
 
     fn cells(&self) -> Vec<String> {
         vec![self.id.clone(), self.name.clone(), state(self.disabled), instant(self.create_time.as_ref())]

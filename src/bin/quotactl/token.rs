@@ -10,12 +10,14 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::one_of,
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json, parse_instant},
     names::{dashed, name},
     output::{Column, Item, Listed, Output, described, text},
     paging::Paging,
+    taken,
 };
 
 const EXAMPLES: &str = "\
@@ -41,8 +43,8 @@ pub(crate) enum TokenCommand {
         /// What people call it
         #[arg(long, default_value = "", hide_default_value = true)]
         name: String,
-        /// Refused from this instant on, in RFC 3339
-        #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+        /// Refused from this instant on
+        #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
         expire_time: Option<Timestamp>,
         #[command(flatten)]
         scopes: Scopes,
@@ -66,6 +68,8 @@ pub(crate) enum TokenCommand {
         /// The member's organization
         #[arg(long, env = "QUOTAD_ORG")]
         org: Option<String>,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -130,7 +134,10 @@ impl TokenCommand {
                 };
                 out.list("tokens", &paging.collect(page).await?)
             }
-            Self::Delete { id, of_member, org } => {
+            Self::Delete { id, of_member, org, consent } => {
+                if !consent.given(out, async || Ok(taken::with_token(&id, of_member))).await? {
+                    return Ok(());
+                }
                 let token_id = id.clone();
                 if of_member {
                     let organization_id = org.unwrap_or_default();
@@ -154,7 +161,7 @@ fn created<I: Item>(out: Output, token: &I, secret: &str) -> Result<(), Failure>
 
 impl Item for ServiceToken {
     const COLUMNS: &'static [Column] =
-        &[text("id"), text("name"), text("organizations"), text("verbs"), text("created"), text("expires")];
+        &[text("id"), text("name"), text("organizations"), text("verbs"), text("created").spare(), text("expires")];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -189,7 +196,8 @@ pub(crate) fn verbs_json(verbs: &[i32]) -> Vec<String> {
 }
 
 impl Item for MemberToken {
-    const COLUMNS: &'static [Column] = &[text("id"), text("member"), text("name"), text("created"), text("expires")];
+    const COLUMNS: &'static [Column] =
+        &[text("id"), text("member"), text("name"), text("created").spare(), text("expires")];
 
     fn cells(&self) -> Vec<String> {
         vec![

@@ -42,11 +42,11 @@ pub(crate) struct Usage {
     /// Only this model's
     #[arg(long, default_value = "", hide_default_value = true)]
     model: String,
-    /// Entries at or after this instant, in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    /// Entries at or after this instant
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     start: Option<Timestamp>,
-    /// Entries before this instant, in RFC 3339
-    #[arg(long, value_name = "TIME", value_parser = parse_instant)]
+    /// Entries before this instant
+    #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     end: Option<Timestamp>,
     /// How many rows at most, to 1000; the rest is one row
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1000))]
@@ -93,10 +93,10 @@ fn shown(by: &str, answer: &SummarizeUsageResponse) -> String {
     let columns = [
         text("id"),
         number("cost (USD)"),
-        number("credits"),
+        number("credits").spare(),
         number("input"),
         number("output"),
-        number("requests"),
+        number("requests").spare(),
         text("share"),
     ];
     let totals = answer.totals.clone().unwrap_or_default();

@@ -37,8 +37,14 @@ impl WhoAmI {
 }
 
 impl Item for Identity {
-    const COLUMNS: &'static [Column] =
-        &[text("organization"), text("member"), text("name"), text("email"), text("role"), text("teams")];
+    const COLUMNS: &'static [Column] = &[
+        text("organization"),
+        text("member"),
+        text("name").spare(),
+        text("email"),
+        text("role"),
+        text("teams").spare(),
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![

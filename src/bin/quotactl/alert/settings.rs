@@ -5,7 +5,7 @@ use quotad::api::proto::{AlertSettings, GetAlertSettingsRequest, UpdateAlertSett
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Organization, decimal, paths},
+    arguments::{Organization, decimal, edited, paths},
     context::Context,
     failure::{Failure, required},
     format::amount,
@@ -15,6 +15,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   quotactl alert settings set --org acme --recipient ops@example.org --recipient cfo@example.org --low-balance 25
+  quotactl alert settings set --org acme --add-recipient cto@example.org --remove-recipient cfo@example.org
   quotactl alert settings set --org acme --webhook-url https://example.org/quotad
   quotactl alert settings set --org acme --no-webhook --no-recipients --no-low-balance";
 
@@ -38,9 +39,15 @@ pub(crate) enum AlertSettingsCommand {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Fields {
-    /// Who is told, repeatable: takes the place of those before
+    /// Who is told, repeatable: in place of those before
     #[arg(long = "recipient", value_name = "EMAIL")]
     recipients: Vec<String>,
+    /// Who is told too, repeatable: besides those before
+    #[arg(long = "add-recipient", value_name = "EMAIL", conflicts_with_all = ["recipients", "no_recipients"])]
+    added: Vec<String>,
+    /// Who isn't told any more, repeatable
+    #[arg(long = "remove-recipient", value_name = "EMAIL", conflicts_with_all = ["recipients", "no_recipients"])]
+    removed: Vec<String>,
     /// The owners, admins and finance admins are told
     #[arg(long, conflicts_with = "recipients")]
     no_recipients: bool,
@@ -93,7 +100,15 @@ impl AlertSettingsCommand {
                 let answer = client.get_alert_settings(request).await?.into_inner();
                 out.item(&required(answer.settings, "settings")?)
             }
-            Self::Set { org, fields } => {
+            Self::Set { org, mut fields } => {
+                if !(fields.added.is_empty() && fields.removed.is_empty()) {
+                    let request = GetAlertSettingsRequest { organization_id: org.id.clone() };
+                    let answer = client.get_alert_settings(request).await?.into_inner();
+                    let before = required(answer.settings, "settings")?.recipients;
+                    let (added, removed) = (std::mem::take(&mut fields.added), std::mem::take(&mut fields.removed));
+                    fields.recipients = edited(before, added, &removed)?;
+                    fields.no_recipients = fields.recipients.is_empty();
+                }
                 let answer = client.update_alert_settings(fields.request(org.id)?).await?.into_inner();
                 let settings = required(answer.settings, "settings")?;
                 let minted = answer.minted_webhook_secret;

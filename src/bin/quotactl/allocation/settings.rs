@@ -1,11 +1,14 @@
 //! `quotactl allocation settings`.
 
 use clap::{Args, Subcommand};
-use quotad::api::proto::{AllocationSettings, Cadence, GetAllocationSettingsRequest, UpdateAllocationSettingsRequest};
+use quotad::api::proto::{
+    AllocationSettings, Cadence, GetAllocationSettingsRequest, GetOverviewRequest, UpdateAllocationSettingsRequest,
+};
 use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, decimal, mask, one_of},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::amount,
@@ -32,7 +35,7 @@ pub(crate) enum SettingsCommand {
         #[command(flatten)]
         org: Organization,
     },
-    /// Changes what is given, for the running cycle at once; what was used stays
+    /// Changes what is given, for the running cycle at once; what was used stays, but in a fresh cycle, which is asked about
     Set {
         #[command(flatten)]
         org: Organization,
@@ -41,6 +44,8 @@ pub(crate) enum SettingsCommand {
         /// Shows what would be, and changes nothing
         #[arg(long)]
         validate_only: bool,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -74,7 +79,7 @@ impl SettingsCommand {
                 let answer = client.get_allocation_settings(request).await?.into_inner();
                 out.item(&required(answer.settings, "settings")?)
             }
-            Self::Set { org, fields, validate_only } => {
+            Self::Set { org, fields, validate_only, consent } => {
                 let update_mask = mask(&[
                     ("credits_per_cycle", fields.credits.is_some() || fields.no_credits),
                     ("cadence", fields.cadence.is_some()),
@@ -92,6 +97,12 @@ impl SettingsCommand {
                     signup_credits: fields.signup_credits.unwrap_or_default(),
                 };
                 let request = UpdateAllocationSettingsRequest { settings: Some(settings), update_mask, validate_only };
+                if !validate_only
+                    && let Some(question) = restarts(context, &request).await?
+                    && !consent.given(out, async || Ok(question)).await?
+                {
+                    return Ok(());
+                }
                 let answer = client.update_allocation_settings(request).await?.into_inner();
                 let settings = required(answer.settings, "settings")?;
                 let overview = required(answer.overview, "overview")?;
@@ -110,6 +121,23 @@ impl SettingsCommand {
             }
         }
     }
+}
+
+/// What to ask where a fresh cycle would begin, and forget what was used.
+async fn restarts(context: &Context, request: &UpdateAllocationSettingsRequest) -> Result<Option<String>, Failure> {
+    let mut client = context.server.allocations();
+    let planned = UpdateAllocationSettingsRequest { validate_only: true, ..request.clone() };
+    let planned = client.update_allocation_settings(planned).await?.into_inner();
+    let (settings, planned) = (required(planned.settings, "settings")?, required(planned.overview, "overview")?);
+    let organization_id = settings.organization_id;
+    let running =
+        client.get_overview(GetOverviewRequest { organization_id: organization_id.clone() }).await?.into_inner();
+    let running = required(running.overview, "overview")?;
+    let forgets = planned.cycle_start != running.cycle_start && running.used != "0" && running.used != planned.used;
+    Ok(forgets.then(|| {
+        let used = amount(&running.used);
+        format!("{organization_id}: a fresh cycle begins; the {used} credits used return to 0, extra credits are gone. Change it?")
+    }))
 }
 
 impl Item for AllocationSettings {

@@ -193,11 +193,11 @@ impl Prepared {
     /// The commands that remove what was made.
     pub(super) fn removal(&self) -> String {
         let Self { prefix, size, priced, .. } = self;
-        let price = priced.as_ref().map(|model| format!("\n  quotactl price delete {model}")).unwrap_or_default();
+        let price = priced.as_ref().map(|model| format!("\n  quotactl price delete {model} --yes")).unwrap_or_default();
         let last = size.organizations - 1;
         let organizations = match last {
-            0 => format!("quotactl org delete {prefix}-0"),
-            _ => format!("for i in $(seq 0 {last}); do quotactl org delete {prefix}-$i; done"),
+            0 => format!("quotactl org delete {prefix}-0 --yes"),
+            _ => format!("for i in $(seq 0 {last}); do quotactl org delete {prefix}-$i --yes; done"),
         };
         format!("what was made for the run stays; remove it with\n  {organizations}{price}")
     }
@@ -243,10 +243,10 @@ mod tests {
         let size = |organizations| Size { organizations, keys: 2 };
         let prepared = |size, priced| Prepared { prefix: "bench-1f".into(), size, priced, keys: Vec::new() };
         let one = prepared(size(1), None).removal();
-        assert!(one.ends_with("with\n  quotactl org delete bench-1f-0"), "{one}");
+        assert!(one.ends_with("with\n  quotactl org delete bench-1f-0 --yes"), "{one}");
         let many = prepared(size(3), Some("bench".into())).removal();
-        assert!(many.contains("seq 0 2); do quotactl org delete bench-1f-$i;"), "{many}");
-        assert!(many.ends_with("\n  quotactl price delete bench"), "{many}");
+        assert!(many.contains("seq 0 2); do quotactl org delete bench-1f-$i --yes;"), "{many}");
+        assert!(many.ends_with("\n  quotactl price delete bench --yes"), "{many}");
     }
 
     #[test]

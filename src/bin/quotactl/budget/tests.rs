@@ -7,7 +7,7 @@ use crate::cli::{Cli, RemoteCommand};
 fn set(line: &str) -> (Place, Wanted) {
     let line = format!("quotactl budget set --org acme {line}");
     match RemoteCommand::of(&line) {
-        RemoteCommand::Budget(BudgetCommand::Set { whose, org, wanted }) => (whose.place(org), *wanted),
+        RemoteCommand::Budget(BudgetCommand::Set { whose, org, wanted, .. }) => (whose.place(org), *wanted),
         other => panic!("{other:?}"),
     }
 }

@@ -27,7 +27,7 @@ fn quota(line: &str) -> Quota {
 #[test]
 fn a_budget_is_what_its_flags_say() {
     let budget = budget(
-        "quotactl policy add-budget b --org a --unit credits --max 100 --soft 80 --period weekly --zone Europe/Berlin \
+        "quotactl policy add-budget b --org a --organization --unit credits --max 100 --soft 80 --period weekly --zone Europe/Berlin \
          --week-start sunday --model m --model n",
     );
     let period = budget.period.clone().unwrap();
@@ -39,15 +39,18 @@ fn a_budget_is_what_its_flags_say() {
 
 #[test]
 fn a_budget_may_only_warn_and_has_a_cap_at_least() {
-    assert_eq!(budget("quotactl policy add-budget b --org a --soft 5").max, "");
-    assert!(Cli::try_parse_from("quotactl policy add-budget b --org a".split(' ')).is_err());
+    assert_eq!(budget("quotactl policy add-budget b --org a --organization --soft 5").max, "");
+    for bad in ["", "--organization", "--max 5", "--organization --member m --max 5"] {
+        let line = format!("quotactl policy add-budget b --org a {bad}");
+        assert!(Cli::try_parse_from(line.split_whitespace()).is_err(), "{bad}");
+    }
 }
 
 #[test]
 fn a_quota_takes_its_unit_from_the_flag() {
     let units = [("--rpm", Unit::RequestsPerMinute), ("--tpm", Unit::TokensPerMinute), ("--in-flight", Unit::InFlight)];
     for (flag, unit) in units {
-        let quota = quota(&format!("quotactl policy add-quota q --org a {flag} 7"));
+        let quota = quota(&format!("quotactl policy add-quota q --org a --organization {flag} 7"));
         assert_eq!((quota.unit(), quota.max), (unit, 7));
     }
 }
@@ -60,26 +63,4 @@ fn periods_are_words_or_a_span() {
     for bad in ["", "yearly", "every", "every:", "every:0s", "every:-1h"] {
         assert!(parse_period(bad).is_err(), "{bad}");
     }
-}
-
-#[test]
-fn adding_replaces_the_limit_of_the_same_id_and_keeps_the_others() {
-    let mut policy = Policy::default();
-    for (id, max) in [("a", 1), ("b", 2), ("a", 3)] {
-        add_quota(&mut policy, Quota { id: id.into(), max, ..Quota::default() });
-    }
-    add_budget(&mut policy, Budget { id: "b".into(), ..Budget::default() });
-    let quotas: Vec<_> = policy.quotas.iter().map(|quota| (quota.id.as_str(), quota.max)).collect();
-    assert_eq!(quotas, [("a", 3)]);
-    assert_eq!(policy.budgets.len(), 1);
-}
-
-#[test]
-fn removing_what_is_not_there_names_what_is() {
-    let mut policy = Policy::default();
-    add_quota(&mut policy, Quota { id: "rpm".into(), ..Quota::default() });
-    let error = remove(&mut policy, "tpm").unwrap_err().to_string();
-    assert!(error.contains("\"tpm\"") && error.contains("rpm"), "{error}");
-    remove(&mut policy, "rpm").unwrap();
-    assert!(policy.quotas.is_empty());
 }

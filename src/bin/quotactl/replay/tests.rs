@@ -28,7 +28,7 @@ async fn replay(scripted: Scripted, flags: &str) -> (Report, Arc<Mock>) {
     let line = format!("quotactl replay {} --model m --speed max {flags}", path.display());
     let RemoteCommand::Replay(replay) = RemoteCommand::of(&line) else { panic!() };
     let server = Connection::open(&endpoint, mock::OPERATOR).await.unwrap();
-    let context = Context { server, out: Output::new(true) };
+    let context = Context { server, out: Output::JSON, name: None };
     let report = replay.measure(&context, &ProgressBar::hidden()).await.unwrap();
     (report, mock)
 }

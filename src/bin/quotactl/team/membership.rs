@@ -9,13 +9,14 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::{Organization, paths},
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json},
     limits::{limits_json, print_with_limits},
     output::{Column, Item, text},
     paging::Paging,
-    policy_file,
+    policy_file, taken,
 };
 
 #[derive(Debug, Subcommand)]
@@ -69,6 +70,8 @@ pub(crate) enum MembershipCommand {
         member: String,
         #[command(flatten)]
         org: Organization,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -109,7 +112,11 @@ impl MembershipCommand {
                     UpdateMembershipRequest { membership: Some(membership), update_mask: Some(paths(["overrides"])) };
                 out.item(&required(client.update_membership(request).await?.into_inner().membership, "membership")?)
             }
-            Self::Remove { team, member, org } => {
+            Self::Remove { team, member, org, consent } => {
+                let question = async || taken::with_membership(&context.server, &org.id, (&team, &member)).await;
+                if !consent.given(out, question).await? {
+                    return Ok(());
+                }
                 let sentence = format!("member {member} taken out of team {team}");
                 let value = json!({ "deleted": format!("{team}/{member}") });
                 let request = DeleteMembershipRequest { organization_id: org.id, team_id: team, member_id: member };
@@ -121,7 +128,7 @@ impl MembershipCommand {
 }
 
 impl Item for Membership {
-    const COLUMNS: &'static [Column] = &[text("team"), text("member"), text("limits"), text("created")];
+    const COLUMNS: &'static [Column] = &[text("team"), text("member"), text("limits"), text("created").spare()];
 
     fn cells(&self) -> Vec<String> {
         let limits = if self.overrides { "its own" } else { "the team's" };

@@ -109,8 +109,8 @@ impl Item for TopUpOrder {
         number("amount (USD)"),
         text("state"),
         number("entry"),
-        text("reference"),
-        text("reason"),
+        text("reference").spare(),
+        text("reason").spare(),
         text("failure"),
     ];
 

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 
 use crate::{
     arguments::Organization,
+    confirm::Consent,
     context::Context,
     failure::{Failure, required},
     format::{instant, instant_json},
     output::{Column, Item, Listed, text},
+    taken,
 };
 
 const EXAMPLES: &str = "\
@@ -45,6 +47,8 @@ pub(crate) enum PaymentMethodCommand {
         id: String,
         #[command(flatten)]
         org: Organization,
+        #[command(flatten)]
+        consent: Consent,
     },
 }
 
@@ -67,7 +71,11 @@ impl PaymentMethodCommand {
                 let items = client.list_payment_methods(request).await?.into_inner().payment_methods;
                 out.list("payment_methods", &Listed { items, more: false })
             }
-            Self::Delete { id, org } => {
+            Self::Delete { id, org, consent } => {
+                let question = async || taken::with_payment_method(&context.server, &org.id, &id).await;
+                if !consent.given(out, question).await? {
+                    return Ok(());
+                }
                 let request = DeletePaymentMethodRequest { organization_id: org.id, payment_method_id: id.clone() };
                 client.delete_payment_method(request).await?;
                 out.done(&format!("payment method {id} deleted"), &json!({ "deleted": id }))
