@@ -8,8 +8,11 @@ use serde::Deserialize;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 
 use crate::{
-    domain::{bounds::CallBounds, payment::OrderTerms, time::Span},
-    engine::turn::Bounds,
+    domain::{
+        bounds::{Bounds, CallBounds, MAX_BOUND, WatchBounds},
+        payment::OrderTerms,
+        time::Span,
+    },
     notify::SmtpSettings,
 };
 
@@ -56,12 +59,13 @@ pub struct Settings {
     pub smtp: Option<SmtpSettings>,
     /// `None`: an operator decides each order to top up.
     pub payments: Option<PaymentSettings>,
-    /// How many of a kind an organization may have.
+    /// Bounds on things that cost their maker nothing.
     pub bounds: Bounds,
     /// What an organization's callers may ask for at a time.
     pub calls: CallBounds,
     /// Whether a provider charges orders follows from `payments`.
     pub orders: OrderTerms,
+    pub watching: WatchBounds,
     /// Directives of `tracing_subscriber::EnvFilter`.
     pub log: String,
 }
@@ -89,6 +93,7 @@ impl Default for Settings {
             bounds: Bounds::default(),
             calls: CallBounds::default(),
             orders: OrderTerms::default(),
+            watching: WatchBounds::default(),
             log: "info".to_owned(),
         }
     }
@@ -231,6 +236,48 @@ pub struct Given {
     /// Orders of one member that may be pending [default: 10]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_PENDING_ORDERS")]
     pub max_pending_orders: Option<u32>,
+    /// Requests for credits of one member that may await a decision [default: 20]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_CREDIT_REQUESTS")]
+    pub max_credit_requests: Option<u32>,
+    /// Requests for credits that one member may submit in a day [default: 100]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_CREDIT_REQUESTS_PER_DAY")]
+    pub max_credit_requests_per_day: Option<u32>,
+    /// Payment methods that one member may have [default: 20]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_PAYMENT_METHODS")]
+    pub max_payment_methods: Option<u32>,
+    /// Keys that one member may create or rotate in an hour [default: 100]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_KEYS_PER_HOUR")]
+    pub max_keys_per_hour: Option<u32>,
+    /// Invitations that an organization may create or send again in an hour [default: 100]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_INVITATIONS_PER_HOUR")]
+    pub max_invitations_per_hour: Option<u32>,
+    /// Resends of an invitation to one address in a day [default: 3]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_RESENDS_PER_DAY")]
+    pub max_resends_per_day: Option<u32>,
+    /// Mails of an organization in an hour; what is beyond waits, and is gathered [default: 200]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_MAILS_PER_HOUR")]
+    pub max_mails_per_hour: Option<u32>,
+    /// Mails of an organization to one address in an hour [default: 20]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_MAILS_PER_ADDRESS")]
+    pub max_mails_per_address: Option<u32>,
+    /// Reservations of one key that may be open [default: 10000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_OPEN_PER_KEY")]
+    pub max_open_per_key: Option<u32>,
+    /// Reservations of an organization that may be open [default: 250000]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_OPEN")]
+    pub max_open: Option<u32>,
+    /// Bytes of all labels of one reservation or Charge [default: 4096]
+    #[arg(long, value_name = "BYTES", env = "QUOTAD_MAX_LABEL_BYTES")]
+    pub max_label_bytes: Option<u32>,
+    /// Revocations that one watcher may leave unread before it is told to ask anew [default: 1024]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_UNREAD_REVOCATIONS")]
+    pub max_unread_revocations: Option<u32>,
+    /// Watchers of revocations that one token may have at a time, its sessions not among them [default: 256]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_WATCHERS_PER_TOKEN")]
+    pub max_watchers_per_token: Option<u32>,
+    /// Watchers of revocations of all tokens together [default: 4096]
+    #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_WATCHERS")]
+    pub max_watchers: Option<u32>,
     /// What is logged to standard error, such as `info` or `warn,quotad::journal=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "QUOTAD_LOG")]
     pub log: Option<String>,
@@ -272,7 +319,8 @@ impl Settings {
         let max_message_size = count("max_message_size", given.max_message_size, 4096..=67_108_864, "bytes")?;
         let max_message_size = max_message_size.unwrap_or(default.max_message_size);
         let connections = connections::connections(&given, max_message_size)?;
-        let (smtp, payments, bounds) = (outside::smtp(&given)?, outside::payments(&given)?, given.bounds()?);
+        let (smtp, payments) = (outside::smtp(&given)?, outside::payments(&given)?);
+        let (bounds, watching) = (given.bounds()?, given.watching()?);
         let calls = given.calls()?;
         let orders = outside::orders(&given)?;
         let Given {
@@ -321,6 +369,7 @@ impl Settings {
             bounds,
             calls,
             orders,
+            watching,
             log: log.map(check_log).transpose()?.unwrap_or(default.log),
         })
     }
@@ -330,7 +379,7 @@ impl Given {
     fn bounds(&self) -> Result<Bounds, ConfigError> {
         let default = Bounds::default();
         let bound = |setting, given: Option<u32>, default| {
-            Ok::<_, ConfigError>(within(setting, given, 1..=10_000_000, "")?.unwrap_or(default))
+            Ok::<_, ConfigError>(within(setting, given, 1..=MAX_BOUND, "")?.unwrap_or(default))
         };
         Ok(Bounds {
             keys: bound("max_keys", self.max_keys, default.keys)?,
@@ -338,6 +387,37 @@ impl Given {
             teams: bound("max_teams", self.max_teams, default.teams)?,
             rules: bound("max_rules", self.max_rules, default.rules)?,
             policies: bound("max_policies", self.max_policies, default.policies)?,
+            credit_requests: bound("max_credit_requests", self.max_credit_requests, default.credit_requests)?,
+            credit_requests_per_day: bound(
+                "max_credit_requests_per_day",
+                self.max_credit_requests_per_day,
+                default.credit_requests_per_day,
+            )?,
+            payment_methods: bound("max_payment_methods", self.max_payment_methods, default.payment_methods)?,
+            keys_per_hour: bound("max_keys_per_hour", self.max_keys_per_hour, default.keys_per_hour)?,
+            invitations_per_hour: bound(
+                "max_invitations_per_hour",
+                self.max_invitations_per_hour,
+                default.invitations_per_hour,
+            )?,
+            resends_per_day: bound("max_resends_per_day", self.max_resends_per_day, default.resends_per_day)?,
+            mails_per_hour: bound("max_mails_per_hour", self.max_mails_per_hour, default.mails_per_hour)?,
+            mails_per_address: bound("max_mails_per_address", self.max_mails_per_address, default.mails_per_address)?,
+            open_per_key: bound("max_open_per_key", self.max_open_per_key, default.open_per_key)?,
+            open: bound("max_open", self.max_open, default.open)?,
+            label_bytes: bound("max_label_bytes", self.max_label_bytes, default.label_bytes)?,
+        })
+    }
+
+    fn watching(&self) -> Result<WatchBounds, ConfigError> {
+        let default = WatchBounds::default();
+        let bound = |setting, given: Option<u32>, default| {
+            Ok::<_, ConfigError>(within(setting, given, 1..=1_000_000, "")?.unwrap_or(default))
+        };
+        Ok(WatchBounds {
+            unread: bound("max_unread_revocations", self.max_unread_revocations, default.unread)?,
+            per_token: bound("max_watchers_per_token", self.max_watchers_per_token, default.per_token)?,
+            in_all: bound("max_watchers", self.max_watchers, default.in_all)?,
         })
     }
 
@@ -397,6 +477,20 @@ impl Given {
             control_calls_per_second: self.control_calls_per_second.or(lower.control_calls_per_second),
             max_order_usd: self.max_order_usd.or(lower.max_order_usd),
             max_pending_orders: self.max_pending_orders.or(lower.max_pending_orders),
+            max_credit_requests: self.max_credit_requests.or(lower.max_credit_requests),
+            max_credit_requests_per_day: self.max_credit_requests_per_day.or(lower.max_credit_requests_per_day),
+            max_payment_methods: self.max_payment_methods.or(lower.max_payment_methods),
+            max_keys_per_hour: self.max_keys_per_hour.or(lower.max_keys_per_hour),
+            max_invitations_per_hour: self.max_invitations_per_hour.or(lower.max_invitations_per_hour),
+            max_resends_per_day: self.max_resends_per_day.or(lower.max_resends_per_day),
+            max_mails_per_hour: self.max_mails_per_hour.or(lower.max_mails_per_hour),
+            max_mails_per_address: self.max_mails_per_address.or(lower.max_mails_per_address),
+            max_open_per_key: self.max_open_per_key.or(lower.max_open_per_key),
+            max_open: self.max_open.or(lower.max_open),
+            max_label_bytes: self.max_label_bytes.or(lower.max_label_bytes),
+            max_unread_revocations: self.max_unread_revocations.or(lower.max_unread_revocations),
+            max_watchers_per_token: self.max_watchers_per_token.or(lower.max_watchers_per_token),
+            max_watchers: self.max_watchers.or(lower.max_watchers),
             log: self.log.or(lower.log),
         }
     }

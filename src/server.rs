@@ -203,6 +203,7 @@ async fn recover(
             calls: settings.calls,
             // Where only the provider was set, it is what makes the difference.
             orders: OrderTerms { by_provider: settings.payments.is_some(), ..settings.orders },
+            watching: settings.watching,
         },
     };
     Ok((recovered.start(parts, stored).await?, writer))

@@ -16,6 +16,7 @@ use stored::Stored;
 use crate::{
     clock::Clock,
     domain::{
+        bounds::WatchBounds,
         id::SecretHash,
         lease::Lease,
         payment::OrderTerms,
@@ -85,7 +86,7 @@ pub use mirror::rebuild;
 pub use payment::{AutoTopUpView, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider};
 pub use projector::drain;
 pub use quota::{Grant, Question, Released, Reply, ReservationRef};
-pub use revocations::{Subscription, WatchedRevocation};
+pub use revocations::{Lagged, Subscription, WatchPlace, WatchedRevocation};
 pub use system::PriceChange;
 pub use token::{Identity, NewMemberToken, NewToken, WhoAmI};
 pub use turn::Done;
@@ -107,6 +108,7 @@ pub struct Tuning {
     pub bounds: Bounds,
     pub calls: CallBounds,
     pub orders: OrderTerms,
+    pub watching: WatchBounds,
 }
 
 /// What the service works with.

@@ -36,8 +36,12 @@ mod connections;
 mod flood;
 #[path = "abuse/frames.rs"]
 mod frames;
+#[path = "abuse/growth.rs"]
+mod growth;
 #[path = "abuse/harness.rs"]
 mod harness;
+#[path = "abuse/holds.rs"]
+mod holds;
 #[path = "abuse/reads.rs"]
 mod reads;
 #[path = "abuse/tokens.rs"]

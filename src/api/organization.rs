@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     domain::{
+        bounds::OwnBounds,
         entity::{AccountKind, ExpiryPolicy, Organization, WalletMode},
         error::Invalid,
         id::{OrganizationId, RuleId},
@@ -186,6 +187,7 @@ fn new_in(organization: proto::Organization) -> Result<NewOrganization, Invalid>
         kind,
         default_rule_id,
         etag: _,
+        bounds,
     } = organization;
     if !default_rule_id.is_empty() {
         return Err(Invalid::new("default_rule_id", "can't be set at creation; the organization has no rules yet"));
@@ -202,6 +204,7 @@ fn new_in(organization: proto::Organization) -> Result<NewOrganization, Invalid>
         expiry_policy: if expiry_policy == 0 { ExpiryPolicy::default() } else { expiry_policy_in(expiry_policy)? },
         disabled,
         policy: policy_in("policy", policy)?,
+        bounds: bounds_in("bounds", bounds)?,
     })
 }
 
@@ -209,8 +212,8 @@ fn change_in(
     organization: proto::Organization,
     mask: Option<prost_types::FieldMask>,
 ) -> Result<(OrganizationId, OrganizationChange), Invalid> {
-    const FIELDS: [&str; 7] =
-        ["name", "credit_factor", "wallet_mode", "expiry_policy", "default_rule_id", "disabled", "policy"];
+    const FIELDS: [&str; 8] =
+        ["name", "credit_factor", "wallet_mode", "expiry_policy", "default_rule_id", "disabled", "policy", "bounds"];
     let mask = Mask::of(mask, &FIELDS)?;
     let proto::Organization {
         id,
@@ -226,6 +229,7 @@ fn change_in(
         kind: _,
         default_rule_id,
         etag: _,
+        bounds,
     } = organization;
     let id = OrganizationId::parse("organization.id", &id)?;
     let change = OrganizationChange {
@@ -237,6 +241,7 @@ fn change_in(
             .pick("default_rule_id", || optional("organization.default_rule_id", &default_rule_id, RuleId::parse))?,
         disabled: mask.pick("disabled", || Ok(disabled))?,
         policy: mask.pick("policy", || policy_in("organization.policy", policy))?,
+        bounds: mask.pick("bounds", || bounds_in("organization.bounds", bounds))?,
     };
     Ok((id, change))
 }
@@ -291,6 +296,7 @@ fn out(view: View<Organization>) -> proto::Organization {
         deleted: _,
         create_time,
         update_time,
+        bounds,
     } = entity;
     proto::Organization {
         id: id.to_string(),
@@ -314,5 +320,87 @@ fn out(view: View<Organization>) -> proto::Organization {
         .into(),
         default_rule_id: default_rule.map(|rule| rule.to_string()).unwrap_or_default(),
         etag,
+        bounds: bounds.as_deref().map(bounds_out),
+    }
+}
+
+/// As they are set; none are the same as an empty message.
+fn bounds_in(field: &str, bounds: Option<proto::Bounds>) -> Result<Option<OwnBounds>, Invalid> {
+    let proto::Bounds {
+        keys,
+        members,
+        teams,
+        rules,
+        policies,
+        credit_requests,
+        credit_requests_per_day,
+        payment_methods,
+        keys_per_hour,
+        invitations_per_hour,
+        resends_per_day,
+        mails_per_hour,
+        mails_per_address,
+        open_per_key,
+        open,
+        label_bytes,
+    } = bounds.unwrap_or_default();
+    let own = OwnBounds {
+        keys,
+        members,
+        teams,
+        rules,
+        policies,
+        credit_requests,
+        credit_requests_per_day,
+        payment_methods,
+        keys_per_hour,
+        invitations_per_hour,
+        resends_per_day,
+        mails_per_hour,
+        mails_per_address,
+        open_per_key,
+        open,
+        label_bytes,
+    };
+    own.check().map_err(|invalid| invalid.within(field))?;
+    Ok(Some(own).filter(|own| *own != OwnBounds::default()))
+}
+
+fn bounds_out(own: &OwnBounds) -> proto::Bounds {
+    let OwnBounds {
+        keys,
+        members,
+        teams,
+        rules,
+        policies,
+        credit_requests,
+        credit_requests_per_day,
+        payment_methods,
+        keys_per_hour,
+        invitations_per_hour,
+        resends_per_day,
+        mails_per_hour,
+        mails_per_address,
+        open_per_key,
+        open,
+        label_bytes,
+    } = *own;
+    proto::Bounds {
+        keys,
+        members,
+        teams,
+        rules,
+        policies,
+        credit_requests,
+        credit_requests_per_day,
+        payment_methods,
+        keys_per_hour,
+        invitations_per_hour,
+        resends_per_day,
+        mails_per_hour,
+        mails_per_address,
+        open_per_key,
+        open,
+        label_bytes,
     }
 }

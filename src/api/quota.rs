@@ -10,12 +10,12 @@ use super::{
     convert::limits::revocation_out,
     proto::{self, quota_service_server::QuotaService},
     session::Session,
-    status::{status, stopping},
+    status::{lagged, status, stopping},
     stop::Stop,
 };
 use crate::{
     domain::id::Holder,
-    service::{Caller, Done, Error, Service, Subscription},
+    service::{Caller, Done, Error, Lagged, Service, Subscription, WatchPlace},
 };
 
 mod request;
@@ -134,13 +134,19 @@ impl QuotaService for QuotaApi {
     ) -> Answer<Self::WatchRevocationsStream> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions).map_err(status)?;
+        let place = WatchPlace::take(&self.service, caller).map_err(status)?;
         let holder = request::holder(message).map_err(|invalid| status(invalid.into()))?;
         let mut subscription = Subscription::new(Arc::clone(&self.service), caller);
         subscription.add(&holder, true).await;
-        let revocations = stream::unfold(subscription, |mut subscription| async move {
-            let watched = subscription.next().await?;
-            let response = proto::WatchRevocationsResponse { revocation: Some(revocation_out(&watched)) };
-            Some((Ok(response), subscription))
+        let revocations = stream::unfold(Some((subscription, place)), |watching| async move {
+            let (mut subscription, place) = watching?;
+            match subscription.next().await? {
+                Ok(watched) => {
+                    let response = proto::WatchRevocationsResponse { revocation: Some(revocation_out(&watched)) };
+                    Some((Ok(response), Some((subscription, place))))
+                }
+                Err(Lagged) => Some((Err(lagged()), None)),
+            }
         });
         let stop = self.stop.clone();
         let until_stop = revocations.take_until(async move { stop.wait().await });

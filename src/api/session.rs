@@ -21,12 +21,12 @@ use super::{
     patience::LONGEST_WAIT,
     proto::{self, SessionRequest, SessionResponse, session_request::Op, session_response::Result as Answer},
     quota::Asker,
-    status::{blame_caller, in_band, status, stopping},
+    status::{blame_caller, in_band, lagged, status, stopping},
     stop::Stop,
 };
 use crate::{
     domain::{access::Verb, error::Invalid, id::Holder},
-    service::{Caller, Done, Error, Service, Subscription, WatchedRevocation, secret},
+    service::{Caller, Done, Error, Lagged, Service, Subscription, WatchedRevocation, secret},
     telemetry::Overload,
 };
 
@@ -225,8 +225,12 @@ where
         }
     }
 
-    fn poll_revocations(&mut self, cx: &mut Context<'_>) -> Poll<Option<SessionResponse>> {
-        pin!(self.revocations.next()).poll(cx).map(|watched| Some(revocation(&watched?)))
+    fn poll_revocations(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<SessionResponse, Status>>> {
+        let Poll::Ready(next) = pin!(self.revocations.next()).poll(cx) else { return Poll::Pending };
+        Poll::Ready(next.map(|watched| match watched {
+            Ok(watched) => Ok(revocation(&watched)),
+            Err(Lagged) => Err(lagged()),
+        }))
     }
 
     /// Listens for a holder before anything is reserved in its name, so that no revocation is missed.
@@ -260,7 +264,7 @@ where
         if session.polls.is_multiple_of(LOOK_FOR_REVOCATIONS)
             && let Poll::Ready(Some(revocation)) = session.poll_revocations(cx)
         {
-            return Poll::Ready(Some(Ok(revocation)));
+            return Poll::Ready(Some(revocation));
         }
         loop {
             if let Poll::Ready(response) = session.poll_due(cx) {
@@ -288,7 +292,7 @@ where
                 }
                 idle => {
                     if let Poll::Ready(Some(revocation)) = session.poll_revocations(cx) {
-                        return Poll::Ready(Some(Ok(revocation)));
+                        return Poll::Ready(Some(revocation));
                     }
                     let nothing_left =
                         session.in_flight.is_empty() && session.held_back.is_empty() && session.due.is_empty();

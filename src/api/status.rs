@@ -89,6 +89,12 @@ pub(super) fn stopping() -> Status {
     with_reason(Code::Unavailable, "STOPPING", message)
 }
 
+/// Ends the stream of a watcher that reads too slowly.
+pub(super) fn lagged() -> Status {
+    let message = "too many revocations were left unread; watch again, which first sends what is revoked already";
+    with_reason(Code::Aborted, "REVOCATIONS_UNREAD", message)
+}
+
 /// What tonic calls internal when a request can't be decoded is the caller's mistake.
 pub(super) fn blame_caller(status: Status) -> Status {
     const UNDECODABLE: &str = "failed to decode Protobuf message";

@@ -38,6 +38,37 @@ fn nothing_given_means_the_defaults() {
     assert_eq!(load(&[], "").unwrap(), Settings::default());
 }
 
+/// Bounds of an organization and of its callers, by their settings.
+fn default_bounds() -> [(&'static str, String); 24] {
+    let default = Settings::default();
+    [
+        ("verifications_per_hour", default.calls.verifications_per_hour.to_string()),
+        ("ledger_read_seconds", default.calls.ledger_read_seconds.to_string()),
+        ("ledger_reads_at_once", default.calls.ledger_reads_at_once.to_string()),
+        ("control_calls_at_once", default.calls.control_calls_at_once.to_string()),
+        ("control_calls_per_second", default.calls.control_calls_per_second.to_string()),
+        ("max_keys", default.bounds.keys.to_string()),
+        ("max_members", default.bounds.members.to_string()),
+        ("max_teams", default.bounds.teams.to_string()),
+        ("max_rules", default.bounds.rules.to_string()),
+        ("max_policies", default.bounds.policies.to_string()),
+        ("max_credit_requests", default.bounds.credit_requests.to_string()),
+        ("max_credit_requests_per_day", default.bounds.credit_requests_per_day.to_string()),
+        ("max_payment_methods", default.bounds.payment_methods.to_string()),
+        ("max_keys_per_hour", default.bounds.keys_per_hour.to_string()),
+        ("max_invitations_per_hour", default.bounds.invitations_per_hour.to_string()),
+        ("max_resends_per_day", default.bounds.resends_per_day.to_string()),
+        ("max_mails_per_hour", default.bounds.mails_per_hour.to_string()),
+        ("max_mails_per_address", default.bounds.mails_per_address.to_string()),
+        ("max_open_per_key", default.bounds.open_per_key.to_string()),
+        ("max_open", default.bounds.open.to_string()),
+        ("max_label_bytes", default.bounds.label_bytes.to_string()),
+        ("max_unread_revocations", default.watching.unread.to_string()),
+        ("max_watchers_per_token", default.watching.per_token.to_string()),
+        ("max_watchers", default.watching.in_all.to_string()),
+    ]
+}
+
 #[test]
 fn defaults_pass_their_own_checks_and_stand_in_the_help() {
     let default = Settings::default();
@@ -78,7 +109,8 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         let command = ServeArgs::augment_args(clap::Command::new("serve"));
         command.get_arguments().find(|arg| arg.get_id() == id).unwrap().get_help().unwrap().to_string()
     };
-    for (id, value) in [
+    let bounds = default_bounds();
+    let others = [
         ("listen", default.listen.to_string()),
         ("data_dir", format!("./{}", default.data_dir.display())),
         ("journal_max_bytes", default.journal_max_bytes.to_string()),
@@ -89,11 +121,6 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ("remembered_max", default.remembered_max.to_string()),
         ("snapshot_interval_seconds", default.snapshot_interval.as_secs().to_string()),
         ("max_message_size", default.max_message_size.to_string()),
-        ("verifications_per_hour", default.calls.verifications_per_hour.to_string()),
-        ("ledger_read_seconds", default.calls.ledger_read_seconds.to_string()),
-        ("ledger_reads_at_once", default.calls.ledger_reads_at_once.to_string()),
-        ("control_calls_at_once", default.calls.control_calls_at_once.to_string()),
-        ("control_calls_per_second", default.calls.control_calls_per_second.to_string()),
         ("max_pending_orders", default.orders.pending.to_string()),
         ("max_order_usd", default.orders.amount.to_string()),
         ("max_connections", default.connections.max.to_string()),
@@ -101,7 +128,8 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ("connection_max_bytes", default.connections.bytes_each.to_string()),
         ("connections_max_bytes", default.connections.bytes.to_string()),
         ("log", default.log),
-    ] {
+    ];
+    for (id, value) in others.into_iter().chain(bounds) {
         assert!(help(id).ends_with(&format!("[default: {value}]")), "{id}: {}", help(id));
     }
 }
@@ -120,6 +148,45 @@ fn every_flag_has_its_environment_variable_but_the_one_that_is_consent_for_one_s
     }
 }
 
+/// As [`other_bounds`] reads them.
+const BOUNDS: &str = "max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n\
+        verifications_per_hour = 6\nledger_read_seconds = 7\nledger_reads_at_once = 8\ncontrol_calls_at_once = 9\n\
+        control_calls_per_second = 10\n\
+        max_credit_requests = 6\nmax_credit_requests_per_day = 7\nmax_payment_methods = 8\nmax_keys_per_hour = 9\n\
+        max_invitations_per_hour = 10\nmax_resends_per_day = 11\nmax_mails_per_hour = 12\nmax_mails_per_address = 13\n\
+        max_open_per_key = 14\nmax_open = 15\nmax_label_bytes = 16\n\
+        max_unread_revocations = 17\nmax_watchers_per_token = 18\nmax_watchers = 19\n";
+
+fn other_bounds() -> (Bounds, CallBounds, WatchBounds) {
+    let bounds = Bounds {
+        keys: 1,
+        members: 2,
+        teams: 3,
+        rules: 4,
+        policies: 5,
+        credit_requests: 6,
+        credit_requests_per_day: 7,
+        payment_methods: 8,
+        keys_per_hour: 9,
+        invitations_per_hour: 10,
+        resends_per_day: 11,
+        mails_per_hour: 12,
+        mails_per_address: 13,
+        open_per_key: 14,
+        open: 15,
+        label_bytes: 16,
+    };
+    let calls = CallBounds {
+        verifications_per_hour: 6,
+        ledger_read_seconds: 7,
+        ledger_reads_at_once: 8,
+        control_calls_at_once: 9,
+        control_calls_per_second: 10,
+    };
+    let watching = WatchBounds { unread: 17, per_token: 18, in_all: 19 };
+    (bounds, calls, watching)
+}
+
 #[test]
 fn every_key_of_the_file_is_taken() {
     let file = "listen = '[::1]:0'\ndata_dir = 'd'\njournal_window_ms = 0\nqueue_capacity = 5000\n\
@@ -128,13 +195,11 @@ fn every_key_of_the_file_is_taken() {
         smtp_host = 'mail'\nsmtp_tls = 'plain'\nsmtp_ca_file = 'ca.pem'\nsmtp_user = 'quotad'\n\
         smtp_password = 'secret'\nsmtp_from = 'quotad@example.org'\npayment_url = 'https://pay.example.org/orders'\n\
         max_connections = 6\nmax_connections_per_peer = 0\nconnection_max_bytes = 1048576\nconnections_max_bytes = 16777216\n\
-        max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 4\nmax_policies = 5\n\
-        verifications_per_hour = 6\nledger_read_seconds = 7\nledger_reads_at_once = 8\ncontrol_calls_at_once = 9\n\
-        control_calls_per_second = 10\n\
         max_order_usd = 6\nmax_pending_orders = 7\n";
     let file = format!(
-        "{file}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nsocket = 'q.sock'\n"
+        "{file}{BOUNDS}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nsocket = 'q.sock'\n"
     );
+    let (bounds, calls, watching) = other_bounds();
     let expected = Settings {
         listen: "[::1]:0".parse().unwrap(),
         socket: Some("q.sock".into()),
@@ -165,14 +230,9 @@ fn every_key_of_the_file_is_taken() {
             url: "https://pay.example.org/orders".to_owned(),
             secret: WebhookSecret::parse("secret", SECRET).unwrap(),
         }),
-        bounds: Bounds { keys: 1, members: 2, teams: 3, rules: 4, policies: 5 },
-        calls: CallBounds {
-            verifications_per_hour: 6,
-            ledger_read_seconds: 7,
-            ledger_reads_at_once: 8,
-            control_calls_at_once: 9,
-            control_calls_per_second: 10,
-        },
+        calls,
+        bounds,
+        watching,
         orders: OrderTerms { by_provider: true, amount: Nanos::units(6), pending: 7 },
         log: "warn,quotad::journal=debug".to_owned(),
     };

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     access::Role,
+    bounds::OwnBounds,
     id::{KeyId, MemberId, Model, OrganizationId, RuleId, TeamId},
     money::Factor,
     policy::{Models, Policy},
@@ -56,6 +57,8 @@ pub struct Organization {
     pub deleted: bool,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
+    /// The operator's alone; the server's bounds hold where `None`.
+    pub bounds: Option<Box<OwnBounds>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -33,6 +33,18 @@ pub struct Ask<'a> {
     pub min_output_tokens: Option<u64>,
 }
 
+/// Bounds on open reservations: the server's own limit, whatever policies say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenBounds {
+    pub key: u32,
+    pub organization: u32,
+}
+
+impl OpenBounds {
+    /// For what is never open.
+    pub const NONE: Self = Self { key: u32::MAX, organization: u32::MAX };
+}
+
 /// What a grant holds, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
@@ -80,7 +92,13 @@ pub fn cost_of(usage: &Usage, price: Option<&Price>) -> Result<Option<Nanos>, In
 
 /// # Errors
 /// [`Refusal`]: a denial that lists everything that fails, or a usage whose cost is absurd.
-pub fn decide(state: &OrganizationState, ask: &Ask<'_>, prices: &PriceBook, now: Timestamp) -> Result<Plan, Refusal> {
+pub fn decide(
+    state: &OrganizationState,
+    ask: &Ask<'_>,
+    open: OpenBounds,
+    prices: &PriceBook,
+    now: Timestamp,
+) -> Result<Plan, Refusal> {
     let path = state
         .path(ask.key)
         .filter(|path| !path.key.entity.key.deleted)
@@ -91,6 +109,7 @@ pub fn decide(state: &OrganizationState, ask: &Ask<'_>, prices: &PriceBook, now:
     if let Some(cost) = cost
         && is_active(state, &path, ask.model, now)
         && path.is_open(now)
+        && refuse::full(state, ask.key, open).next().is_none()
     {
         let plan = plan(state, &path, ask, Amounts::new(ask.usage, cost, factor), now);
         if let Some((touches, soft)) = plan {
@@ -100,10 +119,10 @@ pub fn decide(state: &OrganizationState, ask: &Ask<'_>, prices: &PriceBook, now:
         }
         if let Some(smaller) = refuse::largest_that_fits(state, &path, ask, price.as_ref(), now) {
             let whole = Ask { usage: &smaller, min_output_tokens: None, ..*ask };
-            return decide(state, &whole, prices, now);
+            return decide(state, &whole, open, prices, now);
         }
     }
-    Err(Refusal::Denied(Box::new(refuse::denial(state, &path, ask, price.as_ref(), now)?)))
+    Err(Refusal::Denied(Box::new(refuse::denial(state, &path, ask, (open, price.as_ref()), now)?)))
 }
 
 /// Every check before the limits, in one go: nearly always nothing fails, and then nothing needs to be listed.

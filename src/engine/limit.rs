@@ -17,7 +17,7 @@ use crate::domain::{
 };
 
 /// How long a caller should wait for a slot: nobody can know when one gets free.
-const CONCURRENCY_WAIT: Span = Span::SECOND;
+pub(super) const CONCURRENCY_WAIT: Span = Span::SECOND;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitEntry {

@@ -21,7 +21,7 @@ use crate::domain::{
     decision::LimitState,
     entity::{Member, Membership, Organization, Team, WalletMode},
     event::{LimitNo, Record, Touch},
-    id::{Model, OrderId, RequestId},
+    id::{Holder, InvitationId, Model, OrderId, RequestId},
     money::Nanos,
     payment::Correction,
     policy::{AllocationPlace, Limit, Place, Scope, Unit},
@@ -37,17 +37,21 @@ mod allocations;
 mod apply;
 mod audit;
 mod forget;
+mod frequency;
 mod overview;
 mod payments;
 mod rules;
+mod tally;
 
 pub use alerts::Alerts;
 pub use allocations::{Allocations, MemberAllocation, TeamAllocation};
 pub use apply::Inconsistent;
 pub use audit::{Mismatch, window_name};
+pub use frequency::{Counted, Frequencies};
 pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
 pub use rules::{Effective, References, RuleBook};
+pub use tally::Tally;
 
 /// Epochs to remember: one a start. Reservations of older ones are looked up in the books.
 const MAX_EPOCHS: usize = 4096;
@@ -64,9 +68,14 @@ pub struct OrganizationState {
     pub rules: RuleBook,
     pub invitations: Table<Invitation>,
     pub allocations: Allocations,
+    /// The open ones, by their address in lower case: there is one an address.
+    pub invited: HashMap<SmolStr, InvitationId, RandomState>,
     pub credit_requests: Table<CreditRequest>,
+    /// Requests for credits that await a decision.
+    pub undecided: Tally,
     pub payments: Payments,
     pub alerts: Alerts,
+    pub frequencies: Frequencies,
     /// Live members by their address in lower case.
     emails: HashMap<SmolStr, u32, RandomState>,
     /// Places that carry limits.
@@ -79,6 +88,10 @@ pub struct OrganizationState {
     pub(super) reservations: HashMap<ReservationNo, Reservation, RandomState>,
     /// The open ones.
     pub(super) expiries: BTreeSet<(Timestamp, ReservationNo)>,
+    /// Open reservations that are revoked and have a holder.
+    revoked: BTreeSet<(Holder, ReservationNo)>,
+    /// Number of open reservations of each key, by its place; none beyond the end.
+    open_of: Vec<u32>,
     pub(super) requests: HashMap<RequestId, Taken, RandomState>,
     /// What may be forgotten, the oldest first.
     pub(super) closed: VecDeque<Closed>,
@@ -201,9 +214,12 @@ impl OrganizationState {
             rules: RuleBook::default(),
             invitations: Table::default(),
             allocations: Allocations::default(),
+            invited: HashMap::default(),
             credit_requests: Table::default(),
+            undecided: Tally::default(),
             payments: Payments::default(),
             alerts: Alerts::default(),
+            frequencies: Frequencies::default(),
             emails: HashMap::default(),
             policies: 0,
             entries: Vec::new(),
@@ -211,6 +227,8 @@ impl OrganizationState {
             wallet: Wallet::default(),
             reservations: HashMap::default(),
             expiries: BTreeSet::new(),
+            revoked: BTreeSet::new(),
+            open_of: Vec::new(),
             requests: HashMap::default(),
             closed: VecDeque::new(),
             has_forgotten: false,
@@ -389,6 +407,23 @@ impl OrganizationState {
 
     pub fn open_count(&self) -> usize {
         self.expiries.len()
+    }
+
+    /// The open reservations of a holder that are revoked, by number, from behind `after` on.
+    pub fn revoked_of<'a>(
+        &'a self,
+        holder: &'a Holder,
+        after: Option<ReservationNo>,
+    ) -> impl Iterator<Item = ReservationNo> + 'a {
+        let first = ReservationNo { epoch: 0, sequence: 0 };
+        let from = after.map_or((holder.clone(), first), |after| (holder.clone(), after));
+        let of_holder = self.revoked.range(from..).take_while(move |(of, _)| of == holder).map(|(_, no)| *no);
+        of_holder.skip_while(move |no| Some(*no) == after)
+    }
+
+    /// Of the key at this place.
+    pub fn open_count_of(&self, key: u32) -> u32 {
+        self.open_of.get(key as usize).copied().unwrap_or_default()
     }
 
     pub fn next_expiry(&self) -> Option<Timestamp> {

@@ -4,6 +4,7 @@ mod admission;
 mod allocations;
 mod audit;
 mod billing;
+mod bounds;
 mod concurrency;
 mod expiry;
 mod extension;

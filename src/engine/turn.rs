@@ -8,14 +8,14 @@ use smallvec::SmallVec;
 
 use super::{
     conflict::Conflict,
-    decide::{Ask, Plan, Refusal, decide},
+    decide::{Ask, OpenBounds, Plan, Refusal, decide},
     reservation::{End, Reservation},
-    state::{OrganizationState, Taken},
+    state::{Counted, OrganizationState, Taken},
 };
 use crate::domain::{
     decision::{Denial, DenialCode, Granted, ReservationState, Revocation},
-    error::Invalid,
-    event::{Event, Record, Reserved, Stream},
+    error::{Exhausted, Invalid},
+    event::{Event, Labels, Record, Reserved, Stream},
     id::{Actor, RequestId},
     operation::{MAX_AGE, Reserve},
     policy::Scope,
@@ -35,6 +35,7 @@ mod payment;
 mod revoke;
 mod settle;
 
+pub use crate::domain::bounds::Bounds;
 pub use allocation::AllocationChange;
 pub use control::{KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange, TeamChange};
 pub use payment::{AutoTopUpChange, Correctable, NewOrder, Orderer};
@@ -49,23 +50,6 @@ pub struct Context<'a> {
     pub actor: &'a Actor,
     pub prices: &'a PriceBook,
     pub bounds: Bounds,
-}
-
-/// How many of a kind an organization may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    pub keys: u32,
-    pub members: u32,
-    pub teams: u32,
-    pub rules: u32,
-    /// Places that carry limits.
-    pub policies: u32,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { keys: 2_000_000, members: 1_000_000, teams: 100_000, rules: 10_000, policies: 4_000_000 }
-    }
 }
 
 pub struct Turn<'a> {
@@ -109,6 +93,51 @@ impl<'a> Turn<'a> {
         self.now
     }
 
+    /// Returns true for actors that aren't bound by frequencies and by counts of a member.
+    fn is_exempt(&self) -> bool {
+        *self.context.actor == Actor::OPERATOR || *self.context.actor == Actor::SYSTEM
+    }
+
+    fn bounds(&self) -> Bounds {
+        match &self.state.organization.bounds {
+            None => self.context.bounds,
+            Some(own) => own.over(&self.context.bounds),
+        }
+    }
+
+    /// Returns those of the bounds that every Reserve needs.
+    fn open_bounds(&self) -> OpenBounds {
+        let (server, own) = (&self.context.bounds, self.state.organization.bounds.as_deref());
+        OpenBounds {
+            key: own.and_then(|own| own.open_per_key).unwrap_or(server.open_per_key),
+            organization: own.and_then(|own| own.open).unwrap_or(server.open),
+        }
+    }
+
+    /// # Errors
+    /// [`Conflict::Exhausted`] when it happened so often of late that it can't `more` times again.
+    fn check_frequency(&self, counted: &Counted, what: &'static str, more: u32, max: u32) -> Outcome<()> {
+        if self.is_exempt() {
+            return Ok(());
+        }
+        match self.state.frequencies.wait(counted, more, max, self.now) {
+            None => Ok(()),
+            Some(retry_after) => Err(Exhausted { what, max: u64::from(max), retry_after }.into()),
+        }
+    }
+
+    /// # Errors
+    /// [`Invalid`] when they are larger than the books keep.
+    fn check_labels(&self, labels: &Labels) -> Result<(), Invalid> {
+        let Some(labels) = labels else { return Ok(()) };
+        let (bytes, max) =
+            (labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>(), self.bounds().label_bytes);
+        if u32::try_from(bytes).is_ok_and(|bytes| bytes <= max) {
+            return Ok(());
+        }
+        Err(Invalid::new("labels", format!("take {bytes} bytes, keys and values together; at most {max} are kept")))
+    }
+
     fn emit(&mut self, event: Event) {
         let record = Record {
             position: 0,
@@ -133,22 +162,23 @@ impl<'a> Turn<'a> {
         if let Some(replay) = self.replayed_reserve(&request.request, fingerprint)? {
             return Ok(Ok(replay));
         }
+        self.check_labels(&request.labels)?;
         self.open_counters(key);
         let ask =
             Ask { key, model: &request.model, usage: &request.usage, min_output_tokens: request.min_output_tokens };
-        match self.decide(&ask)? {
+        match self.decide(&ask, self.open_bounds())? {
             Ok(plan) => Ok(self.grant(key, request, fingerprint, &plan)),
             Err(denial) => Ok(Err(self.refuse(denial))),
         }
     }
 
-    fn decide(&self, ask: &Ask<'_>) -> Outcome<Decision<Plan>> {
+    fn decide(&self, ask: &Ask<'_>, open: OpenBounds) -> Outcome<Decision<Plan>> {
         let output = ask.usage.output_tokens;
         if ask.min_output_tokens.is_some_and(|least| least > output) {
             let problem = format!("is more than the estimate's {output} output tokens");
             return Err(Invalid::new("min_output_tokens", problem).into());
         }
-        match decide(self.state, ask, self.context.prices, self.now) {
+        match decide(self.state, ask, open, self.context.prices, self.now) {
             Ok(plan) => Ok(Ok(plan)),
             Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
             Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
@@ -213,7 +243,7 @@ impl<'a> Turn<'a> {
     pub fn check(&mut self, ask: &Ask<'_>) -> Outcome<Decision<Plan>> {
         self.expire_due(None);
         self.open_counters(ask.key);
-        self.decide(ask)
+        self.decide(ask, self.open_bounds())
     }
 
     /// The reservation that an operation is about, expired first if it is due.

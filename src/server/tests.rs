@@ -82,6 +82,7 @@ async fn found(running: &Running, id: &str) -> OrganizationId {
         credit_factor: Factor::ONE,
         wallet_mode: WalletMode::Off,
         expiry_policy: ExpiryPolicy::default(),
+        bounds: None,
         disabled: false,
         policy: Policy::default(),
     };

@@ -376,6 +376,7 @@ mod tests {
             deleted: false,
             create_time: Timestamp::EPOCH,
             update_time: Timestamp::EPOCH,
+            bounds: None,
         });
         state.sequence = no as u64 + 1;
         let (stream, state_bytes) = (Stream::Organization(id), snapshots::encode(&state).unwrap());

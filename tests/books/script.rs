@@ -166,6 +166,7 @@ pub(crate) fn organization(id: &OrganizationId, name: &str, now: Timestamp) -> E
         deleted: false,
         create_time: now,
         update_time: now,
+        bounds: None,
     }))
 }
 

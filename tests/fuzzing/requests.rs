@@ -137,6 +137,7 @@ async fn start(disk: &Arc<Disk>, webhooks: &Webhooks) -> Arc<Service> {
             bounds: Bounds::default(),
             calls: CallBounds::default(),
             orders: OrderTerms::default(),
+            watching: quotad::domain::bounds::WatchBounds::default(),
         },
     };
     recovered.start(parts, 0).await.expect("it starts")

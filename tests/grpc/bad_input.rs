@@ -170,7 +170,7 @@ async fn requests_that_lack_something_or_name_it_wrongly_are_refused_by_field() 
         request_id: long(128),
         holder: long(128),
         ttl: ttl(86_400, 0),
-        labels: (0..16).map(|no| (format!("{no:064}"), long(256))).collect(),
+        labels: (0..16).map(|no| (format!("{no:064}"), long(192))).collect(),
         ..good()
     };
     world.reserve(widest).await.unwrap();

@@ -212,7 +212,7 @@ async fn the_last_active_owner_stays_one() {
 
 #[tokio::test]
 async fn an_organization_holds_as_much_as_the_operator_lets_it_and_is_told_how_much() {
-    let bounds = Bounds { keys: 2, members: 2, teams: 2, rules: 1, policies: 1 };
+    let bounds = Bounds { keys: 2, members: 2, teams: 2, rules: 1, policies: 1, ..Bounds::default() };
     let world = World::start(proto::WalletMode::Off, |settings| settings.bounds = bounds).await;
     world.key("k2", "ada", "default").await;
     world.team("lab").await;

@@ -83,6 +83,7 @@ pub(crate) fn tuning(chance: &Chance) -> Tuning {
         bounds: Bounds::default(),
         calls: CallBounds::default(),
         orders: OrderTerms::default(),
+        watching: quotad::domain::bounds::WatchBounds::default(),
     }
 }
 

@@ -132,6 +132,7 @@ async fn set_up_one(service: &Arc<Service>, caller: &Caller, chance: &Chance, nu
         credit_factor: Factor::ONE,
         wallet_mode: if chance.one_in(3) { WalletMode::Off } else { WalletMode::Enforced },
         expiry_policy: if chance.one_in(3) { ExpiryPolicy::ChargeHeld } else { ExpiryPolicy::Release },
+        bounds: None,
         disabled: false,
         policy: policy(number),
     };

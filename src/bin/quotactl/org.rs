@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 use quotad::api::proto::{
-    AccountKind, ConvertToTeamAccountRequest, CreateOrganizationRequest, DeleteOrganizationRequest, ExpiryPolicy,
-    GetOrganizationRequest, ListOrganizationsRequest, Organization, UpdateOrganizationRequest, WalletMode,
+    AccountKind, Bounds, ConvertToTeamAccountRequest, CreateOrganizationRequest, DeleteOrganizationRequest,
+    ExpiryPolicy, GetOrganizationRequest, ListOrganizationsRequest, Organization, UpdateOrganizationRequest,
+    WalletMode,
 };
 use serde_json::{Value, json};
 
@@ -20,12 +21,15 @@ use crate::{
     policy_file, taken,
 };
 
+mod bounds;
+
 const EXAMPLES: &str = "\
 Examples:
   quotactl org create acme --name 'Acme Inc' --credit-factor 10
   quotactl org update acme --wallet-mode off
   quotactl org update acme --disabled true
   quotactl org update acme --default-rule office
+  quotactl org update acme --bounds open=1000,keys_per_hour=5
   quotactl org create ada-home --kind personal
   quotactl org convert ada-home
   quotactl org list --json";
@@ -96,6 +100,9 @@ pub(crate) struct Fields {
     /// The access rule of keys without one of their own; '' for none
     #[arg(long, value_name = "RULE")]
     default_rule: Option<String>,
+    /// The organization's own bounds in place of the server's, all of them, such as `open=1000,keys_per_hour=5`; '' for none
+    #[arg(long, value_name = "NAME=COUNT,…", value_parser = bounds::parse)]
+    bounds: Option<Bounds>,
 }
 
 impl Fields {
@@ -107,6 +114,7 @@ impl Fields {
             ("expiry_policy", self.expiry_policy.is_some()),
             ("disabled", self.disabled.is_some()),
             ("default_rule_id", self.default_rule.is_some()),
+            ("bounds", self.bounds.is_some()),
         ])
     }
 
@@ -119,6 +127,7 @@ impl Fields {
             expiry_policy: self.expiry_policy.unwrap_or_default().into(),
             disabled: self.disabled.unwrap_or_default(),
             default_rule_id: self.default_rule.unwrap_or_default(),
+            bounds: self.bounds,
             ..Organization::default()
         }
     }
@@ -218,6 +227,7 @@ impl Item for Organization {
             "limits": limits_json(&self.limits),
             "default_rule_id": self.default_rule_id,
             "etag": self.etag,
+            "bounds": bounds::json(self.bounds.as_ref()),
         })
     }
 }
@@ -240,6 +250,7 @@ mod tests {
             expiry_policy: None,
             disabled: Some(false),
             default_rule: None,
+            bounds: None,
         };
         assert_eq!(fields.mask().unwrap().unwrap().paths, ["credit_factor", "wallet_mode", "disabled"]);
         let organization = fields.organization("acme".into());

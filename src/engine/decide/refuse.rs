@@ -2,19 +2,21 @@
 
 use smol_str::SmolStr;
 
-use super::{Ask, OrganizationState, Path, binding, cost_of, depends_on_output, wallet_admits, wallet_violation};
+use super::{
+    Ask, OpenBounds, OrganizationState, Path, binding, cost_of, depends_on_output, wallet_admits, wallet_violation,
+};
 use crate::{
     domain::{
-        decision::{Denial, DenialCode, Violated, Violation},
+        decision::{Denial, DenialCode, LimitState, Violated, Violation},
         error::Invalid,
-        id::Model,
+        id::{LimitId, Model},
         money::Nanos,
         policy::{Scope, Unit},
         price::Price,
         time::{Span, Timestamp},
         usage::{Amounts, Usage},
     },
-    engine::limit::amount_in,
+    engine::limit::{CONCURRENCY_WAIT, amount_in},
 };
 
 /// The checks of who asks and for what, in their order.
@@ -53,6 +55,38 @@ fn state_violation(state: &OrganizationState, path: &Path<'_>, (code, scope): (D
     Violation { code, at: Violated::State(scope, id), wait: None }
 }
 
+/// The server's own limit of this name refuses what would be open beyond its bounds.
+const SERVER: &str = "server";
+
+/// Returns each scope with as many open reservations as it may have, and that bound.
+pub(super) fn full(state: &OrganizationState, key: u32, bounds: OpenBounds) -> impl Iterator<Item = (Scope, u32)> {
+    let of_key = (state.open_count_of(key) >= bounds.key).then_some((Scope::Key, bounds.key));
+    let is_full = state.open_count() >= bounds.organization as usize;
+    of_key.into_iter().chain(is_full.then_some((Scope::Organization, bounds.organization)))
+}
+
+fn full_violation(state: &OrganizationState, path: &Path<'_>, key: u32, (scope, bound): (Scope, u32)) -> Violation {
+    let (scope_id, open) = match scope {
+        Scope::Key => (path.key.entity.key.id.as_str(), i64::from(state.open_count_of(key))),
+        _ => (state.organization.id.as_str(), i64::try_from(state.open_count()).unwrap_or(i64::MAX)),
+    };
+    let full = LimitState {
+        scope,
+        scope_id: scope_id.into(),
+        limit: Some(LimitId::trusted(SERVER)),
+        unit: Unit::InFlight,
+        period: None,
+        max: Some(i64::from(bound)),
+        soft: None,
+        spent: 0,
+        held: open,
+        reset_time: None,
+        binding: true,
+    };
+    let at = Violated::Limit { state: full, asked: 1 };
+    Violation { code: DenialCode::ConcurrencyExceeded, at, wait: Some(CONCURRENCY_WAIT) }
+}
+
 /// Everything that fails, in the order of the checks.
 ///
 /// # Errors
@@ -61,7 +95,7 @@ pub(super) fn denial(
     state: &OrganizationState,
     path: &Path<'_>,
     ask: &Ask<'_>,
-    price: Option<&Price>,
+    (open, price): (OpenBounds, Option<&Price>),
     now: Timestamp,
 ) -> Result<Denial, Invalid> {
     let least = Usage { output_tokens: ask.min_output_tokens.unwrap_or(ask.usage.output_tokens), ..*ask.usage };
@@ -93,6 +127,7 @@ pub(super) fn denial(
             violations.push(entry.violation(&standing, asked, now, state.organization.id.as_str()));
         }
     }
+    violations.extend(full(state, ask.key, open).map(|full| full_violation(state, path, ask.key, full)));
     // Stable: within a code the path's order stays.
     violations[checks..].sort_by_key(|violation| violation.code);
     if cost.is_some() && state.wallet_binds() && !wallet_admits(state, need.usd) {

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use super::{OrganizationState, Taken};
 use crate::{
     domain::{
+        access::{Invitation, InvitationState},
         allocation::{Allocation, CreditRequest, CreditRequestState},
         entity::{Key, Member},
         event::{Event, LimitNo, NumberedLimit},
@@ -50,12 +51,8 @@ impl OrganizationState {
                 }
             }
             Event::CreditRequestSet(request) => self.apply_credit_request(request),
-            Event::InvitationSet(invitation) => {
-                self.invitations.set((**invitation).clone());
-            }
-            Event::PaymentMethodSet(method) => {
-                self.payments.methods.set((**method).clone());
-            }
+            Event::InvitationSet(invitation) => self.apply_invitation(invitation),
+            Event::PaymentMethodSet(method) => self.payments.set_method((**method).clone()),
             Event::OrderSet(order) => {
                 let taken = || Taken::Order(order.id.clone());
                 self.requests.entry(order.request.clone()).or_insert_with(taken);
@@ -231,9 +228,21 @@ impl OrganizationState {
         self.set_cap(allocated.pool, allocated.shared(), None);
     }
 
+    fn apply_invitation(&mut self, invitation: &Invitation) {
+        let email = SmolStr::new(invitation.email.to_lowercase());
+        if invitation.state == InvitationState::Pending {
+            self.invited.insert(email, invitation.id.clone());
+        } else if self.invited.get(&email) == Some(&invitation.id) {
+            self.invited.remove(&email);
+        }
+        self.invitations.set(invitation.clone());
+    }
+
     fn apply_credit_request(&mut self, request: &CreditRequest) {
-        let known = self.credit_requests.find(&request.id).is_some();
-        if !known
+        let known = self.credit_requests.find(&request.id).map(|row| row.entity.state);
+        let is_undecided = |state| state == CreditRequestState::Pending;
+        self.undecided.follow(&request.member, known.is_some_and(is_undecided), is_undecided(request.state));
+        if known.is_none()
             && request.state == CreditRequestState::AutoApproved
             && let Some(team) = self.teams.place(&request.team)
         {

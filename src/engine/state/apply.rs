@@ -10,7 +10,7 @@ use super::{Closed, ClosedWhat, OrganizationState, Taken};
 use crate::{
     domain::{
         event::{Event, Extended, Record, Reserved, Settled},
-        id::RequestId,
+        id::{KeyId, RequestId},
         money::Nanos,
         operation::MAX_AGE,
         reservation_id::ReservationNo,
@@ -79,6 +79,9 @@ impl OrganizationState {
                 if let Some(hold) = self.hold_mut(*reservation) {
                     hold.revoke(cause, record.time);
                     hold.sequence = record.sequence;
+                    if let Some(holder) = hold.reserved.holder.clone() {
+                        self.revoked.insert((holder, *reservation));
+                    }
                 }
             }
             Event::ToppedUp(top_up) => {
@@ -91,7 +94,10 @@ impl OrganizationState {
                 self.requests.insert(correction.request.clone(), Taken::Correction(correction.clone()));
                 self.payments.correct(correction);
             }
-            other => self.administer(other, record.time),
+            other => {
+                self.note_frequency(record);
+                self.administer(other, record.time);
+            }
         }
         Ok(())
     }
@@ -115,11 +121,20 @@ impl OrganizationState {
             self.wallet.held += reserved.held.usd;
         }
         self.expiries.insert((reserved.expire_time, no));
+        self.count_open(&reserved.key, 1);
         if let Some(request) = &reserved.request {
             self.requests.insert(request.clone(), Taken::Reservation(no));
         }
         let hold = Hold::open(no, admitted, Arc::clone(reserved), self.sequence);
         self.reservations.insert(no, Reservation::Hold(Box::new(hold)));
+    }
+
+    fn count_open(&mut self, key: &KeyId, by: i32) {
+        let Some(at) = self.keys.place(key).map(|at| at as usize) else { return };
+        if self.open_of.len() <= at {
+            self.open_of.resize(at + 1, 0);
+        }
+        self.open_of[at] = self.open_of[at].saturating_add_signed(by);
     }
 
     fn apply_extended(&mut self, extended: &Extended, now: Timestamp) {
@@ -177,6 +192,7 @@ impl OrganizationState {
         let Some(reservation) = self.hold_mut(no) else { return };
         let reserved = Arc::clone(&reservation.reserved);
         let (expire_time, held) = (reservation.expire_time(), reservation.held());
+        let revoked = reservation.revoked().and_then(|_| reserved.holder.clone());
         match closing {
             Closing::Expired(expired) => {
                 reservation.expired = Some(expired);
@@ -186,6 +202,10 @@ impl OrganizationState {
             Closing::Released(reason) => self.end(no, End::Released { held, reason }),
         }
         self.expiries.remove(&(expire_time, no));
+        if let Some(holder) = revoked {
+            self.revoked.remove(&(holder, no));
+        }
+        self.count_open(&reserved.key, -1);
         if reserved.wallet {
             self.wallet.held -= held.usd;
         }

@@ -86,6 +86,7 @@ impl OrganizationState {
         found.same(|| String::from("allocations"), &replayed.allocations, &self.allocations);
         found.same(|| String::from("payments"), &replayed.payments, &self.payments);
         found.same(|| String::from("alerts"), &replayed.alerts, &self.alerts);
+        found.same(|| String::from("frequencies"), &replayed.frequencies, &self.frequencies);
         found.0
     }
 
@@ -139,16 +140,23 @@ impl OrganizationState {
         let mut wallet = Nanos::ZERO;
         let mut budgets: HashMap<(LimitNo, Timestamp), i64> = HashMap::new();
         let mut slots: HashMap<LimitNo, i64> = HashMap::new();
+        let mut of_keys: HashMap<&str, u32> = HashMap::new();
         for hold in self.open() {
             if hold.reserved.wallet {
                 wallet += hold.held().usd;
             }
+            *of_keys.entry(hold.reserved.key.as_str()).or_default() += 1;
             for touch in hold.reserved.touches.iter() {
                 *slots.entry(touch.limit).or_default() += 1;
                 *budgets.entry((touch.limit, touch.window)).or_default() += amount_in(touch.unit, hold.held());
             }
         }
         found.compare(|| String::from("held of the balance by open reservations"), wallet, self.wallet.held);
+        for (place, row) in self.keys.all() {
+            let id = row.entity.key.id.as_str();
+            let open = of_keys.get(id).copied().unwrap_or_default();
+            found.compare(|| format!("open reservations of key {id}"), open, self.open_count_of(place));
+        }
         for (no, entry) in self.all_limits() {
             match &entry.counter {
                 Counter::Budget(windows) => {

@@ -13,13 +13,18 @@ use crate::{
             OrderState, PaymentMethod, TopUpOrder,
         },
     },
-    engine::{state::OrganizationState, table::Table},
+    engine::{
+        state::{OrganizationState, Tally},
+        table::Table,
+    },
 };
 
 /// All of it stays: money is remembered for ever, and there is little of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Payments {
     pub methods: Table<PaymentMethod>,
+    /// The methods that aren't deleted.
+    pub methods_of: Tally,
     pub orders: Table<TopUpOrder>,
     pub auto: Option<Box<AutoTopUp>>,
     /// The automatic order that is pending: there is one at most.
@@ -60,6 +65,12 @@ impl Payments {
     /// Whose a payment method is or was.
     pub fn owner_of(&self, method: &MethodId) -> Option<&MemberId> {
         self.methods.find(method).map(|row| &row.entity.member)
+    }
+
+    pub(super) fn set_method(&mut self, method: PaymentMethod) {
+        let known = self.methods.find(&method.id).is_some_and(|row| !row.entity.deleted);
+        self.methods_of.follow(&method.member, known, !method.deleted);
+        self.methods.set(method);
     }
 
     pub(super) fn set_order(&mut self, order: TopUpOrder) {

@@ -223,7 +223,7 @@ proptest! {
             let place = copy.state.keys.place(&KeyId::trusted(KEY)).unwrap();
             let usage = tokens(input, output);
             let ask = crate::engine::decide::Ask { key: place, model: &whole.model, usage: &usage, min_output_tokens: None };
-            crate::engine::decide::decide(&copy.state, &ask, &copy.prices, copy.now).is_ok()
+            crate::engine::decide::decide(&copy.state, &ask, crate::engine::decide::OpenBounds::NONE, &copy.prices, copy.now).is_ok()
         };
         let expected = (least..=output).rev().find(|output| decide(*output));
         let granted = world.try_reserve(&Reserve { min_output_tokens: Some(least), ..whole.clone() });

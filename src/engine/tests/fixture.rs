@@ -23,8 +23,8 @@ use crate::{
         decide::Ask,
         state::OrganizationState,
         turn::{
-            Context, Decision, Effects, KeyChange, MemberChange, MembershipChange, NewOrder, OrganizationChange,
-            Outcome, TeamChange, Turn,
+            Bounds, Context, Decision, Effects, KeyChange, MemberChange, MembershipChange, NewOrder,
+            OrganizationChange, Outcome, TeamChange, Turn,
         },
     },
 };
@@ -48,6 +48,9 @@ pub(super) struct World {
     pub epoch: u32,
     pub prices: PriceBook,
     pub records: Vec<Record>,
+    pub bounds: Bounds,
+    /// Actor of the turns.
+    pub actor: Actor,
     /// Of the last turn.
     pub revocations: Vec<Revocation>,
     replica: OrganizationState,
@@ -66,6 +69,7 @@ fn organization(now: Timestamp) -> Organization {
         deleted: false,
         create_time: now,
         update_time: now,
+        bounds: None,
     }
 }
 
@@ -76,8 +80,17 @@ impl World {
         let state = OrganizationState::new(founded.clone());
         let replica = state.clone();
         let (records, revocations) = (Vec::new(), Vec::new());
-        let mut world =
-            Self { state, now: NOON, epoch: 1, prices: PriceBook::default(), records, revocations, replica };
+        let mut world = Self {
+            state,
+            now: NOON,
+            epoch: 1,
+            prices: PriceBook::default(),
+            records,
+            bounds: Bounds::default(),
+            actor: Actor::OPERATOR,
+            revocations,
+            replica,
+        };
         world.set_price(MODEL, Price { input: Nanos::units(1), output: Nanos::units(2), ..Price::default() });
         world.set_price(FREE, Price::default());
         world.turn(|turn| turn.found_organization(founded, &Policy::default())).unwrap();
@@ -89,13 +102,8 @@ impl World {
 
     /// One turn, recorded and replayed.
     pub(super) fn turn<T>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> T) -> T {
-        let context = Context {
-            bounds: crate::engine::turn::Bounds::default(),
-            now: self.now,
-            epoch: self.epoch,
-            actor: &Actor::OPERATOR,
-            prices: &self.prices,
-        };
+        let context =
+            Context { bounds: self.bounds, now: self.now, epoch: self.epoch, actor: &self.actor, prices: &self.prices };
         let mut turn = Turn::new(&mut self.state, context);
         let answer = act(&mut turn);
         let Effects { records, revocations } = turn.finish();
@@ -111,7 +119,7 @@ impl World {
 
     /// One turn on a state that no records lead to.
     pub(super) fn turn_unreplayed<T>(&mut self, act: impl FnOnce(&mut Turn<'_>) -> T) -> T {
-        let bounds = crate::engine::turn::Bounds::default();
+        let bounds = self.bounds;
         let context = Context { now: self.now, epoch: 1, actor: &Actor::OPERATOR, prices: &self.prices, bounds };
         act(&mut Turn::new(&mut self.state, context))
     }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     fixture::*,
-    naive::{Answer, DAY, Naive, Spot, Use},
+    naive::{Answer, DAY, Naive, OPEN, OPEN_PER_KEY, Spot, Use},
 };
 use crate::{
     domain::{
@@ -22,7 +22,7 @@ use crate::{
     },
     engine::{
         decide::Ask,
-        turn::{Forgotten, KeyChange, MemberChange, OrganizationChange, TeamChange},
+        turn::{Bounds, Forgotten, KeyChange, MemberChange, OrganizationChange, TeamChange},
     },
 };
 use answer::{answered, charged, conflicted, decided};
@@ -66,6 +66,7 @@ fn place((kind, which): Spot) -> Place {
 impl Model {
     fn new() -> Self {
         let mut world = World::new();
+        world.bounds = Bounds { open_per_key: OPEN_PER_KEY, open: OPEN, ..Bounds::default() };
         world.add_team("red");
         world.add_member("bob", &["red"]);
         let (red, ann) = (TeamId::trusted("red"), MemberId::trusted("ann"));

@@ -27,6 +27,10 @@ pub(super) use handing::{CAP, Handed, NaiveRule};
 pub(super) const SECOND: i64 = 1_000_000;
 pub(super) const DAY: i64 = 86_400 * SECOND;
 
+/// Open reservations that a key, and all together, may have here: so few that this binds often.
+pub(super) const OPEN_PER_KEY: u32 = 4;
+pub(super) const OPEN: u32 = 8;
+
 /// A place of the path: kind (key, membership, member, team, organization) and which of them.
 pub(super) type Spot = (usize, usize);
 

@@ -14,7 +14,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        decide::{Ask, Plan, cost_of, touches_at},
+        decide::{Ask, OpenBounds, Plan, cost_of, touches_at},
         state::Taken,
     },
 };
@@ -33,6 +33,7 @@ impl Turn<'_> {
             Some(_) => return Err(Conflict::RequestReused(charge.request.clone())),
             None => {}
         }
+        self.check_labels(&charge.labels)?;
         self.open_counters(key);
         let plan = match self.plan_charge(key, charge)? {
             Ok(plan) => plan,
@@ -80,7 +81,8 @@ impl Turn<'_> {
         self.check_occurred_at(charge)?;
         if !charge.already_used {
             let ask = Ask { key, model: &charge.model, usage: &charge.usage, min_output_tokens: None };
-            return self.decide(&ask);
+            // Settled at once, it is never open.
+            return self.decide(&ask, OpenBounds::NONE);
         }
         let price = self.context.prices.price(&charge.model).filter(|_| charge.usage.cost.is_none());
         let factor = self.state.organization.credit_factor;

@@ -5,6 +5,7 @@ use crate::{
     domain::{
         alert::AlertKind,
         allocation::{CreditRequest, CreditRequestState},
+        bounds::Bounds,
         event::Event,
         id::{CreditRequestId, MemberId, TeamId},
         money::Nanos,
@@ -12,6 +13,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
+        state::Counted,
         table::Entity,
         turn::{alert::Notice, control::free},
     },
@@ -21,7 +23,7 @@ impl Turn<'_> {
     /// Submits a request. One that fits what is left of the team's auto-approve reserve, and of the team, is granted at once.
     ///
     /// # Errors
-    /// [`Conflict`] when the member isn't in the team, or for a personal account.
+    /// [`Conflict`] when the member isn't in the team, has asked too often, or for a personal account.
     pub fn submit_credit_request(
         &mut self,
         id: CreditRequestId,
@@ -33,6 +35,7 @@ impl Turn<'_> {
         self.check_team_account("a request for credits")?;
         free(&self.state.credit_requests, &id, id.as_str())?;
         live(&self.state.memberships, &(team.clone(), member.clone()), &format!("{team}/{member}"))?;
+        self.check_may_ask(member)?;
         self.tick();
         let place = self.state.teams.place(team).unwrap_or(u32::MAX);
         let allocated = self.state.allocations.team(place);
@@ -60,6 +63,19 @@ impl Turn<'_> {
             self.tell_submitted(&request);
         }
         Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict`] when as many requests of the member await a decision as may, or who acts has submitted too many of late.
+    fn check_may_ask(&self, member: &MemberId) -> Outcome<()> {
+        if self.is_exempt() {
+            return Ok(());
+        }
+        let Bounds { credit_requests, credit_requests_per_day, .. } = self.bounds();
+        let what = "undecided requests for credits of one member";
+        Self::check_count(what, self.state.undecided.of(member), credit_requests)?;
+        let counted = Counted::CreditRequests(self.context.actor.clone());
+        self.check_frequency(&counted, "requests for credits of one member in a day", 1, credit_requests_per_day)
     }
 
     /// Grants a request, whole or in part: `None` grants what was asked for.

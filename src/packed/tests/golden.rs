@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::domain::{
     access::{AccessToken, Bearer, Scopes, Verb},
+    bounds::OwnBounds,
     decision::{DenialCode, RevocationCause},
     entity::{ExpiryPolicy, Key, Managed, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, Extended, LimitNo, NumberedLimit, Reserved, Settled, TopUp, Touch},
@@ -148,6 +149,7 @@ fn entities() -> Vec<Event> {
             deleted,
             create_time,
             update_time,
+            bounds: Some(Box::new(OwnBounds { open: Some(9), ..OwnBounds::default() })),
         })),
         Event::TeamSet(Box::new(Team {
             member_policy: crate::domain::policy::Policy::default(),

@@ -36,6 +36,7 @@ async fn pia(stage: &Stage) -> String {
             credit_factor: Factor::ONE,
             wallet_mode: WalletMode::Off,
             expiry_policy: ExpiryPolicy::default(),
+            bounds: None,
             disabled: false,
             policy: Policy::default(),
         };

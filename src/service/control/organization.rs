@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Repeatable, View, etag_of, same_etag, view};
 use crate::{
     domain::{
+        bounds::OwnBounds,
         entity::{AccountKind, ExpiryPolicy, Organization, WalletMode},
         id::OrganizationId,
         money::Factor,
@@ -29,6 +30,7 @@ pub struct NewOrganization {
     pub expiry_policy: ExpiryPolicy,
     pub disabled: bool,
     pub policy: Policy,
+    pub bounds: Option<OwnBounds>,
 }
 
 impl Service {
@@ -59,6 +61,7 @@ impl Service {
             deleted: false,
             create_time: now,
             update_time: now,
+            bounds: new.bounds.map(Box::new),
         };
         let position = self.found(caller, organization, &new.policy, repeatable)?;
         self.writer.wait_durable(position).await?;

@@ -1,6 +1,6 @@
 //! Admission, by trying.
 
-use super::{Answer, Failing, Naive, SECOND, path};
+use super::{Answer, Failing, Naive, OPEN, OPEN_PER_KEY, SECOND, path};
 use crate::domain::{
     decision::DenialCode,
     id::Model,
@@ -76,6 +76,7 @@ impl Naive {
         model: &Model,
         usage: &Usage,
         least: Option<u64>,
+        opens: bool,
     ) -> Result<Admitted, Answer> {
         if self.deleted[key] {
             let (code, wait) = (DenialCode::KeyUnknown, None);
@@ -92,7 +93,8 @@ impl Naive {
             states.push((DenialCode::ModelUnpriced, String::from("key")));
         }
         let least = least.filter(|_| price.is_some());
-        if states.is_empty() && self.closed(key).is_none() {
+        let full = if opens { self.full(key) } else { Vec::new() };
+        if states.is_empty() && self.closed(key).is_none() && full.is_empty() {
             let outputs = least.unwrap_or(usage.output_tokens)..=usage.output_tokens;
             for output_tokens in outputs.rev() {
                 let usage = Usage { output_tokens, ..*usage };
@@ -104,7 +106,22 @@ impl Naive {
         }
         let smallest = Usage { output_tokens: least.unwrap_or(usage.output_tokens), ..*usage };
         let need = priced(&smallest);
-        Err(self.denial(key, states, &defs, &smallest, need))
+        Err(self.denial(key, states, &defs, (&smallest, need), &full))
+    }
+
+    /// Returns what is full of open reservations by the server's own bounds.
+    fn full(&self, key: usize) -> Vec<Failing> {
+        let open = |of: Option<usize>| {
+            let counted = self.uses.iter().filter(|used| used.is_open() && of.is_none_or(|key| used.key == key));
+            i64::try_from(counted.count()).unwrap()
+        };
+        let places = [("key", OPEN_PER_KEY, open(Some(key))), ("organization", OPEN, open(None))];
+        let full = places.into_iter().filter(|(_, bound, open)| open >= &i64::from(*bound));
+        let failing = |(scope, bound, open)| {
+            let numbers = (i64::from(bound), 0, open, 1, None);
+            (DenialCode::ConcurrencyExceeded, format!("{scope}/server"), Some(numbers))
+        };
+        full.map(failing).collect()
     }
 
     fn denial(
@@ -112,8 +129,8 @@ impl Naive {
         key: usize,
         states: Vec<(DenialCode, String)>,
         defs: &[usize],
-        usage: &Usage,
-        need: Option<Amounts>,
+        (usage, need): (&Usage, Option<Amounts>),
+        full: &[Failing],
     ) -> Answer {
         let mut violations: Vec<(Failing, Option<i64>)> =
             states.into_iter().map(|(code, at)| ((code, at, None), None)).collect();
@@ -129,6 +146,9 @@ impl Naive {
                 if self.code(*def) == code && is_known && !self.admits(*def, self.now, asked) {
                     violations.push(self.failing(*def, self.now, asked));
                 }
+            }
+            if code == DenialCode::ConcurrencyExceeded {
+                violations.extend(full.iter().map(|failing| (failing.clone(), Some(SECOND))));
             }
         }
         if let Some(need) = need.filter(|need| self.enforced && !self.wallet_admits(need.usd.get())) {

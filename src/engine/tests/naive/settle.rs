@@ -79,7 +79,7 @@ impl Naive {
         if ask.min_output_tokens.is_some_and(|least| least > ask.usage.output_tokens) {
             return conflict("invalid");
         }
-        let admitted = match self.decide(key, &ask.model, &ask.usage, ask.min_output_tokens) {
+        let admitted = match self.decide(key, &ask.model, &ask.usage, ask.min_output_tokens, true) {
             Ok(admitted) => admitted,
             Err(denial) => return denial,
         };
@@ -347,7 +347,7 @@ impl Naive {
             let held = Self::amounts(&charge.usage, usd, self.factor);
             Admitted { usage: charge.usage, held, price, defs: self.path_defs(key, &charge.model) }
         } else {
-            match self.decide(key, &charge.model, &charge.usage, None) {
+            match self.decide(key, &charge.model, &charge.usage, None, false) {
                 Ok(admitted) => admitted,
                 Err(denial) => return denial,
             }

@@ -4,6 +4,7 @@ use crate::{
     domain::{
         access::{Invitation, InvitationState},
         alert::AlertKind,
+        bounds::Bounds,
         entity::Member,
         event::Event,
         id::{InvitationId, MemberId, TeamId},
@@ -12,6 +13,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
+        state::Counted,
         table::Entity,
         turn::{
             Outcome, Turn,
@@ -32,31 +34,32 @@ impl Turn<'_> {
         free(&self.state.invitations, &invitation.id, invitation.id.as_str())?;
         let Invitation { email, teams, policy, .. } = &invitation;
         self.check_email(&MemberId::trusted(""), email)?;
-        let open = self
-            .state
-            .invitations
-            .live()
-            .map(|row| &row.entity)
-            .filter(|other| other.state == InvitationState::Pending);
-        let (mut pending, mut same) = (0, None);
-        for other in open {
-            pending += 1;
-            same = same.or(other.email.eq_ignore_ascii_case(email).then_some(other));
-        }
-        if let Some(other) = same {
-            let problem = format!("{email} was invited already, as {}; resend or revoke that invitation", other.id);
+        if let Some(other) = self.state.invited.get(email.to_lowercase().as_str()) {
+            let problem = format!("{email} was invited already, as {other}; resend or revoke that invitation");
             return Err(Conflict::Precondition(problem));
         }
-        Self::check_count(
-            "members and invitations",
-            self.state.members.live_count() + pending,
-            self.context.bounds.members,
-        )?;
+        let invited = u32::try_from(self.state.invited.len()).unwrap_or(u32::MAX);
+        let taken = self.state.members.live_count().saturating_add(invited);
+        Self::check_count("members and invitations", taken, self.bounds().members)?;
+        self.check_invitations(email, false)?;
         for team in teams {
             live(&self.state.teams, team, team.as_str())?;
         }
         self.check_credits(&Place::Organization, policy, self.state.organization.credit_factor)?;
         self.emit(Event::InvitationSet(Box::new(invitation)));
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict::Exhausted`] when there were too many of late, or too many to this address.
+    fn check_invitations(&self, email: &str, is_known: bool) -> Outcome<()> {
+        let Bounds { invitations_per_hour, resends_per_day, .. } = self.bounds();
+        let what = "invitations of the organization in an hour";
+        self.check_frequency(&Counted::Invitations, what, 1, invitations_per_hour)?;
+        let to = Counted::resends_to(email);
+        if is_known || self.state.frequencies.is_recent(&to, self.now) {
+            self.check_frequency(&to, "further invitations to one address in a day", 1, resends_per_day)?;
+        }
         Ok(())
     }
 
@@ -94,9 +97,10 @@ impl Turn<'_> {
     /// Lets it be accepted until another time. Also changes the limits that it gives, if told.
     ///
     /// # Errors
-    /// [`Conflict`] when it isn't open.
+    /// [`Conflict`] when it isn't open, or was sent too often of late.
     pub fn renew_invitation(&mut self, id: &InvitationId, expire_time: Timestamp) -> Outcome<()> {
         let invitation = self.pending_invitation(id)?;
+        self.check_invitations(&invitation.email, true)?;
         self.emit(Event::InvitationSet(Box::new(Invitation { expire_time, update_time: self.now, ..invitation })));
         Ok(())
     }

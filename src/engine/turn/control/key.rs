@@ -11,6 +11,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
+        state::Counted,
         turn::{
             Outcome, Turn,
             control::{free, live},
@@ -79,8 +80,16 @@ impl Turn<'_> {
         if let Some(rule) = &key.rule {
             live(&self.state.rules.rules, rule, rule.as_str())?;
         }
-        Self::check_count("keys", self.state.keys.live_count(), self.context.bounds.keys)?;
+        Self::check_count("keys", self.state.keys.live_count(), self.bounds().keys)?;
+        self.check_new_secret()?;
         self.check_policy(&Place::Key(key.id.clone()), policy, self.state.organization.credit_factor)
+    }
+
+    /// # Errors
+    /// [`Conflict::Exhausted`] when who acts has created or rotated too many keys of late.
+    fn check_new_secret(&self) -> Outcome<()> {
+        let (counted, max) = (Counted::Keys(self.context.actor.clone()), self.bounds().keys_per_hour);
+        self.check_frequency(&counted, "keys that one member creates or rotates in an hour", 1, max)
     }
 
     /// # Errors
@@ -129,10 +138,11 @@ impl Turn<'_> {
     /// Gives the key another secret, known by this prefix; the one before is taken until `previous_until`.
     ///
     /// # Errors
-    /// [`Conflict`] when there is no such key.
+    /// [`Conflict`] when there is no such key, or there were too many rotations of late.
     pub fn rotate_key(&mut self, id: &KeyId, prefix: String, previous_until: Timestamp) -> Outcome<()> {
         self.check_organization()?;
         let key = live(&self.state.keys, id, id.as_str())?.key.clone();
+        self.check_new_secret()?;
         let previous_until = (previous_until > self.now).then_some(previous_until);
         self.emit(Event::KeySet(Box::new(Key { secret_prefix: prefix, previous_until, update_time: self.now, ..key })));
         Ok(())

@@ -50,7 +50,7 @@ impl Turn<'_> {
         if self.state.members.live_count() > 0 {
             self.check_team_account("another member")?;
         }
-        Self::check_count("members", self.state.members.live_count(), self.context.bounds.members)?;
+        Self::check_count("members", self.state.members.live_count(), self.bounds().members)?;
         self.check_email(&member.id, &member.email)?;
         for team in teams {
             live(&self.state.teams, team, team.as_str())?;

@@ -3,6 +3,7 @@
 use crate::{
     domain::{
         access::Role,
+        bounds::OwnBounds,
         decision::DenialCode,
         entity::{AccountKind, ExpiryPolicy, Member, Organization, Team, WalletMode},
         event::Event,
@@ -26,6 +27,8 @@ pub struct OrganizationChange {
     pub default_rule: Option<Option<RuleId>>,
     pub disabled: Option<bool>,
     pub policy: Option<Policy>,
+    /// An inner `None` leaves all to the server's.
+    pub bounds: Option<Option<OwnBounds>>,
 }
 
 impl Turn<'_> {
@@ -55,8 +58,16 @@ impl Turn<'_> {
     pub fn update_organization(&mut self, change: OrganizationChange) -> Outcome<()> {
         self.check_organization()?;
         let mut next = self.state.organization.clone();
-        let OrganizationChange { name, credit_factor, wallet_mode, expiry_policy, default_rule, disabled, policy } =
-            change;
+        let OrganizationChange {
+            name,
+            credit_factor,
+            wallet_mode,
+            expiry_policy,
+            default_rule,
+            disabled,
+            policy,
+            bounds,
+        } = change;
         if let Some(Some(rule)) = &default_rule {
             live(&self.state.rules.rules, rule, rule.as_str())?;
         }
@@ -66,6 +77,7 @@ impl Turn<'_> {
         next.expiry_policy = expiry_policy.unwrap_or(next.expiry_policy);
         next.default_rule = default_rule.unwrap_or(next.default_rule);
         next.disabled = disabled.unwrap_or(next.disabled);
+        next.bounds = bounds.map_or(next.bounds, |bounds| bounds.map(Box::new));
         next.update_time = self.now;
         let stops = next.disabled && !self.state.organization.disabled;
         let (had_wallet, had_credits) = (self.state.wallet_binds(), self.state.organization.credit_factor.is_on());

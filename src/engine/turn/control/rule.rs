@@ -50,7 +50,7 @@ impl Turn<'_> {
     pub fn create_rule(&mut self, rule: Rule) -> Outcome<()> {
         self.check_organization()?;
         free(&self.state.rules.rules, &rule.id, rule.id.as_str())?;
-        Self::check_count("rules", self.state.rules.rules.live_count(), self.context.bounds.rules)?;
+        Self::check_count("rules", self.state.rules.rules.live_count(), self.bounds().rules)?;
         self.check_cap(&rule, None)?;
         self.emit(Event::RuleSet(Box::new(rule)));
         Ok(())

@@ -34,7 +34,7 @@ impl Turn<'_> {
         self.check_organization()?;
         self.check_team_account("another team")?;
         free(&self.state.teams, &team.id, team.id.as_str())?;
-        Self::check_count("teams", self.state.teams.live_count(), self.context.bounds.teams)?;
+        Self::check_count("teams", self.state.teams.live_count(), self.bounds().teams)?;
         let place = Place::Team(team.id.clone());
         let factor = self.state.organization.credit_factor;
         self.check_policy(&place, policy, factor)?;

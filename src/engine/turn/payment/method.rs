@@ -27,10 +27,12 @@ impl Turn<'_> {
     }
 
     /// # Errors
-    /// [`Conflict`] when the id is or was in use.
+    /// [`Conflict`] when the id is or was in use, or the member has as many as it may.
     pub fn create_payment_method(&mut self, method: PaymentMethod) -> Outcome<()> {
         self.check_organization()?;
         free(&self.state.payments.methods, &method.id, method.id.as_str())?;
+        let (has, max) = (self.state.payments.methods_of.of(&method.member), self.bounds().payment_methods);
+        Self::check_count("payment methods of one member", has, max)?;
         self.emit(Event::PaymentMethodSet(Box::new(method)));
         Ok(())
     }
