@@ -78,7 +78,14 @@ fn describe(error: &dyn std::error::Error) -> String {
     one_line(&shown).chars().take(300).collect()
 }
 
-/// Without line breaks and other control characters, so that it stays within a header or a log line.
+/// Without line breaks in any form, other control characters and what turns the reading direction, so that it stays within a
+/// header, a row or a log line, and looks like nothing else there.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let shown = |c: char| match c {
+        '\u{2028}' | '\u{2029}' => ' ',
+        '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => '\u{FFFD}',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    text.chars().map(shown).collect()
 }

@@ -42,6 +42,8 @@ mod growth;
 mod harness;
 #[path = "abuse/holds.rs"]
 mod holds;
+#[path = "abuse/mail.rs"]
+mod mail;
 #[path = "abuse/reads.rs"]
 mod reads;
 #[path = "abuse/tokens.rs"]

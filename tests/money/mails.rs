@@ -9,7 +9,7 @@ use crate::{
     alerts::{configure, ended, fact, find, list, send_test, tried},
     messages::{budget, charge, period, policy, reserve, usd},
     notify::{Letter, MailServer, Mood},
-    people::joins,
+    people::{joins, until},
     world::{Place, START, World},
 };
 
@@ -233,4 +233,47 @@ async fn what_was_not_delivered_before_a_stop_is_delivered_after_it() {
     letters.dedup_by(|one, other| one.id == other.id);
     assert_eq!(letters.len(), 3, "{letters:?}");
     assert_eq!(list(&world, &[]).await.len(), 3);
+}
+
+/// Once a mail is out, or waits because there were so many.
+async fn settled(world: &World, id: &str) {
+    until("a mail that left or waits", async || {
+        let alert = find(world, id).await;
+        let waits = alert.mail.as_ref().is_some_and(|mail| mail.problem.starts_with("waits"));
+        (waits || alert.state() != AlertState::Pending).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_gets_so_many_mails_an_hour_and_those_beyond_in_one() {
+    let mut server = MailServer::start(Mood::Sound).await;
+    let smtp = server.settings();
+    let mut world = World::start(WalletMode::Off, |settings| {
+        settings.smtp = Some(smtp);
+        settings.bounds.mails_per_address = 3;
+    })
+    .await;
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(send_test(&world, &["ops@example.com"]).await);
+    }
+    for id in &ids {
+        settled(&world, id).await;
+    }
+    let first = server.letters().len();
+    assert!((1..=3).contains(&first), "{first}");
+    let other = send_test(&world, &["cfo@example.com"]).await;
+    ended(&world, &other).await;
+    assert_eq!(recipients(&server.letters()), ["cfo@example.com"], "others get theirs");
+    world.restart().await;
+    ids.push(send_test(&world, &["OPS@example.com"]).await);
+    settled(&world, &ids[8]).await;
+    assert_eq!(server.letters(), [], "what went out before a restart counts");
+    world.advance(3600);
+    for id in &ids {
+        assert_eq!(ended(&world, id).await.state(), AlertState::Delivered);
+    }
+    let second = server.letters();
+    assert!((1..=3).contains(&second.len()) && first + second.len() < ids.len(), "{first} and {second:?}");
 }

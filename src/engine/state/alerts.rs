@@ -1,6 +1,6 @@
 //! What people were told, and what they needn't be told again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
@@ -18,32 +18,39 @@ const KEPT: usize = 2000;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Alerts {
     pub settings: Box<AlertSettings>,
-    /// The oldest first.
-    log: VecDeque<Alert>,
-    /// Those that are on their way.
-    pending: usize,
+    /// By their numbers, so the oldest first.
+    log: BTreeMap<u64, Alert>,
+    /// Alerts on their way on at least one channel, by the time of their next attempt.
+    due: BTreeSet<(Timestamp, u64)>,
+    /// The others.
+    ended: BTreeSet<u64>,
     /// Causes that were told, and until when they aren't told again.
     told: HashMap<SmolStr, Timestamp, RandomState>,
 }
 
-/// On one channel at least, though another may have delivered it.
-fn is_on_its_way(alert: &Alert) -> bool {
-    alert.next_attempt().is_some()
+/// The number in an alert's id, which is that of an event.
+fn number(id: &AlertId) -> Option<u64> {
+    id.as_str().strip_prefix("alert-")?.parse().ok()
 }
 
 impl Alerts {
     pub fn find(&self, id: &AlertId) -> Option<&Alert> {
-        self.log.iter().rev().find(|alert| alert.id == *id)
+        self.log.get(&number(id)?).filter(|alert| alert.id == *id)
     }
 
     /// The newest first.
     pub fn all(&self) -> impl Iterator<Item = &Alert> {
-        self.log.iter().rev()
+        self.log.values().rev()
     }
 
-    pub fn pending(&self) -> impl Iterator<Item = &Alert> {
-        let any = self.pending > 0;
-        self.log.iter().filter(move |alert| any && is_on_its_way(alert))
+    /// Returns the alerts to try by now, the longest due first.
+    pub fn due(&self, now: Timestamp) -> impl Iterator<Item = &Alert> {
+        let due = self.due.iter().take_while(move |(next, _)| *next <= now);
+        due.filter_map(|(_, number)| self.log.get(number))
+    }
+
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first().map(|(next, _)| *next)
     }
 
     pub fn was_told(&self, cause: &str, now: Timestamp) -> bool {
@@ -59,19 +66,27 @@ impl Alerts {
     }
 
     pub(super) fn set(&mut self, alert: Alert) {
-        self.pending += usize::from(is_on_its_way(&alert));
-        match self.log.iter_mut().rev().find(|known| known.id == alert.id) {
-            Some(known) => {
-                self.pending -= usize::from(is_on_its_way(known));
-                *known = alert;
-            }
-            None => self.log.push_back(alert),
+        let Some(number) = number(&alert.id) else {
+            debug_assert!(false, "{} is no id of an alert", alert.id);
+            return;
+        };
+        if let Some(next) = self.log.get(&number).and_then(Alert::next_attempt) {
+            self.due.remove(&(next, number));
         }
-        if self.log.len() > KEPT {
-            let oldest = self.log.iter().position(|alert| !is_on_its_way(alert));
-            if let Some(at) = oldest {
-                self.log.remove(at);
+        match alert.next_attempt() {
+            Some(next) => {
+                self.due.insert((next, number));
+                self.ended.remove(&number);
             }
+            None => {
+                self.ended.insert(number);
+            }
+        }
+        self.log.insert(number, alert);
+        if self.ended.len() > KEPT
+            && let Some(oldest) = self.ended.pop_first()
+        {
+            self.log.remove(&oldest);
         }
     }
 }

@@ -8,8 +8,9 @@ use crate::{
     domain::{
         access::Role,
         alert::{Alert, AlertKind, AlertSettings, Delivery},
+        error::Invalid,
         event::{Event, LimitNo, Settled},
-        id::AlertId,
+        id::{AlertId, MemberId},
         money::Nanos,
         policy::{Budget, Limit, Unit},
         time::Timestamp,
@@ -17,6 +18,7 @@ use crate::{
     engine::{
         conflict::Conflict,
         limit::{Counter, LimitEntry, amount_in, scope_of},
+        state::Counted,
     },
 };
 
@@ -215,9 +217,10 @@ impl Turn<'_> {
     /// Tells the recipients, or these, that alerts arrive. Answers the alert's id.
     ///
     /// # Errors
-    /// [`Conflict`] when the organization is deleted.
+    /// [`Conflict`] when the organization is deleted, somebody else is to be written to, or too many mails were sent of late.
     pub fn test_alert(&mut self, recipients: Vec<String>) -> Outcome<AlertId> {
         self.check_organization()?;
+        self.check_test(&recipients)?;
         let name = self.organization_name();
         self.notice(Notice {
             kind: AlertKind::Test,
@@ -227,6 +230,25 @@ impl Turn<'_> {
             recipients,
         });
         Ok(AlertId::trusted(format_smolstr!("alert-{}", self.state.sequence)))
+    }
+
+    /// Lets members write to themselves and to recipients of the organization's alerts only.
+    fn check_test(&self, recipients: &[String]) -> Outcome<()> {
+        if self.is_exempt() {
+            return Ok(());
+        }
+        let own = self.default_recipients();
+        let member = self.context.actor.as_str().strip_prefix("member:").map(MemberId::trusted);
+        let email = member.and_then(|id| self.state.members.find_live(&id)).map(|row| &row.entity.email);
+        let is_own = |recipient: &String| own.iter().chain(email).any(|own| own.eq_ignore_ascii_case(recipient));
+        if let Some(at) = recipients.iter().position(|recipient| !is_own(recipient)) {
+            let problem = "is neither a recipient of the organization's alerts nor your own address";
+            return Err(Invalid::new(format!("recipients[{at}]"), problem).into());
+        }
+        let mails = if recipients.is_empty() { own.len() } else { recipients.len() };
+        let mails = u32::try_from(mails.max(1)).unwrap_or(u32::MAX);
+        let max = self.bounds().mails_per_hour;
+        self.check_frequency(&Counted::TestMails, "test mails of the organization in an hour", mails, max)
     }
 
     /// What became of a delivery. One that memory has forgotten needs nothing.

@@ -41,16 +41,16 @@ fn message_id(id: &str, domain: &str) -> String {
 }
 
 fn plain(message: &Message) -> String {
-    let mut text = printable(&message.heading);
+    let mut text = one_line(&message.heading);
     text.push('\n');
     for line in &message.lines {
-        text.extend(["\n", &printable(line), "\n"]);
+        text.extend(["\n", &one_line(line), "\n"]);
     }
     if !message.facts.is_empty() {
         text.push('\n');
     }
     for (label, value) in &message.facts {
-        text.extend([&printable(label), ": ", &printable(value), "\n"]);
+        text.extend([&one_line(label), ": ", &one_line(value), "\n"]);
     }
     text
 }
@@ -79,7 +79,7 @@ fn html(message: &Message) -> String {
 
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for c in printable(text).chars() {
+    for c in one_line(text).chars() {
         match c {
             '&' => escaped.push_str("&amp;"),
             '<' => escaped.push_str("&lt;"),
@@ -90,9 +90,4 @@ fn escape(text: &str) -> String {
         }
     }
     escaped
-}
-
-/// Without control characters, which some servers take for an end of line or of the message.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{FFFD}' } else { c }).collect()
 }

@@ -131,7 +131,12 @@ async fn line_breaks_in_a_message_add_no_header_and_end_no_mail() {
     let expected = ["From", "To", "Subject", "Message-ID", "Auto-Submitted", "MIME-Version", "Date", "Content-Type"];
     assert!(names.len() == expected.len() && names.iter().all(|name| expected.contains(&name.as_str())), "{names:?}");
     assert!(!mail.body_html(0).unwrap().contains("<b>"));
-    assert!(!mail.body_text(0).unwrap().contains(['\0', '\u{1b}']));
+    let text = mail.body_text(0).unwrap();
+    assert!(!text.contains(['\0', '\u{1b}']));
+    assert!(
+        !text.lines().any(|line| line.starts_with("Bcc") || line.starts_with("QUIT")),
+        "looks like a row: {text:?}"
+    );
     assert_eq!(server.heard("QUIT"), 1);
 }
 
