@@ -36,6 +36,12 @@ macro_rules! bounds {
                 Bounds { $($name: self.$name.unwrap_or(server.$name),)* }
             }
 
+            /// Returns those that are set, by their names in the API.
+            pub fn set(&self) -> impl Iterator<Item = (&'static str, u32)> {
+                let all = [$((stringify!($name), self.$name)),*];
+                all.into_iter().filter_map(|(name, bound)| Some((name, bound?)))
+            }
+
             /// # Errors
             /// [`Invalid`] for the first that isn't from 1 to [`MAX_BOUND`].
             pub fn check(&self) -> Result<(), Invalid> {
@@ -140,6 +146,7 @@ mod tests {
         let own = OwnBounds { open: Some(7), ..OwnBounds::default() };
         let server = Bounds { open: 5, keys: 6, ..Bounds::default() };
         assert_eq!(own.over(&server), Bounds { open: 7, ..server });
+        assert_eq!(own.set().collect::<Vec<_>>(), [("open", 7)]);
     }
 
     #[test]

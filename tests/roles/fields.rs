@@ -28,6 +28,7 @@ const CASES: &[Case] = &[
     ("OrganizationService/UpdateOrganization", ("organization.id", ACME), &["policy", "name"], MANAGERS),
     ("OrganizationService/UpdateOrganization", ("organization.id", ACME), &["wallet_mode"], OPERATOR),
     ("OrganizationService/UpdateOrganization", ("organization.id", ACME), &["name", "wallet_mode"], OPERATOR),
+    ("OrganizationService/UpdateOrganization", ("organization.id", ACME), &["bounds"], OPERATOR),
     ("TeamService/UpdateTeam", ("team.id", "default"), &["name"], MANAGERS),
     ("TeamService/UpdateTeam", ("team.id", "default"), &["disabled"], MANAGERS),
     ("TeamService/UpdateTeam", ("team.id", "default"), &["policy"], FINANCE),

@@ -41,7 +41,10 @@ pub(super) fn organization(organization: &Organization) -> Value {
         deleted,
         create_time: _,
         update_time: _,
+        bounds,
     } = organization;
+    let bounds = bounds.iter().flat_map(|own| own.set());
+    let bounds: serde_json::Map<_, _> = bounds.map(|(name, bound)| (name.to_owned(), Value::from(bound))).collect();
     json!({
         "name": name,
         "kind": match kind {
@@ -60,6 +63,7 @@ pub(super) fn organization(organization: &Organization) -> Value {
         },
         "disabled": disabled,
         "deleted": deleted,
+        "bounds": bounds,
     })
 }
 
