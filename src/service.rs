@@ -77,7 +77,8 @@ pub use authorize::{Caller, Scope, Subject};
 pub use books::{Admission, Claimant, Refusal, admit};
 pub use control::{
     Accepted, InvitationFilter, InvitationView, KeyFilter, KeyView, Listed, MembershipFilter, MembershipView,
-    NewInvitation, NewKey, NewMember, NewOrganization, NewRule, NewTeam, Repeatable, RuleStatus, RuleView, View,
+    NewInvitation, NewKey, NewMember, NewOrganization, NewRule, NewTeam, OrganizationView, Repeatable, RuleStatus,
+    RuleView, View,
 };
 pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;

@@ -50,3 +50,5 @@ mod provider;
 mod usage;
 #[path = "money/webhooks.rs"]
 mod webhooks;
+#[path = "money/word.rs"]
+mod word;

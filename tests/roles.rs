@@ -6,6 +6,8 @@
 mod access;
 #[path = "grpc/calling.rs"]
 mod calling;
+#[path = "roles/ceilings.rs"]
+mod ceilings;
 #[path = "roles/fields.rs"]
 mod fields;
 #[path = "roles/keys.rs"]

@@ -24,8 +24,11 @@ use crate::{
         error::Invalid,
         id::{OrganizationId, RuleId},
         money::Factor,
+        policy::Policy,
     },
-    service::{Caller, Change, ChangeQuery, Error, NewOrganization, OrganizationChange, Repeatable, Service, View},
+    service::{
+        Caller, Change, ChangeQuery, Error, NewOrganization, OrganizationChange, OrganizationView, Repeatable, Service,
+    },
 };
 
 pub(super) struct OrganizationApi(pub(super) Arc<Service>);
@@ -188,6 +191,8 @@ fn new_in(organization: proto::Organization) -> Result<NewOrganization, Invalid>
         default_rule_id,
         etag: _,
         bounds,
+        suspended,
+        ceiling,
     } = organization;
     if !default_rule_id.is_empty() {
         return Err(Invalid::new("default_rule_id", "can't be set at creation; the organization has no rules yet"));
@@ -203,7 +208,9 @@ fn new_in(organization: proto::Organization) -> Result<NewOrganization, Invalid>
         wallet_mode: if wallet_mode == 0 { WalletMode::default() } else { wallet_mode_in(wallet_mode)? },
         expiry_policy: if expiry_policy == 0 { ExpiryPolicy::default() } else { expiry_policy_in(expiry_policy)? },
         disabled,
+        suspended,
         policy: policy_in("policy", policy)?,
+        ceiling: ceiling_in("ceiling", ceiling)?,
         bounds: bounds_in("bounds", bounds)?,
     })
 }
@@ -212,8 +219,18 @@ fn change_in(
     organization: proto::Organization,
     mask: Option<prost_types::FieldMask>,
 ) -> Result<(OrganizationId, OrganizationChange), Invalid> {
-    const FIELDS: [&str; 8] =
-        ["name", "credit_factor", "wallet_mode", "expiry_policy", "default_rule_id", "disabled", "policy", "bounds"];
+    const FIELDS: [&str; 10] = [
+        "name",
+        "credit_factor",
+        "wallet_mode",
+        "expiry_policy",
+        "default_rule_id",
+        "disabled",
+        "policy",
+        "suspended",
+        "ceiling",
+        "bounds",
+    ];
     let mask = Mask::of(mask, &FIELDS)?;
     let proto::Organization {
         id,
@@ -230,6 +247,8 @@ fn change_in(
         default_rule_id,
         etag: _,
         bounds,
+        suspended,
+        ceiling,
     } = organization;
     let id = OrganizationId::parse("organization.id", &id)?;
     let change = OrganizationChange {
@@ -240,10 +259,16 @@ fn change_in(
         default_rule: mask
             .pick("default_rule_id", || optional("organization.default_rule_id", &default_rule_id, RuleId::parse))?,
         disabled: mask.pick("disabled", || Ok(disabled))?,
+        suspended: mask.pick("suspended", || Ok(suspended))?,
         policy: mask.pick("policy", || policy_in("organization.policy", policy))?,
+        ceiling: mask.pick("ceiling", || ceiling_in("organization.ceiling", ceiling))?,
         bounds: mask.pick("bounds", || bounds_in("organization.bounds", bounds))?,
     };
     Ok((id, change))
+}
+
+fn ceiling_in(field: &str, ceiling: Option<proto::Policy>) -> Result<Policy, Invalid> {
+    policy_in(field, ceiling)?.as_ceiling(field)
 }
 
 fn kind_in(kind: i32) -> Result<AccountKind, Invalid> {
@@ -282,8 +307,8 @@ fn expiry_policy_in(policy: i32) -> Result<ExpiryPolicy, Invalid> {
     }
 }
 
-fn out(view: View<Organization>) -> proto::Organization {
-    let View { entity, policy, limits, etag } = view;
+fn out(view: OrganizationView) -> proto::Organization {
+    let OrganizationView { entity, policy, ceiling, limits, etag } = view;
     let Organization {
         id,
         name,
@@ -293,6 +318,7 @@ fn out(view: View<Organization>) -> proto::Organization {
         wallet_mode,
         expiry_policy,
         disabled,
+        suspended,
         deleted: _,
         create_time,
         update_time,
@@ -321,6 +347,8 @@ fn out(view: View<Organization>) -> proto::Organization {
         default_rule_id: default_rule.map(|rule| rule.to_string()).unwrap_or_default(),
         etag,
         bounds: bounds.as_deref().map(bounds_out),
+        suspended,
+        ceiling: Some(policy_out(&ceiling)),
     }
 }
 

@@ -104,7 +104,7 @@ pub enum Bearer {
 /// Most organizations that one service token may name.
 pub const MAX_SCOPED: usize = 1000;
 
-/// What a service token is narrowed to; the default is everything.
+/// The organizations and operations that a service token is for; the default is everything.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Scopes {
     /// Sorted; empty means all.

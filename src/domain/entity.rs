@@ -54,11 +54,20 @@ pub struct Organization {
     pub wallet_mode: WalletMode,
     pub expiry_policy: ExpiryPolicy,
     pub disabled: bool,
+    /// By the operator, whatever the organization itself says of `disabled`.
+    pub suspended: bool,
     pub deleted: bool,
     pub create_time: Timestamp,
     pub update_time: Timestamp,
     /// The operator's alone; the server's bounds hold where `None`.
     pub bounds: Option<Box<OwnBounds>>,
+}
+
+impl Organization {
+    /// Whether nothing may run.
+    pub fn is_inactive(&self) -> bool {
+        self.disabled || self.suspended || self.deleted
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,6 +28,8 @@ pub enum Place {
     /// What a key used under a rule.
     Rule(RuleId, KeyId),
     Allocation(AllocationPlace),
+    /// The operator's limits on the organization, beside its own.
+    Ceiling,
 }
 
 /// Whose allocation of credits.
@@ -51,6 +53,7 @@ pub enum Scope {
     Wallet,
     Rule,
     Allocation,
+    Ceiling,
 }
 
 impl Scope {
@@ -65,6 +68,7 @@ impl Scope {
             Self::Wallet => "wallet",
             Self::Rule => "rule",
             Self::Allocation => "allocation",
+            Self::Ceiling => "ceiling",
         }
     }
 }
@@ -266,6 +270,23 @@ impl Policy {
             }
         }
         Ok(Self { limits })
+    }
+}
+
+impl Policy {
+    /// The same, as a ceiling: what a credit is worth is the tenant's to say, so that the operator's limits don't count any.
+    ///
+    /// # Errors
+    /// [`Invalid`] for the budget, below `field`, that caps credits.
+    pub fn as_ceiling(self, field: &str) -> Result<Self, Invalid> {
+        // Budgets come first, so that a limit's place is its place among them.
+        match self.limits.iter().position(|limit| limit.unit() == Unit::Credits) {
+            None => Ok(self),
+            Some(i) => {
+                let problem = "is UNIT_CREDITS; a ceiling caps USD or is a quota";
+                Err(Invalid::new(format!("{field}.budgets[{i}].unit"), problem))
+            }
+        }
     }
 }
 

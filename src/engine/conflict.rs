@@ -52,6 +52,8 @@ pub enum Conflict {
     Exhausted(#[from] Exhausted),
     #[error("the etag {given} is stale: it was changed meanwhile; read it again, its etag is {current} now")]
     StaleEtag { given: String, current: String },
+    #[error("the organization is suspended by the operator; nothing is ordered until the operator lifts that")]
+    Suspended,
     #[error(
         "{what} of this key was set by somebody else than its member; an owner or admin of the organization changes it"
     )]

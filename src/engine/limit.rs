@@ -65,6 +65,7 @@ pub fn scope_of(place: &Place, organization: &str) -> (Scope, SmolStr) {
         Place::Member(member) => (Scope::Member, member.as_str().into()),
         Place::Team(team) => (Scope::Team, team.as_str().into()),
         Place::Organization => (Scope::Organization, organization.into()),
+        Place::Ceiling => (Scope::Ceiling, organization.into()),
         Place::Rule(rule, _) => (Scope::Rule, rule.as_str().into()),
         Place::Allocation(AllocationPlace::Organization) => (Scope::Allocation, organization.into()),
         Place::Allocation(AllocationPlace::Pool(team)) => (Scope::Allocation, team.as_str().into()),

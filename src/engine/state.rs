@@ -41,6 +41,7 @@ mod frequency;
 mod overview;
 mod payments;
 mod rules;
+mod standing;
 mod tally;
 
 pub use alerts::Alerts;
@@ -51,6 +52,7 @@ pub use frequency::{Counted, Frequencies};
 pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
 pub use rules::{Effective, References, RuleBook};
+pub use standing::OrganizationLimits;
 pub use tally::Tally;
 
 /// Epochs to remember: one a start. Reservations of older ones are looked up in the books.
@@ -59,8 +61,7 @@ const MAX_EPOCHS: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OrganizationState {
     pub organization: Organization,
-    /// The limits of the organization's own policy.
-    pub limits: Box<[LimitNo]>,
+    pub limits: OrganizationLimits,
     pub teams: Table<Team>,
     pub members: Table<Member>,
     pub memberships: Table<Membership>,
@@ -206,7 +207,7 @@ impl OrganizationState {
     pub fn new(organization: Organization) -> Self {
         Self {
             organization,
-            limits: Box::default(),
+            limits: OrganizationLimits::default(),
             teams: Table::default(),
             members: Table::default(),
             memberships: Table::default(),
@@ -253,7 +254,7 @@ impl OrganizationState {
             membership: self.memberships.row(membership)?,
             member: self.members.row(member)?,
             team: self.teams.row(team)?,
-            organization: &self.limits,
+            organization: self.limits.all(),
             rule,
             cap,
             allocation: [part, self.allocations.total_counter()],
@@ -321,38 +322,43 @@ impl OrganizationState {
     /// The limits of one place, in the order they were set.
     pub fn limits_of(&self, place: &Place) -> &[LimitNo] {
         match place {
-            Place::Key(key) => self.keys.find(key).map(|row| &row.limits),
+            Place::Key(key) => self.keys.find(key).map(|row| &*row.limits),
             Place::Membership(team, member) => {
-                self.memberships.find(&(team.clone(), member.clone())).map(|row| &row.limits)
+                self.memberships.find(&(team.clone(), member.clone())).map(|row| &*row.limits)
             }
-            Place::Member(member) => self.members.find(member).map(|row| &row.limits),
-            Place::Team(team) => self.teams.find(team).map(|row| &row.limits),
-            Place::Organization => Some(&self.limits),
+            Place::Member(member) => self.members.find(member).map(|row| &*row.limits),
+            Place::Team(team) => self.teams.find(team).map(|row| &*row.limits),
+            Place::Organization => Some(self.limits.policy()),
+            Place::Ceiling => Some(self.limits.ceiling()),
             Place::Rule(..) | Place::Allocation(_) => None,
         }
-        .map_or(&[], |limits| limits)
+        .unwrap_or_default()
     }
 
-    fn limits_of_mut(&mut self, place: &Place) -> Option<&mut Box<[LimitNo]>> {
-        match place {
+    fn set_limits_of(&mut self, place: &Place, numbers: Box<[LimitNo]>) {
+        let limits = match place {
             Place::Key(key) => {
-                let at = self.keys.place(key)?;
-                self.keys.row_mut(at).map(|row| &mut row.limits)
+                let at = self.keys.place(key);
+                at.and_then(|at| self.keys.row_mut(at)).map(|row| &mut row.limits)
             }
             Place::Membership(team, member) => {
-                let at = self.memberships.place(&(team.clone(), member.clone()))?;
-                self.memberships.row_mut(at).map(|row| &mut row.limits)
+                let at = self.memberships.place(&(team.clone(), member.clone()));
+                at.and_then(|at| self.memberships.row_mut(at)).map(|row| &mut row.limits)
             }
             Place::Member(member) => {
-                let at = self.members.place(member)?;
-                self.members.row_mut(at).map(|row| &mut row.limits)
+                let at = self.members.place(member);
+                at.and_then(|at| self.members.row_mut(at)).map(|row| &mut row.limits)
             }
             Place::Team(team) => {
-                let at = self.teams.place(team)?;
-                self.teams.row_mut(at).map(|row| &mut row.limits)
+                let at = self.teams.place(team);
+                at.and_then(|at| self.teams.row_mut(at)).map(|row| &mut row.limits)
             }
-            Place::Organization => Some(&mut self.limits),
+            Place::Organization => return self.limits.set_policy(&numbers),
+            Place::Ceiling => return self.limits.set_ceiling(&numbers),
             Place::Rule(..) | Place::Allocation(_) => None,
+        };
+        if let Some(limits) = limits {
+            *limits = numbers;
         }
     }
 

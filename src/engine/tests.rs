@@ -5,6 +5,7 @@ mod allocations;
 mod audit;
 mod billing;
 mod bounds;
+mod ceilings;
 mod concurrency;
 mod expiry;
 mod extension;

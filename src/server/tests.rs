@@ -84,6 +84,8 @@ async fn found(running: &Running, id: &str) -> OrganizationId {
         expiry_policy: ExpiryPolicy::default(),
         bounds: None,
         disabled: false,
+        suspended: false,
+        ceiling: Policy::default(),
         policy: Policy::default(),
     };
     running.service.create_organization(&operator(running), new, Repeatable::default()).await.unwrap();

@@ -179,7 +179,7 @@ impl Caller {
         }
     }
 
-    /// What the caller's token is narrowed to; `None` where it isn't.
+    /// The scopes of the caller's token; `None` where it is for everything.
     pub(super) fn scopes(&self) -> Option<&Arc<Scopes>> {
         match &self.principal {
             Principal::Service(scopes) => scopes.as_ref(),

@@ -39,7 +39,7 @@ mod team;
 pub use invitation::{Accepted, InvitationFilter, InvitationView, NewInvitation};
 pub use key::{KeyFilter, NewKey};
 pub use member::NewMember;
-pub use organization::NewOrganization;
+pub use organization::{NewOrganization, OrganizationView};
 pub use rule::{NewRule, RuleStatus, RuleView};
 pub use team::{MembershipFilter, NewTeam};
 

@@ -38,7 +38,7 @@ const ALERTS_AT_ONCE: usize = 1000;
 /// When something of the organization is to leave next.
 pub(super) fn next_due(state: &OrganizationState, now: Timestamp) -> Option<Timestamp> {
     let alerts = state.alerts.next_due();
-    let order = state.payments.pending().any(|order| !order.placed).then_some(now);
+    let order = state.orders_to_place().next().map(|_| now);
     [alerts, order].into_iter().flatten().min()
 }
 
@@ -98,7 +98,7 @@ impl Service {
             What::Alerts => cell.lock().state.alerts.next_due(),
             What::Orders => {
                 let inner = cell.lock();
-                let orders = inner.state.payments.pending().filter(|order| !order.placed);
+                let orders = inner.state.orders_to_place();
                 let attempts = attempts.lock();
                 let retry = |order: &TopUpOrder| {
                     attempts.get(&(cell.id.clone(), order.id.clone())).map_or(now, |(_, next)| *next)

@@ -373,6 +373,7 @@ mod tests {
             wallet_mode: WalletMode::default(),
             expiry_policy: ExpiryPolicy::default(),
             disabled: false,
+            suspended: false,
             deleted: false,
             create_time: Timestamp::EPOCH,
             update_time: Timestamp::EPOCH,

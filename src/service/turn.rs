@@ -45,6 +45,11 @@ impl<T, E> Done<Result<T, E>> {
     }
 }
 
+/// Whether something may leave the server because of it: a suspension that is lifted lets orders go, too.
+fn leaves(event: &Event) -> bool {
+    matches!(event, Event::AlertSet(_) | Event::OrderSet(_) | Event::OrganizationSet(_))
+}
+
 /// What is left to do once the lock is released.
 struct Aftermath {
     position: u64,
@@ -128,7 +133,7 @@ impl Service {
         let Effects { records, revocations } = effects;
         self.count(&records);
         let moves = Moves::of(&records);
-        let outgoing = records.iter().any(|record| matches!(record.event, Event::AlertSet(_) | Event::OrderSet(_)));
+        let outgoing = records.iter().any(|record| leaves(&record.event));
         let mut position = inner.position;
         if !records.is_empty() || !system.is_empty() {
             let is_ours = !records.is_empty();

@@ -30,6 +30,7 @@ fn place_id(place: &Place) -> String {
         Place::Member(member) => format!("member/{member}"),
         Place::Team(team) => format!("team/{team}"),
         Place::Organization => String::from("organization"),
+        Place::Ceiling => String::from("ceiling"),
         Place::Rule(rule, key) => format!("rule/{rule}/{key}"),
         Place::Allocation(_) => String::from("allocation"),
     }

@@ -117,6 +117,7 @@ pub(super) static ORGANIZATIONS: Table = Table {
         set("wallet_mode", Text),
         set("expiry_policy", Text),
         set("disabled", Bool),
+        set("suspended", Bool),
         set("deleted", Bool),
         keep("create_time", Time),
         set("update_time", Time),

@@ -117,10 +117,11 @@ impl History {
     fn manage(&mut self, dice: &mut Dice, of: &OrganizationId) {
         let (now, script, no) = (self.script.now(), &mut self.script, self.requests);
         let ann = MemberId::trusted("ann");
+        let whole = if no.is_multiple_of(2) { Place::Organization } else { Place::Ceiling };
         match dice.roll(10) {
             0 => drop(script.of(of, organization(of, &format!("Name {no}"), now))),
             1 => drop(script.of(of, team(&format!("team-{}", dice.roll(3)), "Ünïcode \"quoted\"", now))),
-            2 => drop(script.of(of, policy(Place::Organization, u32::try_from(no).unwrap(), "new", None))),
+            2 => drop(script.of(of, policy(whole, u32::try_from(no).unwrap(), "new", None))),
             3 => drop(
                 script.of(of, policy(Place::Key(KeyId::trusted("key-1")), u32::try_from(no).unwrap(), "k", Some(9))),
             ),

@@ -163,6 +163,7 @@ pub(crate) fn organization(id: &OrganizationId, name: &str, now: Timestamp) -> E
         wallet_mode: WalletMode::Enforced,
         expiry_policy: ExpiryPolicy::Release,
         disabled: false,
+        suspended: false,
         deleted: false,
         create_time: now,
         update_time: now,

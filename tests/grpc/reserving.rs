@@ -106,6 +106,7 @@ async fn a_denial_lists_every_limit_that_fails_with_its_numbers() {
     let world = World::with_wallet("0.5").await;
     let daily = quotad::api::proto::Budget { period: period(PeriodKind::Daily), ..budget("member-day", "0.4") };
     world.limit(Place::Organization, policy(Vec::new(), vec![quota("org-flight", Unit::InFlight, 0)])).await;
+    world.limit(Place::Ceiling, policy(vec![budget("most", "0.6")], Vec::new())).await;
     world.limit(Place::Team("default"), policy(Vec::new(), vec![quota("team-rpm", Unit::RequestsPerMinute, 0)])).await;
     world.limit(Place::Member("ada"), policy(vec![daily], Vec::new())).await;
     world.limit(Place::Membership, policy(Vec::new(), vec![quota("ms-tpm", Unit::TokensPerMinute, 10)])).await;
@@ -116,6 +117,7 @@ async fn a_denial_lists_every_limit_that_fails_with_its_numbers() {
         ConcurrencyExceeded,
         RateLimitExceeded,
         RateLimitExceeded,
+        BudgetExceeded,
         BudgetExceeded,
         BudgetExceeded,
         WalletInsufficient,
@@ -143,6 +145,7 @@ async fn a_denial_lists_every_limit_that_fails_with_its_numbers() {
         (Scope::Team, "default", "team-rpm", "0", "1"),
         (Scope::Key, "k1", "key-usd", "0.3", "2"),
         (Scope::Member, "ada", "member-day", "0.4", "2"),
+        (Scope::Ceiling, "acme", "most", "0.6", "2"),
         (Scope::Wallet, "acme", "", "0.5", "2"),
     ];
     assert_eq!(shown, expected);

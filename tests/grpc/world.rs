@@ -44,6 +44,8 @@ pub(crate) enum Place {
     Member(&'static str),
     Team(&'static str),
     Organization,
+    /// The operator's, on the organization.
+    Ceiling,
 }
 
 /// All that a request could have changed: whatever is compared stands here.
@@ -215,6 +217,10 @@ impl World {
             }
             Place::Organization => {
                 self.update_organization(Organization { policy, ..Organization::default() }, &["policy"]).await;
+            }
+            Place::Ceiling => {
+                let ceiling = policy;
+                self.update_organization(Organization { ceiling, ..Organization::default() }, &["ceiling"]).await;
             }
         }
     }

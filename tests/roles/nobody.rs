@@ -10,7 +10,7 @@ use crate::{
     world::{ACME, World},
 };
 
-/// What is about no organization, as a token's bearer is answered it: prices, who it is, what the server offers.
+/// Asks for all that is about no organization: who the token's bearer is, prices, what the server offers.
 async fn reads(world: &World, secret: &str) -> Vec<Result<(), Failure>> {
     let by = world.speaking(secret);
     let channel = Endpoint::from_shared(world.address()).unwrap().connect().await.unwrap();

@@ -38,7 +38,7 @@ async fn scoped(world: &World, organizations: &[&str], verbs: &[Verb]) -> Connec
     world.speaking(&world.scoped_token(organizations, verbs).await)
 }
 
-/// How a payer is answered by what decides, told apart from nothing else.
+/// Asks all that decides for a payer that is refused.
 async fn refusals(by: &Connection, payer: Option<proto::Payer>) -> Vec<proto::Denial> {
     let mut quota = by.quota();
     let asked = proto::ReserveRequest { payer: payer.clone(), ..reserve("", "r", usd("1")) };
@@ -51,7 +51,7 @@ async fn refusals(by: &Connection, payer: Option<proto::Payer>) -> Vec<proto::De
     vec![reserve, charge, check.unwrap_err()]
 }
 
-/// How a reservation is answered by what settles.
+/// Tries to settle a reservation in every way; answers the failures.
 async fn settled(by: &Connection, named: Option<proto::ReservationRef>) -> Vec<Failure> {
     let mut quota = by.quota();
     let commit = quota.commit(proto::CommitRequest { reservation: named.clone(), ..commit("", usd("1")) }).await;

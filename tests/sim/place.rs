@@ -134,6 +134,8 @@ async fn set_up_one(service: &Arc<Service>, caller: &Caller, chance: &Chance, nu
         expiry_policy: if chance.one_in(3) { ExpiryPolicy::ChargeHeld } else { ExpiryPolicy::Release },
         bounds: None,
         disabled: false,
+        suspended: false,
+        ceiling: Policy::default(),
         policy: policy(number),
     };
     service.create_organization(caller, new, once).await.unwrap();

@@ -60,6 +60,7 @@ pub(in crate::api) fn scope_out(scope: Scope) -> proto::Scope {
         Scope::Wallet => proto::Scope::Wallet,
         Scope::Rule => proto::Scope::Rule,
         Scope::Allocation => proto::Scope::Allocation,
+        Scope::Ceiling => proto::Scope::Ceiling,
     }
 }
 

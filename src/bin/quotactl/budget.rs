@@ -83,7 +83,7 @@ impl Whose {
         let each_member = self.each_of.is_some();
         let team = self.each_of.or(self.team);
         let (member, invitation) = (self.member, self.invitation);
-        Place { org, key: None, member, team, each_member, invitation, organization: false }
+        Place { org, key: None, member, team, each_member, invitation, organization: false, ceiling: false }
     }
 }
 

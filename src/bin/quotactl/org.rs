@@ -28,6 +28,7 @@ Examples:
   quotactl org create acme --name 'Acme Inc' --credit-factor 10
   quotactl org update acme --wallet-mode off
   quotactl org update acme --disabled true
+  quotactl org update acme --suspended true
   quotactl org update acme --default-rule office
   quotactl org update acme --bounds open=1000,keys_per_hour=5
   quotactl org create ada-home --kind personal
@@ -97,6 +98,9 @@ pub(crate) struct Fields {
     /// Refuses every request of the organization
     #[arg(long, value_name = "true|false")]
     disabled: Option<bool>,
+    /// Lets nothing run or be ordered, whatever the organization says itself; the operator's alone
+    #[arg(long, value_name = "true|false")]
+    suspended: Option<bool>,
     /// The access rule of keys without one of their own; '' for none
     #[arg(long, value_name = "RULE")]
     default_rule: Option<String>,
@@ -113,6 +117,7 @@ impl Fields {
             ("wallet_mode", self.wallet_mode.is_some()),
             ("expiry_policy", self.expiry_policy.is_some()),
             ("disabled", self.disabled.is_some()),
+            ("suspended", self.suspended.is_some()),
             ("default_rule_id", self.default_rule.is_some()),
             ("bounds", self.bounds.is_some()),
         ])
@@ -126,6 +131,7 @@ impl Fields {
             wallet_mode: self.wallet_mode.unwrap_or_default().into(),
             expiry_policy: self.expiry_policy.unwrap_or_default().into(),
             disabled: self.disabled.unwrap_or_default(),
+            suspended: self.suspended.unwrap_or_default(),
             default_rule_id: self.default_rule.unwrap_or_default(),
             bounds: self.bounds,
             ..Organization::default()
@@ -207,7 +213,7 @@ impl Item for Organization {
             name::<WalletMode>(self.wallet_mode),
             name::<ExpiryPolicy>(self.expiry_policy),
             self.default_rule_id.clone(),
-            state(self.disabled),
+            if self.suspended { String::from("suspended") } else { state(self.disabled) },
             instant(self.create_time.as_ref()),
         ]
     }
@@ -228,6 +234,8 @@ impl Item for Organization {
             "default_rule_id": self.default_rule_id,
             "etag": self.etag,
             "bounds": bounds::json(self.bounds.as_ref()),
+            "suspended": self.suspended,
+            "ceiling": policy_file::json(self.ceiling.as_ref()),
         })
     }
 }
@@ -249,6 +257,7 @@ mod tests {
             wallet_mode: Some(WalletMode::Off),
             expiry_policy: None,
             disabled: Some(false),
+            suspended: None,
             default_rule: None,
             bounds: None,
         };

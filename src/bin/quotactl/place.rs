@@ -4,7 +4,7 @@ use clap::Args;
 use quotad::{
     api::proto::{
         GetInvitationRequest, GetKeyRequest, GetMemberRequest, GetMembershipRequest, GetOrganizationRequest,
-        GetTeamRequest, Invitation, Key, LimitState, Member, Membership, Organization, Policy, Team,
+        GetTeamRequest, Invitation, Key, LimitState, Member, Membership, Organization, Policy, Scope, Team,
         UpdateInvitationRequest, UpdateKeyRequest, UpdateMemberRequest, UpdateMembershipRequest,
         UpdateOrganizationRequest, UpdateTeamRequest,
     },
@@ -38,6 +38,9 @@ pub(crate) struct Place {
     /// The organization itself
     #[arg(long, conflicts_with_all = ["key", "member", "team", "invitation"])]
     pub(crate) organization: bool,
+    /// The operator's ceiling on the organization, beside its own policy
+    #[arg(long, conflicts_with_all = ["key", "member", "team", "invitation", "organization"])]
+    pub(crate) ceiling: bool,
 }
 
 /// A place that was named: what changes a whole organization's limits is never what was left out.
@@ -46,7 +49,7 @@ pub(crate) struct Place {
     id = "named place",
     required = true,
     multiple = true,
-    args = ["key", "member", "team", "invitation", "organization"]
+    args = ["key", "member", "team", "invitation", "organization", "ceiling"]
 )]
 pub(crate) struct NamedPlace {
     #[command(flatten)]
@@ -79,6 +82,7 @@ impl Place {
             (None, None, Some(member), None) => format!("member {member}"),
             (None, None, None, Some(team)) if self.each_member => format!("each member of team {team}"),
             (None, None, None, Some(team)) => format!("team {team}"),
+            (None, None, None, None) if self.ceiling => format!("the ceiling of organization {}", self.org.id),
             (None, None, None, None) => format!("organization {}", self.org.id),
         }
     }
@@ -121,7 +125,13 @@ impl Place {
                 let request = GetOrganizationRequest { organization_id };
                 let answer = server.organizations().get_organization(request).await?.into_inner();
                 let organization = required(answer.organization, "organization")?;
-                Found::new(organization.policy, organization.limits, organization.etag)
+                if self.ceiling {
+                    let mut limits = organization.limits;
+                    limits.retain(|limit| limit.scope() == Scope::Ceiling);
+                    Found::new(organization.ceiling, limits, organization.etag)
+                } else {
+                    Found::new(organization.policy, organization.limits, organization.etag)
+                }
             }
         })
     }
@@ -129,7 +139,12 @@ impl Place {
     /// Sets the policy in the place of the one that was found.
     pub(crate) async fn write(&self, server: &Connection, policy: Policy, found: &Found) -> Result<(), Failure> {
         let (organization_id, policy, etag) = (self.org.id.clone(), Some(policy), found.etag.clone());
-        let update_mask = Some(paths([if self.each_member { "member_policy" } else { "policy" }]));
+        let field = match (self.each_member, self.ceiling) {
+            (true, _) => "member_policy",
+            (_, true) => "ceiling",
+            _ => "policy",
+        };
+        let update_mask = Some(paths([field]));
         if let Some(id) = self.invitation.clone() {
             let invitation = Some(Invitation { organization_id, id, policy, ..Invitation::default() });
             server.members().update_invitation(UpdateInvitationRequest { invitation, update_mask }).await?;
@@ -155,7 +170,9 @@ impl Place {
                 server.teams().update_team(UpdateTeamRequest { team, update_mask }).await?;
             }
             (None, None, None) => {
-                let organization = Some(Organization { id: organization_id, policy, etag, ..Organization::default() });
+                let (policy, ceiling) = if self.ceiling { (None, policy) } else { (policy, None) };
+                let organization =
+                    Some(Organization { id: organization_id, policy, ceiling, etag, ..Organization::default() });
                 let request = UpdateOrganizationRequest { organization, update_mask };
                 server.organizations().update_organization(request).await?;
             }

@@ -41,9 +41,11 @@ Examples:
   quotactl policy update-quota rpm --org acme --key ada-laptop --rpm 900
   quotactl policy remove rpm --org acme --key ada-laptop
   quotactl policy set --org acme --organization --file policy.toml
+  quotactl policy add-budget most --org acme --ceiling --max 5000 --period monthly
 
 The place is --key, --member, --team, --team with --member (that member in that team) or with --each-member, \
---invitation, or --organization. A policy file has the arrays `budgets` and `quotas` that `policy get --json` shows, as TOML or JSON.";
+--invitation, --organization, or --ceiling: what the operator allows the organization at most, set by the operator alone. \
+A policy file has the arrays `budgets` and `quotas` that `policy get --json` shows, as TOML or JSON.";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]

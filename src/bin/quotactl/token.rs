@@ -73,7 +73,7 @@ pub(crate) enum TokenCommand {
     },
 }
 
-/// What a service token is narrowed to.
+/// The scopes of a service token.
 #[derive(Debug, Args)]
 pub(crate) struct Scopes {
     /// An organization that the service token is for, repeatable; all if none is given

@@ -33,11 +33,7 @@ pub(super) fn failing_state<'a>(
         (key.expire_time.is_some_and(|end| now >= end), DenialCode::KeyExpired, Scope::Key),
         (gone(path.member.entity.disabled, path.member.entity.deleted), DenialCode::MemberInactive, Scope::Member),
         (gone(path.team.entity.disabled, path.team.entity.deleted), DenialCode::TeamInactive, Scope::Team),
-        (
-            gone(state.organization.disabled, state.organization.deleted),
-            DenialCode::OrganizationInactive,
-            Scope::Organization,
-        ),
+        (state.organization.is_inactive(), DenialCode::OrganizationInactive, Scope::Organization),
         (!key.models.include(model), DenialCode::ModelNotAllowed, Scope::Key),
     ];
     checks.into_iter().filter(|(fails, ..)| *fails).map(|(_, code, scope)| (code, scope))
@@ -48,7 +44,7 @@ fn state_violation(state: &OrganizationState, path: &Path<'_>, (code, scope): (D
         Scope::Member => path.member.entity.id.as_str().into(),
         Scope::Team => path.team.entity.id.as_str().into(),
         Scope::Organization => state.organization.id.as_str().into(),
-        Scope::Key | Scope::Membership | Scope::Wallet | Scope::Rule | Scope::Allocation => {
+        Scope::Key | Scope::Membership | Scope::Wallet | Scope::Rule | Scope::Allocation | Scope::Ceiling => {
             path.key.entity.key.id.as_str().into()
         }
     };

@@ -95,7 +95,10 @@ impl OrganizationState {
 
     fn apply_policy(&mut self, place: &Place, limits: &[NumberedLimit]) {
         let old = self.limits_of(place).to_vec();
-        self.policies = self.policies + u32::from(!limits.is_empty()) - u32::from(!old.is_empty());
+        // The operator's takes no room from the organization.
+        if *place != Place::Ceiling {
+            self.policies = self.policies + u32::from(!limits.is_empty()) - u32::from(!old.is_empty());
+        }
         for gone in old.iter().filter(|no| !limits.iter().any(|limit| limit.no == **no)) {
             self.drop_entry(*gone);
         }
@@ -103,9 +106,7 @@ impl OrganizationState {
         for limit in limits {
             self.set_entry(limit, &shared);
         }
-        if let Some(numbers) = self.limits_of_mut(place) {
-            *numbers = limits.iter().map(|limit| limit.no).collect();
-        }
+        self.set_limits_of(place, limits.iter().map(|limit| limit.no).collect());
     }
 
     fn set_entry(&mut self, NumberedLimit { no, limit }: &NumberedLimit, place: &Arc<Place>) {
@@ -175,7 +176,12 @@ impl OrganizationState {
                 }
             }
             // Those have no lazily opened counters.
-            Place::Key(_) | Place::Membership(..) | Place::Member(_) | Place::Team(_) | Place::Organization => {}
+            Place::Key(_)
+            | Place::Membership(..)
+            | Place::Member(_)
+            | Place::Team(_)
+            | Place::Organization
+            | Place::Ceiling => {}
         }
     }
 

@@ -96,6 +96,12 @@ impl Payments {
 }
 
 impl OrganizationState {
+    /// The orders that the payment provider is to hear of: none while the organization is suspended.
+    pub fn orders_to_place(&self) -> impl Iterator<Item = &TopUpOrder> {
+        let pending = (!self.organization.suspended).then(|| self.payments.pending());
+        pending.into_iter().flatten().filter(|order| !order.placed)
+    }
+
     /// The provider's own name for how something is paid, empty where the operator sees to it.
     ///
     /// # Errors

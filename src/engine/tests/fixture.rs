@@ -66,6 +66,7 @@ fn organization(now: Timestamp) -> Organization {
         wallet_mode: WalletMode::Off,
         expiry_policy: ExpiryPolicy::Release,
         disabled: false,
+        suspended: false,
         deleted: false,
         create_time: now,
         update_time: now,
@@ -93,7 +94,7 @@ impl World {
         };
         world.set_price(MODEL, Price { input: Nanos::units(1), output: Nanos::units(2), ..Price::default() });
         world.set_price(FREE, Price::default());
-        world.turn(|turn| turn.found_organization(founded, &Policy::default())).unwrap();
+        world.turn(|turn| turn.found_organization(founded, &Policy::default(), &Policy::default())).unwrap();
         world.add_member("ann", &[DEFAULT_TEAM]);
         world.add_key(KEY, "ann", DEFAULT_TEAM);
         world.open_counters(KEY);
@@ -244,6 +245,9 @@ impl World {
             Place::Rule(..) | Place::Allocation(_) => panic!("carries no policy"),
             Place::Organization => {
                 turn.update_organization(OrganizationChange { policy: Some(policy), ..Default::default() })
+            }
+            Place::Ceiling => {
+                turn.update_organization(OrganizationChange { ceiling: Some(policy), ..Default::default() })
             }
         })
     }

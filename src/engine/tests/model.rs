@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::{
     fixture::*,
-    naive::{Answer, DAY, Naive, OPEN, OPEN_PER_KEY, Spot, Use},
+    naive::{Answer, CEILING, DAY, Naive, OPEN, OPEN_PER_KEY, Spot, Use},
 };
 use crate::{
     domain::{
@@ -14,7 +14,7 @@ use crate::{
         id::{DEFAULT_TEAM, KeyId, MemberId, RequestId, TeamId},
         money::{Factor, Nanos},
         operation::{Charge, Commit, Extend, Reserve},
-        policy::{Limit, Models, Place, Policy},
+        policy::{Limit, Models, Place, Policy, Unit},
         price::Price,
         reservation_id::ReservationNo,
         time::{Span, Timestamp},
@@ -37,7 +37,8 @@ pub(super) const KEY_IDS: [&str; 3] = [KEY, "k2", "k3"];
 const MEMBERS: [&str; 2] = ["ann", "bob"];
 const TEAMS: [&str; 2] = [DEFAULT_TEAM, "red"];
 /// Every place of the organization.
-const SPOTS: [Spot; 11] = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0)];
+const SPOTS: [Spot; 12] =
+    [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0), (CEILING, 0)];
 
 struct Model {
     world: World,
@@ -59,8 +60,22 @@ fn place((kind, which): Spot) -> Place {
         1 => Place::Membership(team_id(team), member_id(member)),
         2 => Place::Member(member_id(which)),
         3 => Place::Team(team_id(which)),
+        CEILING => Place::Ceiling,
         _ => Place::Organization,
     }
+}
+
+/// Switches a place off or on: by the operator, the organization itself.
+fn switch(world: &mut World, spot: Spot, off: bool) {
+    let disabled = Some(off);
+    let switched = world.turn(|turn| match place(spot) {
+        Place::Key(id) => turn.update_key(&id, KeyChange { disabled, ..Default::default() }, true),
+        Place::Member(id) => turn.update_member(&id, MemberChange { disabled, ..Default::default() }),
+        Place::Team(id) => turn.update_team(&id, TeamChange { disabled, ..Default::default() }),
+        Place::Ceiling => turn.update_organization(OrganizationChange { suspended: disabled, ..Default::default() }),
+        _ => turn.update_organization(OrganizationChange { disabled, ..Default::default() }),
+    });
+    switched.unwrap();
 }
 
 impl Model {
@@ -296,20 +311,15 @@ impl Model {
                 naive.policies.remove(&(0, *key));
             }
             Operation::Policy(spot, limits) => {
+                let mut limits = limits.clone();
+                // Refused at the edge: the operator's limits count no credits.
+                limits.retain(|limit| spot.0 != CEILING || limit.unit() != Unit::Credits);
                 let engine = world.set_policy(&place(*spot), limits.clone());
                 let engine = engine.map_or_else(|e| conflicted(&e), |()| Answer::Done);
                 return (engine, naive.set_policy(*spot, limits.clone()));
             }
             Operation::Switch(spot, off) => {
-                let disabled = Some(*off);
-                world
-                    .turn(|turn| match place(*spot) {
-                        Place::Key(id) => turn.update_key(&id, KeyChange { disabled, ..Default::default() }, true),
-                        Place::Member(id) => turn.update_member(&id, MemberChange { disabled, ..Default::default() }),
-                        Place::Team(id) => turn.update_team(&id, TeamChange { disabled, ..Default::default() }),
-                        _ => turn.update_organization(OrganizationChange { disabled, ..Default::default() }),
-                    })
-                    .unwrap();
+                switch(world, *spot, *off);
                 naive.off.insert(*spot, *off);
             }
             Operation::KeyEnd(key, after) => {

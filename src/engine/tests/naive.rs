@@ -31,16 +31,19 @@ pub(super) const DAY: i64 = 86_400 * SECOND;
 pub(super) const OPEN_PER_KEY: u32 = 4;
 pub(super) const OPEN: u32 = 8;
 
-/// A place of the path: kind (key, membership, member, team, organization) and which of them.
+/// A place of the path: kind (key, membership, member, team, organization, or [`CEILING`]) and which of them.
 pub(super) type Spot = (usize, usize);
 
 /// The member and team of each key.
 pub(super) const KEYS: [(usize, usize); 3] = [(0, 0), (0, 1), (1, 1)];
 
+/// The operator's place on the organization, behind those of what was handed out.
+pub(super) const CEILING: usize = 9;
+
 /// The places of a key's path. Each key has a membership of its own.
-pub(super) fn path(key: usize) -> [Spot; 5] {
+pub(super) fn path(key: usize) -> [Spot; 6] {
     let (member, team) = KEYS[key];
-    [(0, key), (1, key), (2, member), (3, team), (4, 0)]
+    [(0, key), (1, key), (2, member), (3, team), (4, 0), (CEILING, 0)]
 }
 
 #[derive(Debug, Clone)]
@@ -259,7 +262,7 @@ impl Naive {
     pub(super) fn is_alive(&self, def: usize) -> bool {
         let spot = self.defs[def].spot;
         match self.policies.get(&spot) {
-            _ if spot.0 >= CAP => self.is_counting(def),
+            _ if (CAP..CEILING).contains(&spot.0) => self.is_counting(def),
             Some(defs) => defs.contains(&def),
             None => false,
         }
@@ -280,6 +283,7 @@ impl Naive {
                 (2, DenialCode::MemberInactive),
                 (3, DenialCode::TeamInactive),
                 (4, DenialCode::OrganizationInactive),
+                (5, DenialCode::OrganizationInactive),
             ];
             let switched_off = places.into_iter().find(|(kind, _)| off(*kind)).map(|(_, code)| code);
             let used_up = |def: &usize| {

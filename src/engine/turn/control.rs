@@ -95,7 +95,7 @@ impl Turn<'_> {
     }
 
     fn check_policy(&self, place: &Place, policy: &Policy, factor: Factor) -> Outcome<()> {
-        if !policy.limits.is_empty() && self.state.limits_of(place).is_empty() {
+        if *place != Place::Ceiling && !policy.limits.is_empty() && self.state.limits_of(place).is_empty() {
             Self::check_count("policies", self.state.policies, self.bounds().policies)?;
         }
         self.check_credits(place, policy, factor)

@@ -74,7 +74,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Conflict`] when the request id was used for something else, the payment method isn't the member's or is missing, the
-    /// amount is beyond what a member may order, or the member has too many orders pending.
+    /// amount is beyond what a member may order, the member has too many orders pending, or its organization is suspended.
     pub fn order_top_up(&mut self, new: NewOrder, by: Option<Orderer<'_>>) -> Outcome<(TopUpOrder, bool)> {
         self.check_organization()?;
         self.expire_due(None);
@@ -82,6 +82,7 @@ impl Turn<'_> {
             return Ok((before, true));
         }
         if let Some(by) = by {
+            self.check_not_suspended()?;
             self.check_order(&new, by)?;
         }
         let source = if by.is_some() { OrderSource::Member } else { OrderSource::Operator };
@@ -365,7 +366,7 @@ impl Turn<'_> {
             return;
         };
         // Work that ends after its organization is still charged, but nobody is to pay for more of it.
-        if self.state.organization.deleted || self.state.organization.disabled {
+        if self.state.organization.is_inactive() {
             return;
         }
         let free = self.state.wallet.balance - self.state.wallet.held;

@@ -87,7 +87,7 @@ impl Turn<'_> {
             (key.disabled, Place::Key(key.id.clone()), DenialCode::KeyDisabled),
             (member.disabled || member.deleted, Place::Member(member.id.clone()), DenialCode::MemberInactive),
             (team.disabled || team.deleted, Place::Team(team.id.clone()), DenialCode::TeamInactive),
-            (organization.disabled || organization.deleted, Place::Organization, DenialCode::OrganizationInactive),
+            (organization.is_inactive(), Place::Organization, DenialCode::OrganizationInactive),
         ];
         if let Some((_, place, code)) = places.into_iter().find(|(is_off, ..)| *is_off) {
             return self.revoke_under(&place, code);
@@ -140,7 +140,7 @@ impl Turn<'_> {
             Place::Membership(team, member) => key.team == *team && key.member == *member,
             Place::Organization => true,
             // Those are used up, not switched off.
-            Place::Rule(..) | Place::Allocation(_) => false,
+            Place::Rule(..) | Place::Allocation(_) | Place::Ceiling => false,
         };
         let state = &*self.state;
         let to_stop =

@@ -146,6 +146,7 @@ fn entities() -> Vec<Event> {
             wallet_mode: WalletMode::Off,
             expiry_policy: ExpiryPolicy::ChargeHeld,
             disabled,
+            suspended: true,
             deleted,
             create_time,
             update_time,

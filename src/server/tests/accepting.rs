@@ -38,6 +38,8 @@ async fn pia(stage: &Stage) -> String {
             expiry_policy: ExpiryPolicy::default(),
             bounds: None,
             disabled: false,
+            suspended: false,
+            ceiling: Policy::default(),
             policy: Policy::default(),
         };
         service.create_organization(&caller, new, Repeatable::default()).await.unwrap();

@@ -243,11 +243,11 @@ pub(super) fn is_open_to_deactivated(method: Method) -> bool {
     matches!((method.service, method.name), ("WalletService", "ListPaymentMethods" | "DeletePaymentMethod"))
 }
 
-/// Where a field isn't its method's: limits are finance's business, whether the wallet binds, and how much costs nothing, is the
-/// operator's.
+/// Where a field isn't its method's: limits are finance's business; whether the wallet binds, how much costs nothing, ceilings and
+/// suspension are the operator's.
 fn field_demand(service: &str, field: &str) -> Option<Demand> {
     match (service, field) {
-        ("OrganizationService", "wallet_mode" | "bounds") => Some(Demand::Nobody),
+        ("OrganizationService", "wallet_mode" | "bounds" | "suspended" | "ceiling") => Some(Demand::Nobody),
         ("OrganizationService", "policy" | "credit_factor" | "default_rule_id")
         | ("TeamService", "policy" | "member_policy")
         | ("MemberService", "policy")

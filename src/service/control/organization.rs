@@ -6,10 +6,12 @@ use super::{Repeatable, View, etag_of, same_etag, view};
 use crate::{
     domain::{
         bounds::OwnBounds,
+        decision::LimitState,
         entity::{AccountKind, ExpiryPolicy, Organization, WalletMode},
         id::OrganizationId,
         money::Factor,
-        policy::Policy,
+        policy::{Limit, Policy},
+        time::Timestamp,
     },
     engine::{
         directory::Cell,
@@ -29,8 +31,32 @@ pub struct NewOrganization {
     pub wallet_mode: WalletMode,
     pub expiry_policy: ExpiryPolicy,
     pub disabled: bool,
+    pub suspended: bool,
     pub policy: Policy,
+    pub ceiling: Policy,
     pub bounds: Option<OwnBounds>,
+}
+
+/// An organization with its policy, the operator's ceiling and how the limits of both stand.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrganizationView {
+    pub entity: Organization,
+    pub policy: Vec<Limit>,
+    pub ceiling: Vec<Limit>,
+    /// Empty in lists.
+    pub limits: Vec<LimitState>,
+    /// Changes with the organization, its policy and its ceiling.
+    pub etag: String,
+}
+
+impl OrganizationView {
+    fn of(state: &OrganizationState, now: Option<Timestamp>) -> Self {
+        let (organization, own) = (&state.organization, state.limits.policy().len());
+        let View { entity, mut policy, limits, etag } =
+            view(state, (organization, organization.clone()), state.limits.all(), now);
+        let ceiling = policy.split_off(own);
+        Self { entity, policy, ceiling, limits, etag }
+    }
 }
 
 impl Service {
@@ -41,7 +67,7 @@ impl Service {
         caller: &Caller,
         new: NewOrganization,
         repeatable: Repeatable<'_>,
-    ) -> Result<View<Organization>, Error> {
+    ) -> Result<OrganizationView, Error> {
         self.wait_for_room().await?;
         let now = self.clock.now();
         let id = match (new.id, repeatable.request) {
@@ -58,12 +84,13 @@ impl Service {
             wallet_mode: new.wallet_mode,
             expiry_policy: new.expiry_policy,
             disabled: new.disabled,
+            suspended: new.suspended,
             deleted: false,
             create_time: now,
             update_time: now,
             bounds: new.bounds.map(Box::new),
         };
-        let position = self.found(caller, organization, &new.policy, repeatable)?;
+        let position = self.found(caller, organization, (&new.policy, &new.ceiling), repeatable)?;
         self.writer.wait_durable(position).await?;
         self.organization(&id)
     }
@@ -73,7 +100,7 @@ impl Service {
         &self,
         caller: &Caller,
         organization: Organization,
-        policy: &Policy,
+        (policy, ceiling): (&Policy, &Policy),
         Repeatable { request, fingerprint }: Repeatable<'_>,
     ) -> Result<u64, Error> {
         let id = organization.id.clone();
@@ -83,7 +110,7 @@ impl Service {
         let context =
             Context { now: self.clock.now(), epoch: self.epoch, actor: &caller.actor, prices: &prices, bounds };
         let mut turn = Turn::new(&mut state, context);
-        turn.found_organization(organization, policy)?;
+        turn.found_organization(organization, policy, ceiling)?;
         turn.take_request(request, fingerprint, id.as_str());
         let records = turn.finish().records;
         let cell = Arc::new(Cell::new(state, 0));
@@ -108,23 +135,19 @@ impl Service {
 
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
-    pub fn organization(&self, id: &OrganizationId) -> Result<View<Organization>, Error> {
+    pub fn organization(&self, id: &OrganizationId) -> Result<OrganizationView, Error> {
         let cell = self.organization_cell(id)?;
         let inner = cell.lock();
-        let state = &inner.state;
-        let organization = &state.organization;
-        Ok(view(state, (organization, organization.clone()), &state.limits, Some(self.clock.now())))
+        Ok(OrganizationView::of(&inner.state, Some(self.clock.now())))
     }
 
     /// In the order of their ids, those after `after`.
-    pub fn list_organizations(&self, after: Option<&OrganizationId>, limit: usize) -> Vec<View<Organization>> {
+    pub fn list_organizations(&self, after: Option<&OrganizationId>, limit: usize) -> Vec<OrganizationView> {
         let cells = self.directory.all();
         let from = after.map_or(0, |after| cells.partition_point(|cell| cell.id <= *after));
         let live = cells[from..].iter().filter_map(|cell| {
             let inner = cell.lock();
-            let state = &inner.state;
-            let organization = &state.organization;
-            (!organization.deleted).then(|| view(state, (organization, organization.clone()), &state.limits, None))
+            (!inner.state.organization.deleted).then(|| OrganizationView::of(&inner.state, None))
         });
         live.take(limit).collect()
     }
@@ -137,7 +160,7 @@ impl Service {
         id: &OrganizationId,
         change: OrganizationChange,
         etag: Option<&str>,
-    ) -> Result<View<Organization>, Error> {
+    ) -> Result<OrganizationView, Error> {
         self.change(caller, id, |turn| {
             check_own_etag(turn.state, etag)?;
             turn.update_organization(change)
@@ -152,7 +175,7 @@ impl Service {
         &self,
         caller: &Caller,
         id: &OrganizationId,
-    ) -> Result<View<Organization>, Error> {
+    ) -> Result<OrganizationView, Error> {
         self.change(caller, id, |turn: &mut Turn<'_>| turn.convert_to_team_account().map(drop)).await?;
         self.organization(id)
     }
@@ -176,5 +199,5 @@ impl Service {
 
 fn check_own_etag(state: &OrganizationState, given: Option<&str>) -> Outcome<()> {
     let Some(given) = given else { return Ok(()) };
-    same_etag(given, etag_of(&state.organization, &state.settings_of(&state.limits)))
+    same_etag(given, etag_of(&state.organization, &state.settings_of(state.limits.all())))
 }

@@ -34,7 +34,7 @@ impl Service {
                 }
                 inner.state.paid_by(order.method.as_ref(), order.source).map(str::to_owned)
             };
-            let unplaced = inner.state.payments.pending().filter(|order| !order.placed && !waits(order));
+            let unplaced = inner.state.orders_to_place().filter(|order| !waits(order));
             unplaced.map(|order| (order.clone(), method(order))).collect()
         };
         for (order, method) in orders {

@@ -38,6 +38,7 @@ pub(super) fn organization(organization: &Organization) -> Value {
         wallet_mode,
         expiry_policy,
         disabled,
+        suspended,
         deleted,
         create_time: _,
         update_time: _,
@@ -62,6 +63,7 @@ pub(super) fn organization(organization: &Organization) -> Value {
             ExpiryPolicy::ChargeHeld => "charge_held",
         },
         "disabled": disabled,
+        "suspended": suspended,
         "deleted": deleted,
         "bounds": bounds,
     })

@@ -21,7 +21,10 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         Conflict::ReservationTooOld => "too old",
         Conflict::Exhausted(_) => "exhausted",
         Conflict::NotYours(_) => "not yours",
-        Conflict::Precondition(_) | Conflict::TeamAccountRequired { .. } | Conflict::TooMany { .. } => "precondition",
+        Conflict::Precondition(_)
+        | Conflict::TeamAccountRequired { .. }
+        | Conflict::Suspended
+        | Conflict::TooMany { .. } => "precondition",
         Conflict::Exists { .. }
         | Conflict::Deleted { .. }
         | Conflict::NotFound { .. }

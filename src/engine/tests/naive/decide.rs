@@ -18,8 +18,18 @@ pub(in crate::engine::tests) struct Admitted {
     pub defs: Vec<usize>,
 }
 
-pub(super) const CODES: [&str; 9] =
-    ["key", "membership", "member", "team", "organization", "rule", "allocation", "allocation", "allocation"];
+pub(super) const CODES: [&str; 10] = [
+    "key",
+    "membership",
+    "member",
+    "team",
+    "organization",
+    "rule",
+    "allocation",
+    "allocation",
+    "allocation",
+    "ceiling",
+];
 
 impl Naive {
     pub(super) fn price(&self, model: &Model) -> Option<Price> {
@@ -63,7 +73,7 @@ impl Naive {
             (self.key_ends[key].is_some_and(|end| self.now >= end), DenialCode::KeyExpired, 0),
             (off(2), DenialCode::MemberInactive, 2),
             (off(3), DenialCode::TeamInactive, 3),
-            (off(4), DenialCode::OrganizationInactive, 4),
+            (off(4) || off(5), DenialCode::OrganizationInactive, 4),
             (!self.key_models[key].include(model), DenialCode::ModelNotAllowed, 0),
         ];
         let failing = checks.into_iter().filter(|(fails, ..)| *fails);

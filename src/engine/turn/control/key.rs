@@ -31,7 +31,7 @@ pub struct KeyChange {
     pub policy: Option<Policy>,
 }
 
-/// Whose hand changes a key, as far as its restrictions go.
+/// The hand that changes a key, as far as its restrictions go.
 #[derive(Debug, Clone, Copy)]
 struct Hand {
     is_owner: bool,

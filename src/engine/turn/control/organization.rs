@@ -26,7 +26,9 @@ pub struct OrganizationChange {
     pub expiry_policy: Option<ExpiryPolicy>,
     pub default_rule: Option<Option<RuleId>>,
     pub disabled: Option<bool>,
+    pub suspended: Option<bool>,
     pub policy: Option<Policy>,
+    pub ceiling: Option<Policy>,
     /// An inner `None` leaves all to the server's.
     pub bounds: Option<Option<OwnBounds>>,
 }
@@ -36,7 +38,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Conflict`] when the policy doesn't fit.
-    pub fn found_organization(&mut self, organization: Organization, policy: &Policy) -> Outcome<()> {
+    pub fn found_organization(&mut self, organization: Organization, policy: &Policy, ceiling: &Policy) -> Outcome<()> {
         self.check_credits(&Place::Organization, policy, organization.credit_factor)?;
         self.emit(Event::OrganizationSet(Box::new(organization)));
         self.emit(Event::TeamSet(Box::new(Team {
@@ -49,6 +51,7 @@ impl Turn<'_> {
             update_time: self.now,
         })));
         self.set_policy(Place::Organization, policy);
+        self.set_policy(Place::Ceiling, ceiling);
         self.tick();
         Ok(())
     }
@@ -65,7 +68,9 @@ impl Turn<'_> {
             expiry_policy,
             default_rule,
             disabled,
+            suspended,
             policy,
+            ceiling,
             bounds,
         } = change;
         if let Some(Some(rule)) = &default_rule {
@@ -78,15 +83,18 @@ impl Turn<'_> {
         next.default_rule = default_rule.unwrap_or(next.default_rule);
         next.disabled = disabled.unwrap_or(next.disabled);
         next.bounds = bounds.map_or(next.bounds, |bounds| bounds.map(Box::new));
+        next.suspended = suspended.unwrap_or(next.suspended);
         next.update_time = self.now;
-        let stops = next.disabled && !self.state.organization.disabled;
+        let stops = next.is_inactive() && !self.state.organization.is_inactive();
         let (had_wallet, had_credits) = (self.state.wallet_binds(), self.state.organization.credit_factor.is_on());
         if let Some(policy) = &policy {
             self.check_policy(&Place::Organization, policy, next.credit_factor)?;
         }
         self.emit(Event::OrganizationSet(Box::new(next)));
-        if let Some(policy) = policy {
-            self.set_policy(Place::Organization, &policy);
+        for (place, policy) in [(Place::Organization, policy), (Place::Ceiling, ceiling)] {
+            if let Some(policy) = policy {
+                self.set_policy(place, &policy);
+            }
         }
         if stops {
             self.revoke_under(&Place::Organization, DenialCode::OrganizationInactive);
@@ -137,6 +145,12 @@ impl Turn<'_> {
             AccountKind::Team => Ok(()),
             AccountKind::Personal => Err(Conflict::TeamAccountRequired { what }),
         }
+    }
+
+    /// # Errors
+    /// [`Conflict::Suspended`].
+    pub(in crate::engine::turn) fn check_not_suspended(&self) -> Outcome<()> {
+        if self.state.organization.suspended { Err(Conflict::Suspended) } else { Ok(()) }
     }
 
     /// Refuses to leave an organization that has owners without an active one.
