@@ -46,6 +46,8 @@ mod holds;
 mod mail;
 #[path = "abuse/reads.rs"]
 mod reads;
+#[path = "abuse/roles.rs"]
+mod roles;
 #[path = "abuse/tokens.rs"]
 mod tokens;
 #[path = "abuse/verify.rs"]
