@@ -61,7 +61,7 @@ async fn a_claimed_length_takes_no_memory_with_or_without_a_token() {
     }
     let grown = world.peak_memory() - before;
     println!("claims: {} MiB more at the peak", grown / MIB);
-    assert!(grown < 2 * SLACK, "{grown} bytes for {} that came", CONNECTIONS * STREAMS * 5);
+    assert!(grown < 4 * SLACK, "{grown} bytes for {} that came", CONNECTIONS * STREAMS * 5);
 }
 
 #[tokio::test]
