@@ -26,8 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(&files, ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     std::fs::write(out.join("quotad_descriptor.bin"), descriptors.encode_to_vec())?;
+    let mut config = tonic_prost_build::Config::new();
+    // The codec finds a message's bounds by its name.
+    config.enable_type_names();
     tonic_prost_build::configure()
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
-        .compile_fds(descriptors)?;
+        .codec_path("crate::api::BoundedCodec")
+        .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

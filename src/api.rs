@@ -4,11 +4,13 @@ mod alert;
 mod allocation;
 mod apart;
 mod auth;
+mod codec;
 mod convert;
 mod credit_request;
 mod key;
 mod ledger;
 mod member;
+mod message_bounds;
 mod organization;
 mod patience;
 mod price;
@@ -26,6 +28,7 @@ mod wallet;
 
 pub use apart::Apart;
 pub use auth::{Auth, is_health};
+pub use codec::BoundedCodec;
 pub use router::{MAX_HEALTH_MESSAGE, routes, streams_requests};
 pub use stop::Stop;
 

@@ -23,6 +23,7 @@ pub mod price;
 pub mod reservation_id;
 pub mod rule;
 pub mod snapshot;
+pub mod text;
 pub mod time;
 pub mod usage;
 pub mod zone;

@@ -20,7 +20,7 @@ mod states;
 mod tables;
 mod value;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 
@@ -271,7 +271,7 @@ pub struct EntryQuery {
     pub team: Option<TeamId>,
     pub model: Option<Model>,
     /// Empty matches all.
-    pub kinds: Vec<EntryKind>,
+    pub kinds: BTreeSet<EntryKind>,
     /// At or after.
     pub start: Option<Timestamp>,
     /// Before.

@@ -52,3 +52,7 @@ mod roles;
 mod tokens;
 #[path = "abuse/verify.rs"]
 mod verify;
+#[path = "abuse/lists.rs"]
+mod lists;
+#[path = "abuse/walk.rs"]
+mod walk;

@@ -6,7 +6,7 @@ use super::{
     convert::{
         mask::Mask,
         page::{query_name, size_in, token_in, token_out},
-        required,
+        recipients_in, required,
         time::timestamp_out,
         usage::nanos_out,
     },
@@ -16,11 +16,10 @@ use super::{
 use crate::{
     domain::{
         alert::{Alert, AlertKind, AlertSettings, AlertState, Delivery, Webhook},
-        contact::{WebhookSecret, check_email, check_webhook_url},
+        contact::{WebhookSecret, check_webhook_url},
         error::Invalid,
         id::{AlertId, OrganizationId},
         money::Nanos,
-        policy::MAX_RECIPIENTS,
     },
     service::{AlertFilter, AlertSettingsChange, Caller, Error, Found, Service},
 };
@@ -77,7 +76,7 @@ impl AlertApi {
             given.transpose()
         };
         let change = AlertSettingsChange {
-            recipients: mask.pick("recipients", || recipients_in("settings.recipients", recipients))?,
+            recipients: mask.pick("recipients", || recipients_in("settings.recipients", &recipients))?,
             webhook_secret: mask.pick("webhook_secret", secret)?.flatten(),
             webhook_url,
             low_balance: mask.pick("low_balance_usd", || low_balance_in(&low_balance_usd))?,
@@ -133,21 +132,10 @@ impl AlertApi {
     ) -> Result<proto::SendTestAlertResponse, Error> {
         let proto::SendTestAlertRequest { organization_id, recipients } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let recipients = recipients_in("recipients", recipients)?;
+        let recipients = recipients_in("recipients", &recipients)?;
         let alert = self.0.send_test_alert(caller, &organization, recipients).await?;
         Ok(proto::SendTestAlertResponse { alert: Some(out(&organization, alert)) })
     }
-}
-
-fn recipients_in(field: &str, recipients: Vec<String>) -> Result<Vec<String>, Invalid> {
-    if recipients.len() > MAX_RECIPIENTS {
-        let problem = format!("{} e-mail addresses; at most {MAX_RECIPIENTS} can be named", recipients.len());
-        return Err(Invalid::new(field, problem));
-    }
-    for (i, recipient) in recipients.iter().enumerate() {
-        check_email(&format!("{field}[{i}]"), recipient)?;
-    }
-    Ok(recipients)
 }
 
 /// Empty means no webhook.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     convert::{
-        optional,
+        MAX_FREE_TEXT, optional,
         page::{query_name, size_in, token_in, token_out},
         repeatable,
         time::timestamp_out,
@@ -17,14 +17,12 @@ use crate::{
     domain::{
         allocation::{CreditRequest, CreditRequestState},
         error::Invalid,
-        id::{CreditRequestId, DEFAULT_TEAM, MemberId, OrganizationId, TeamId, check_text},
+        id::{CreditRequestId, DEFAULT_TEAM, MemberId, OrganizationId, TeamId},
         money::Nanos,
+        text::check_text,
     },
     service::{Caller, CreditRequestFilter, CreditRequestView, Error, Found, Repeatable, Service},
 };
-
-/// Longest reason and note, in bytes.
-const MAX_TEXT: usize = 1024;
 
 pub(super) struct CreditRequestApi(pub(super) Arc<Service>);
 
@@ -132,7 +130,7 @@ fn id_in(id: &str) -> Result<CreditRequestId, Invalid> {
 }
 
 fn text_in(field: &str, text: String) -> Result<String, Invalid> {
-    check_text(field, &text, MAX_TEXT)?;
+    check_text(field, &text, MAX_FREE_TEXT)?;
     Ok(text)
 }
 

@@ -10,7 +10,7 @@ use super::{
         name_in, optional,
         page::{query_name, size_in, token_in, token_out},
         policy::{is_set, policy_in, policy_out},
-        repeatable, required,
+        repeatable, required, set_in,
         time::timestamp_out,
         usage::nanos_out,
     },
@@ -108,7 +108,6 @@ impl MemberApi {
             etag: _,
         } = required("member", member)?;
         let organization = OrganizationId::parse("member.organization_id", &organization_id)?;
-        let teams = team_ids.iter().enumerate().map(|(i, team)| TeamId::parse(&format!("team_ids[{i}]"), team));
         let new = NewMember {
             id: optional("member.id", &id, MemberId::parse)?,
             name: name_in("member.name", name)?,
@@ -116,7 +115,7 @@ impl MemberApi {
             role: role_in("member.role", role)?.unwrap_or_default(),
             disabled,
             policy: policy_in("member.policy", policy)?,
-            teams: teams.collect::<Result<_, _>>()?,
+            teams: set_in("team_ids", &team_ids, TeamId::parse)?,
         };
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let view = self.0.create_member(caller, &organization, new, repeatable).await?;

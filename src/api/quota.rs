@@ -21,6 +21,8 @@ use crate::{
 mod request;
 mod response;
 
+pub(super) use request::MAX_API_KEY;
+
 pub(super) struct QuotaApi {
     service: Arc<Service>,
     stop: Stop,

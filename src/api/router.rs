@@ -32,6 +32,9 @@ use super::{
 };
 use crate::service::Service;
 
+/// Longest message that asks what the server offers, in bytes.
+const MAX_NAMED: usize = 1024;
+
 /// A service that takes messages up to the given size; its answers, pages of lists, may be larger.
 macro_rules! sized {
     ($server:ident, $api:expr, $max:expr) => {
@@ -54,7 +57,8 @@ pub fn routes(service: &Arc<Service>, max_message_size: usize, stop: Stop) -> Re
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(proto::DESCRIPTORS)
         .build_v1()?
-        .max_decoding_message_size(max);
+        // It names a file, a symbol or a service.
+        .max_decoding_message_size(MAX_NAMED);
     let shared = || Arc::clone(service);
     Ok(Routes::new(sized!(QuotaServiceServer, QuotaApi::new(shared(), stop), max))
         .add_service(sized!(OrganizationServiceServer, OrganizationApi(shared()), max))

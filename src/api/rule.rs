@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     convert::{
-        etag_in,
+        MAX_FREE_TEXT, etag_in,
         mask::Mask,
         name_in, optional,
         page::{query_name, size_in, token_in, token_out},
@@ -18,16 +18,15 @@ use super::{
 use crate::{
     domain::{
         error::Invalid,
-        id::{OrganizationId, RuleId, check_text},
+        id::{OrganizationId, RuleId},
         money::Nanos,
         rule::{Cap, CapPeriod, DailyHours, Hours, Rule, Weekdays},
+        text::check_text,
         zone::Zone,
     },
     service::{Caller, Error, Found, NewRule, References, Repeatable, RuleChange, RuleStatus, RuleView, Service},
 };
 
-/// Longest description, in bytes.
-const MAX_DESCRIPTION: usize = 1024;
 /// Stands for the id of a rule that is only looked at.
 const PREVIEW: &str = "preview";
 
@@ -183,7 +182,7 @@ fn new_in(rule: proto::Rule) -> Result<(OrganizationId, NewRule), Invalid> {
 }
 
 fn description_in(description: String) -> Result<String, Invalid> {
-    check_text("rule.description", &description, MAX_DESCRIPTION)?;
+    check_text("rule.description", &description, MAX_FREE_TEXT)?;
     Ok(description)
 }
 

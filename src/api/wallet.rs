@@ -1,9 +1,10 @@
 //! The wallet: orders, payment methods, automatic top-up and corrections, in and out.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     convert::{
+        MAX_FREE_TEXT, MAX_TEXT,
         mask::Mask,
         optional,
         page::{query_name, size_in, token_in, token_out},
@@ -20,17 +21,15 @@ use crate::{
     domain::{
         error::Invalid,
         event::EntryKind,
-        id::{MethodId, OrderId, OrganizationId, RequestId, check_text},
+        id::{MethodId, OrderId, OrganizationId, RequestId},
         money::Nanos,
         payment::{OrderState, PaymentMethod, PaymentOutcome, TopUpOrder, holds_card_number},
+        text::{check_line, check_text},
     },
     service::{
         AutoTopUpChange, AutoTopUpView, Balance, Caller, Error, NewCorrection, NewTopUp, Ordered, Repeatable, Service,
     },
 };
-
-const MAX_REASON: usize = 256;
-const MAX_FAILURE: usize = 1024;
 
 pub(super) struct WalletApi(pub(super) Arc<Service>);
 
@@ -86,7 +85,7 @@ impl WalletApi {
             let shown: String = currency.chars().take(16).collect();
             return Err(Invalid::new("currency", format!("{shown:?} isn't taken; wallets hold USD")).into());
         }
-        check_text("reason", &reason, MAX_REASON)?;
+        check_text("reason", &reason, MAX_TEXT)?;
         let new = NewTopUp {
             request: RequestId::parse("request_id", &request_id)?,
             amount: positive("amount_usd", &amount_usd)?,
@@ -131,7 +130,7 @@ impl WalletApi {
         let list = query_name("orders", &filters);
         let proto::ListTopUpOrdersRequest { organization_id, states, page_size, page_token } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let states = states.into_iter().enumerate().map(state_in).collect::<Result<Vec<_>, _>>()?;
+        let states: BTreeSet<_> = states.into_iter().enumerate().map(state_in).collect::<Result<_, _>>()?;
         let from = token_in(&list, &page_token)?.unwrap_or(0);
         let found = self.0.list_top_up_orders(caller, &organization, &states, from, size_in(page_size)?)?;
         let orders = found.items.into_iter().map(|order| order_out(&organization, order)).collect();
@@ -146,8 +145,8 @@ impl WalletApi {
         let proto::DecideTopUpOrderRequest { organization_id, order_id, outcome, provider_reference, reason } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let id = OrderId::parse("order_id", &order_id)?;
-        check_text("provider_reference", &provider_reference, MAX_REASON)?;
-        check_text("reason", &reason, MAX_FAILURE)?;
+        check_line("provider_reference", &provider_reference, MAX_TEXT)?;
+        check_text("reason", &reason, MAX_FREE_TEXT)?;
         let outcome = outcome_in(outcome)?;
         let said = (provider_reference, reason);
         let order = self.0.decide_top_up_order(caller, &organization, &id, outcome, said).await?;
@@ -175,8 +174,8 @@ impl WalletApi {
             required("payment_method", message.payment_method)?;
         let organization = OrganizationId::parse("payment_method.organization_id", &organization_id)?;
         let id = optional("payment_method.id", &id, MethodId::parse)?;
-        check_text("payment_method.label", &label, MAX_REASON)?;
-        check_text("payment_method.provider_token", &provider_token, MAX_REASON)?;
+        check_line("payment_method.label", &label, MAX_TEXT)?;
+        check_line("payment_method.provider_token", &provider_token, MAX_TEXT)?;
         if holds_card_number(&label) || holds_card_number(id.as_ref().map_or("", MethodId::as_str)) {
             let field = if holds_card_number(&label) { "payment_method.label" } else { "payment_method.id" };
             return Err(Invalid::new(field, "holds a card number; its last four digits tell it from others").into());
@@ -280,7 +279,7 @@ impl WalletApi {
                 return Err(Invalid::new("kind", problem).into());
             }
         };
-        check_text("reason", &reason, MAX_REASON)?;
+        check_text("reason", &reason, MAX_TEXT)?;
         if reason.trim().is_empty() {
             return Err(Invalid::new("reason", "is empty; say why the entry is corrected").into());
         }

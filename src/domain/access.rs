@@ -10,6 +10,9 @@ use super::{
     time::Timestamp,
 };
 
+/// Most teams that a member can join at its creation; it can join others afterwards.
+pub const MAX_FIRST_TEAMS: usize = 100;
+
 /// What a member may do in its organization.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub enum Role {

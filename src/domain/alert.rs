@@ -160,7 +160,7 @@ impl Delivery {
 }
 
 /// The state of an alert over its channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AlertState {
     Pending,
     Delivered,

@@ -156,7 +156,7 @@ pub struct CreditRequest {
     pub decide_time: Option<Timestamp>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CreditRequestState {
     Pending,
     Approved,

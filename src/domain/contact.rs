@@ -9,7 +9,10 @@ use email_address::EmailAddress;
 use http::Uri;
 use serde::{Deserialize, Serialize};
 
-use super::{error::Invalid, id::shown};
+use super::{
+    error::Invalid,
+    text::{is_hidden, shown},
+};
 
 #[cfg(test)]
 mod tests;
@@ -31,7 +34,7 @@ pub fn check_email(field: &str, value: &str) -> Result<(), Invalid> {
         return problem(&format!("is {} bytes long, at most {MAX_EMAIL} are allowed", value.len()));
     }
     // Some of these may stand between quotes; what breaks a header or a log line is not worth that courtesy.
-    if value.chars().any(|c| c.is_whitespace() || c.is_control()) {
+    if value.chars().any(|c| c.is_whitespace() || is_hidden(c)) {
         return problem("holds spaces or control characters");
     }
     let Some((user, domain)) = value.rsplit_once('@') else { return problem("has no '@'") };
@@ -45,6 +48,26 @@ pub fn check_email(field: &str, value: &str) -> Result<(), Invalid> {
     }
     Ok(())
 }
+
+/// An address as it was given, compared whatever the case of its letters: no mail server that anybody uses tells them apart.
+#[derive(Debug, Clone)]
+pub struct Email(pub String);
+
+impl Email {
+    /// # Errors
+    /// As [`check_email`].
+    pub fn parse(field: &str, value: &str) -> Result<Self, Invalid> {
+        check_email(field, value).map(|()| Self(value.to_owned()))
+    }
+}
+
+impl PartialEq for Email {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for Email {}
 
 /// Checks the absolute `http` or `https` URL that notices are posted to.
 ///

@@ -8,21 +8,17 @@ use std::{
 use serde::{Deserialize, Serialize};
 use smol_str::SmolStr;
 
-use super::error::Invalid;
+use super::{
+    error::Invalid,
+    text::{check_line, shown},
+};
 
 /// Longest id of an organization, team, member, key, limit or token, in bytes.
 pub const MAX_ID: usize = 64;
-/// Longest request id, model or holder, in bytes.
+/// Longest request id or holder, in characters, and longest model, in bytes.
 pub const MAX_NAME: usize = 128;
 /// The team that every organization has.
 pub const DEFAULT_TEAM: &str = "default";
-
-/// Shortens a value for an error message, so that a hostile one can't fill a log.
-pub(super) fn shown(value: &str) -> String {
-    let head: String = value.chars().take(40).collect();
-    let tail = if head.len() < value.len() { "…" } else { "" };
-    format!("{head:?}{tail}")
-}
 
 fn check_id(field: &str, value: &str) -> Result<SmolStr, Invalid> {
     if value.is_empty() {
@@ -46,29 +42,17 @@ fn check_name(field: &str, value: &str) -> Result<SmolStr, Invalid> {
     if value.is_empty() {
         return Err(Invalid::new(field, format!("is empty; give 1 to {MAX_NAME} characters")));
     }
+    check_line(field, value, MAX_NAME)?;
+    Ok(SmolStr::new(value))
+}
+
+/// A model's name stands in the ids of reservations, whose room is counted in bytes.
+fn check_model(field: &str, value: &str) -> Result<SmolStr, Invalid> {
     if value.len() > MAX_NAME {
         let problem = format!("{} is {} bytes long; at most {MAX_NAME} are allowed", shown(value), value.len());
         return Err(Invalid::new(field, problem));
     }
-    if value.chars().any(char::is_control) {
-        return Err(Invalid::new(field, format!("{} holds control characters", shown(value))));
-    }
-    Ok(SmolStr::new(value))
-}
-
-/// Checks free text: at most `max` bytes, no control characters but line breaks and tabs.
-///
-/// # Errors
-/// [`Invalid`] for `field` when it is longer or holds others.
-pub fn check_text(field: &str, value: &str, max: usize) -> Result<(), Invalid> {
-    if value.len() > max {
-        let problem = format!("{} is {} bytes long; at most {max} are allowed", shown(value), value.len());
-        return Err(Invalid::new(field, problem));
-    }
-    if value.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
-        return Err(Invalid::new(field, format!("{} holds control characters", shown(value))));
-    }
-    Ok(())
+    check_name(field, value)
 }
 
 macro_rules! names {
@@ -129,7 +113,7 @@ names! {
     AlertId by check_id;
     /// The caller's id of one request, unique in its organization.
     RequestId by check_name;
-    Model by check_name;
+    Model by check_model;
     /// A name that a caller chose for itself to hear of revocations.
     Holder by check_name;
 }
@@ -210,8 +194,13 @@ mod tests {
     #[test]
     fn names_take_any_printable_text_up_to_their_length() {
         assert!(Model::parse("model", "meta-llama/Llama 3").is_ok());
-        for bad in ["", "a\nb", &"x".repeat(129)] {
+        for bad in ["", "a\nb", "a\u{202e}b", "a\u{200b}", &"x".repeat(129)] {
             assert!(Model::parse("model", bad).is_err(), "{bad:?}");
+            assert!(RequestId::parse("request_id", bad).is_err(), "{bad:?}");
+            assert!(Holder::parse("holder", bad).is_err(), "{bad:?}");
         }
+        let (longest, of_bytes) = ("字".repeat(128), "字".repeat(42));
+        assert!(RequestId::parse("request_id", &longest).is_ok() && Holder::parse("holder", &longest).is_ok());
+        assert!(Model::parse("model", &of_bytes).is_ok() && Model::parse("model", &longest).is_err());
     }
 }

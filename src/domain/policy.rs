@@ -11,10 +11,10 @@ use super::{
 };
 
 /// Most limits in one policy, and most models that one limit names.
-const MAX_LIMITS: usize = 32;
-const MAX_MODELS: usize = 64;
+pub const MAX_LIMITS: usize = 32;
+pub const MAX_MODELS: usize = 64;
 /// Most alert thresholds of one budget besides its caps, and most people that it tells.
-const MAX_THRESHOLDS: usize = 10;
+pub const MAX_THRESHOLDS: usize = 10;
 pub const MAX_RECIPIENTS: usize = 20;
 
 /// One place of the path that carries a policy.

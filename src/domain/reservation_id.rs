@@ -11,7 +11,7 @@ use super::{
 
 const MAC_LEN: usize = 16;
 /// Longest encoded id: two ids, a model, three numbers and the MAC, in base64.
-const MAX_LEN: usize = 512;
+pub const MAX_LEN: usize = 512;
 
 /// Names a reservation within its organization: the epoch (count of starts) and the sequence of the event that made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

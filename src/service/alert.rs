@@ -1,5 +1,7 @@
 //! Alerts: who is told, what was, and who has seen to it.
 
+use std::collections::BTreeSet;
+
 use super::{
     Caller, Error, Service,
     allocation::{Found, page},
@@ -58,8 +60,8 @@ impl AlertSettingsChange {
 /// Which alerts; unset fields match all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AlertFilter {
-    pub kinds: Vec<AlertKind>,
-    pub states: Vec<AlertState>,
+    pub kinds: BTreeSet<AlertKind>,
+    pub states: BTreeSet<AlertState>,
     pub unacknowledged: bool,
 }
 

@@ -1,5 +1,7 @@
 //! Requests for credits: submitted by members, decided by finance.
 
+use std::collections::BTreeSet;
+
 use super::{
     Caller, Error, Repeatable, Service,
     allocation::{Found, page},
@@ -22,7 +24,7 @@ pub struct CreditRequestView {
 /// Which requests; unset fields match all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreditRequestFilter {
-    pub states: Vec<CreditRequestState>,
+    pub states: BTreeSet<CreditRequestState>,
     pub member: Option<MemberId>,
     pub team: Option<TeamId>,
 }

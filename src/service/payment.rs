@@ -1,5 +1,7 @@
 //! Money in: orders, payment methods, automatic top-up, and corrections of the ledger.
 
+use std::collections::BTreeSet;
+
 use super::{
     Caller, Error, Repeatable, Service,
     allocation::{Found, page},
@@ -116,7 +118,7 @@ impl Service {
         &self,
         caller: &Caller,
         organization: &OrganizationId,
-        states: &[OrderState],
+        states: &BTreeSet<OrderState>,
         from: u32,
         limit: usize,
     ) -> Result<Found<TopUpOrder>, Error> {

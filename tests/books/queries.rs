@@ -1,6 +1,6 @@
 //! What the books answer.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use quotad::{
     domain::{
@@ -29,7 +29,7 @@ pub(crate) fn everything() -> EntryQuery {
         member: None,
         team: None,
         model: None,
-        kinds: Vec::new(),
+        kinds: BTreeSet::new(),
         start: None,
         end: None,
         after: 0,
@@ -46,7 +46,7 @@ pub(crate) async fn entries_are_listed_newest_first_filtered_and_paged(books: &B
         numbers(store.list_entries(&EntryQuery { after: 1, as_of: 4, ..everything() }, 10).await.unwrap()),
         [4, 3, 2]
     );
-    let charges = EntryQuery { kinds: vec![EntryKind::Charge, EntryKind::TopUp], ..everything() };
+    let charges = EntryQuery { kinds: BTreeSet::from([EntryKind::Charge, EntryKind::TopUp]), ..everything() };
     assert_eq!(numbers(store.list_entries(&charges, 10).await.unwrap()), [7, 1]);
     let key = EntryQuery { key: Some(KeyId::trusted("key-1")), as_of: 3, ..everything() };
     assert_eq!(numbers(store.list_entries(&key, 10).await.unwrap()), [3, 2]);

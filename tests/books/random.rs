@@ -1,6 +1,6 @@
 //! Any history gives the same answers in every database.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use quotad::{
     domain::{
@@ -141,7 +141,8 @@ pub(crate) async fn answers(store: &dyn Store, history: &History) -> Vec<String>
     for organization in ORGANIZATIONS.map(OrganizationId::trusted) {
         all.push(format!("{:?}", store.audit(&organization).await.unwrap()));
         let query = EntryQuery { organization: organization.clone(), ..everything() };
-        let early = EntryQuery { end: Some(START + Span::DAY), kinds: vec![EntryKind::Commit], ..query.clone() };
+        let early =
+            EntryQuery { end: Some(START + Span::DAY), kinds: BTreeSet::from([EntryKind::Commit]), ..query.clone() };
         for query in [&query, &early] {
             all.push(format!("{:?}", store.total(query).await.unwrap()));
             all.push(format!("{:?}", store.list_entries(query, 1000).await.unwrap()));

@@ -120,7 +120,7 @@ async fn a_policy_that_means_nothing_is_refused_by_field_and_the_old_one_stays()
         Policy { budgets: vec![budget("same", "1")], quotas: vec![quota("same", Unit::InFlight, 1)] },
         String::new(),
     ));
-    cases.push((Policy { budgets: vec![budget("b", "1"); 1000], quotas: Vec::new() }, String::new()));
+    cases.push((Policy { budgets: vec![budget("b", "1"); 1000], quotas: Vec::new() }, String::from("budgets")));
     for (wrong, field) in cases {
         let key = Key { organization_id: ACME.into(), id: "k1".into(), policy: Some(wrong.clone()), ..Key::default() };
         let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(&["policy"]) };

@@ -8,6 +8,8 @@ use crate::domain::error::Invalid;
 
 const DEFAULT_SIZE: usize = 100;
 const MAX_SIZE: usize = 1000;
+/// Longest token, in characters: of a list by names, which may hold characters of four bytes.
+pub(in crate::api) const MAX_PAGE_TOKEN: usize = 1024;
 
 /// # Errors
 /// [`Invalid`] when it is negative.

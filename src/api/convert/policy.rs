@@ -4,7 +4,7 @@ use crate::{
     api::{
         convert::{
             limits::{period_out, unit_out},
-            required,
+            recipients_in, required,
             time::{span_in, timestamp_in},
             usage::nanos_out,
         },
@@ -12,7 +12,6 @@ use crate::{
     },
     domain::{
         alert::{BudgetAlerts, Threshold},
-        contact::check_email,
         error::Invalid,
         id::{LimitId, Model},
         money::Nanos,
@@ -76,9 +75,7 @@ fn alerts_in(field: &str, alerts: proto::BudgetAlerts) -> Result<BudgetAlerts, I
             None => Nanos::parse(&field, &text).map(Threshold::Amount),
         }
     };
-    for (i, recipient) in recipients.iter().enumerate() {
-        check_email(&format!("{field}.recipients[{i}]"), recipient)?;
-    }
+    let recipients = recipients_in(&format!("{field}.recipients"), &recipients)?;
     let thresholds = thresholds.into_iter().enumerate().map(threshold).collect::<Result<_, _>>()?;
     Ok(BudgetAlerts { thresholds, recipients })
 }

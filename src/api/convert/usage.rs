@@ -9,15 +9,15 @@ use crate::{
     domain::{
         error::Invalid,
         event::Labels,
-        id::check_text,
         money::Nanos,
+        text::check_line,
         usage::{Amounts, Usage},
     },
 };
 
-const MAX_LABELS: usize = 16;
-const MAX_LABEL_KEY: usize = 64;
-const MAX_LABEL_VALUE: usize = 256;
+pub(in crate::api) const MAX_LABELS: usize = 16;
+pub(in crate::api) const MAX_LABEL_KEY: usize = 64;
+pub(in crate::api) const MAX_LABEL_VALUE: usize = 256;
 const NANOS: u64 = 1_000_000_000;
 
 /// # Errors
@@ -119,16 +119,8 @@ fn check_label(key: &str, value: &str) -> Result<(), Invalid> {
     if key.is_empty() {
         return Err(Invalid::new("labels", "one has an empty key; give 1 to 64 characters"));
     }
-    check_text("labels", key, MAX_LABEL_KEY)?;
-    let broken = |text: &str| text.contains(['\n', '\t']);
-    if broken(key) {
-        return Err(Invalid::new("labels", format!("the key {key:?} holds control characters")));
-    }
-    let field = || format!("labels[{key:?}]");
-    if broken(value) {
-        return Err(Invalid::new(field(), "holds control characters"));
-    }
-    check_text("", value, MAX_LABEL_VALUE).map_err(|invalid| invalid.within(&field()))
+    check_line("labels", key, MAX_LABEL_KEY)?;
+    check_line("", value, MAX_LABEL_VALUE).map_err(|invalid| invalid.within(&format!("labels[{key:?}]")))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::{
             name_in, optional,
             page::{query_name, size_in, token_in, token_out},
             policy::{is_set, policy_in, policy_out},
-            repeatable, required,
+            repeatable, required, set_in,
             time::{span_in, timestamp_out},
         },
         proto,
@@ -79,13 +79,12 @@ impl MemberApi {
         } = required("invitation", invitation)?;
         let organization = OrganizationId::parse("invitation.organization_id", &organization_id)?;
         check_email("invitation.email", &email)?;
-        let team = |(i, team): (usize, &String)| TeamId::parse(&format!("invitation.team_ids[{i}]"), team);
         let new = NewInvitation {
             id: optional("invitation.id", &id, InvitationId::parse)?,
             email,
             name: name_in("invitation.name", name)?,
             role: role_in("invitation.role", role)?.unwrap_or_default(),
-            teams: team_ids.iter().enumerate().map(team).collect::<Result<_, _>>()?,
+            teams: set_in("invitation.team_ids", &team_ids, TeamId::parse)?,
             policy: policy_in("invitation.policy", policy)?,
             ttl: ttl_in(ttl)?,
         };

@@ -3,6 +3,7 @@
 use crate::{
     api::{
         convert::{
+            MAX_TEXT,
             time::{span_in, timestamp_in},
             usage::{labels_in, required_usage_in, usage_in},
         },
@@ -10,15 +11,16 @@ use crate::{
     },
     domain::{
         error::Invalid,
-        id::{Holder, KeyId, Model, RequestId, SecretHash, check_text},
+        id::{Holder, KeyId, Model, RequestId, SecretHash},
         operation::{Charge, Commit, DEFAULT_TTL, Extend, Payer, Reserve, check_ttl},
+        reservation_id,
+        text::check_text,
         time::Span,
     },
     service::{Question, ReservationRef},
 };
 
-const MAX_API_KEY: usize = 512;
-const MAX_REASON: usize = 256;
+pub(in crate::api) const MAX_API_KEY: usize = 512;
 
 /// A Reserve, and whether it wants to know the limits.
 pub(super) fn reserve(request: proto::ReserveRequest) -> Result<(Payer, Reserve, bool), Invalid> {
@@ -60,7 +62,7 @@ pub(super) fn commit(request: proto::CommitRequest) -> Result<(ReservationRef, C
 pub(super) fn release(request: proto::ReleaseRequest) -> Result<(ReservationRef, String), Invalid> {
     let proto::ReleaseRequest { reservation, reason } = request;
     let reservation = required_reservation(reservation)?;
-    check_text("reason", &reason, MAX_REASON)?;
+    check_text("reason", &reason, MAX_TEXT)?;
     Ok((reservation, reason))
 }
 
@@ -127,7 +129,7 @@ fn secret_in(secret: &str) -> Result<SecretHash, Invalid> {
         return Err(Invalid::new("api_key", "is empty; give the secret that the user sent"));
     }
     if secret.len() > MAX_API_KEY {
-        let problem = format!("is {} bytes long; at most {MAX_API_KEY} are allowed", secret.len());
+        let problem = format!("is {} characters long; at most {MAX_API_KEY} are allowed", secret.len());
         return Err(Invalid::new("api_key", problem));
     }
     Ok(SecretHash::of(secret))
@@ -141,6 +143,10 @@ fn required_reservation(reservation: Option<proto::ReservationRef>) -> Result<Re
     match named {
         Named::ReservationId(id) if id.is_empty() => {
             Err(Invalid::new("reservation.reservation_id", "is empty; give the id that Reserve answered"))
+        }
+        Named::ReservationId(id) if id.len() > reservation_id::MAX_LEN => {
+            let problem = format!("is {} characters long; at most {} are allowed", id.len(), reservation_id::MAX_LEN);
+            Err(Invalid::new("reservation.reservation_id", problem))
         }
         Named::ReservationId(id) => Ok(ReservationRef::Id(id)),
         Named::PayerRequest(proto::PayerRequest { payer, request_id }) => {

@@ -9,7 +9,7 @@ use crate::{
         entity::AccountKind,
         id::{CreditRequestId, DEFAULT_TEAM, MemberId, TeamId},
         money::Nanos,
-        policy::Scope,
+        policy::{Policy, Scope},
         time::Span,
         zone::Zone,
     },
@@ -332,6 +332,27 @@ fn a_new_member_gets_its_signup_credits_out_of_the_default_team() {
     world.add_member("cat", &[TEAM]);
     assert_eq!(world.own("cat"), (None, 0), "no room: none");
     assert_eq!(world.state.alerts.all().next().unwrap().kind, AlertKind::SignupCreditsMissing);
+}
+
+#[test]
+fn signup_credits_are_paid_once_a_member_however_often_it_joins() {
+    let mut world = World::new();
+    world.cycle(None);
+    world.allot_team(monthly(100)).unwrap();
+    let settings = world.state.allocations.settings;
+    world.settings(AllocationSettings { signup_credits: Nanos::new(10), ..settings });
+    world.add_member("bob", &[TEAM; 20]);
+    assert_eq!((world.own("bob"), world.available()), ((Some(10), 0), Some(90)), "named twenty times, a member once");
+    let (team, bob) = (TeamId::trusted(TEAM), MemberId::trusted("bob"));
+    for _ in 0..3 {
+        world.turn(|turn| turn.delete_membership(&team, &bob)).unwrap();
+        world.turn(|turn| turn.create_membership(&team, &bob, &Policy::default())).unwrap();
+        assert_eq!((world.own("bob"), world.available()), ((None, 0), Some(100)), "back, but new no more");
+    }
+    world.add_team("research");
+    world.add_member("cat", &["research"]);
+    world.turn(|turn| turn.create_membership(&team, &MemberId::trusted("cat"), &Policy::default())).unwrap();
+    assert_eq!((world.own("cat"), world.available()), ((Some(10), 0), Some(90)), "new in this team");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Invitations, and how they become members.
 
+use std::collections::BTreeSet;
+
 use super::{Repeatable, View};
 use crate::{
     domain::{
@@ -45,7 +47,7 @@ pub struct InvitationView {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InvitationFilter {
     /// Empty matches all.
-    pub states: Vec<&'static str>,
+    pub states: BTreeSet<&'static str>,
     pub search: String,
 }
 
@@ -144,7 +146,7 @@ impl Service {
         let all = inner.state.invitations.all().map(|(place, row)| (place, shown(row.entity.clone(), now)));
         let found = all.filter(|(_, view)| {
             let Invitation { id, email, name, .. } = &view.invitation;
-            (filter.states.is_empty() || filter.states.contains(&view.state_name()))
+            (filter.states.is_empty() || filter.states.contains(view.state_name()))
                 && matches(&filter.search, &[name, email, id.as_str()])
         });
         Ok(page(found, from, limit))

@@ -62,7 +62,7 @@ mod tests {
             member: None,
             team: None,
             model: None,
-            kinds: Vec::new(),
+            kinds: std::collections::BTreeSet::new(),
             start: None,
             end: None,
             after,

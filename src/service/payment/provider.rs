@@ -10,6 +10,7 @@ use crate::{
         error::Invalid,
         id::{OrderId, OrganizationId},
         payment::{PaymentOutcome, TopUpOrder},
+        text::{check_line, check_text},
         time::Timestamp,
     },
     engine::conflict::Conflict,
@@ -141,8 +142,8 @@ impl Said {
                 return Err(Invalid::new("payload.outcome", problem));
             }
         };
-        crate::domain::id::check_text("payload.reference", &reference, MAX_TEXT)?;
-        crate::domain::id::check_text("payload.reason", &reason, MAX_TEXT)?;
+        check_line("payload.reference", &reference, MAX_TEXT)?;
+        check_text("payload.reason", &reason, MAX_TEXT)?;
         Ok(Confirmation {
             organization: OrganizationId::parse("payload.organization_id", &organization_id)?,
             order: OrderId::parse("payload.order_id", &order_id)?,

@@ -61,7 +61,10 @@ impl Turn<'_> {
         self.check_policy(&place, policy, self.state.organization.credit_factor)?;
         self.emit(Event::MemberSet(Box::new(member)));
         for team in teams {
-            self.join(team, &id, None);
+            // Teams are a set, even where they are named twice.
+            if self.state.memberships.find_live(&(team.clone(), id.clone())).is_none() {
+                self.join(team, &id, None);
+            }
         }
         self.set_policy(place, policy);
         Ok(())
@@ -123,6 +126,8 @@ impl Turn<'_> {
 
     /// With limits of its own, or with those that the team sets for each of its members.
     fn join(&mut self, team: &TeamId, member: &MemberId, own: Option<&Policy>) {
+        // One that was in the team before has a row of then.
+        let is_new = self.state.memberships.find(&(team.clone(), member.clone())).is_none();
         self.emit(Event::MembershipSet(Box::new(Membership {
             team: team.clone(),
             member: member.clone(),
@@ -133,7 +138,7 @@ impl Turn<'_> {
         })));
         let policy = own.cloned().unwrap_or_else(|| self.member_policy(team));
         self.set_policy(Place::Membership(team.clone(), member.clone()), &policy);
-        if team.as_str() == DEFAULT_TEAM {
+        if is_new && team.as_str() == DEFAULT_TEAM {
             self.give_signup_credits(team, member);
         }
     }
