@@ -26,8 +26,10 @@ use crate::{
     config::{Settings, log_filter},
 };
 
+mod lines;
 pub mod metrics;
 
+use lines::Lines;
 pub use metrics::{Metrics, Overload};
 
 /// The running exporters. Dropping it sends what is left and waits for that, a few seconds at most.
@@ -67,8 +69,10 @@ impl Telemetry {
             let own = filter_fn(|metadata| metadata.target().starts_with(env!("CARGO_CRATE_NAME")));
             tracing_opentelemetry::layer().with_tracer(exporters.traces.tracer("quotad")).with_filter(own)
         });
-        let lines =
-            tracing_subscriber::fmt::layer().compact().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+        let lines = tracing_subscriber::fmt::layer()
+            .compact()
+            .with_writer(|| Lines(io::stderr()))
+            .with_ansi(io::stderr().is_terminal());
         tracing_subscriber::registry().with(log_filter(&settings.log)?).with(lines).with(traces).try_init()?;
         let telemetry = Self { metrics, exporters };
         if let Some(meter) = telemetry.meter() {

@@ -42,6 +42,8 @@ mod growth;
 mod harness;
 #[path = "abuse/holds.rs"]
 mod holds;
+#[path = "abuse/lists.rs"]
+mod lists;
 #[path = "abuse/mail.rs"]
 mod mail;
 #[path = "abuse/reads.rs"]
@@ -52,7 +54,5 @@ mod roles;
 mod tokens;
 #[path = "abuse/verify.rs"]
 mod verify;
-#[path = "abuse/lists.rs"]
-mod lists;
 #[path = "abuse/walk.rs"]
 mod walk;

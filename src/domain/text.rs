@@ -4,6 +4,9 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use super::error::Invalid;
 
+/// Begins the sequences that terminals obey.
+const ESCAPE: char = '\u{1b}';
+
 /// Whether a character changes how text is shown without being seen itself: control characters, escapes of terminals among them,
 /// marks of direction, characters of no width, and separators of lines. With them one name passes for another.
 pub fn is_hidden(c: char) -> bool {
@@ -41,6 +44,36 @@ pub fn escaped(text: &str) -> Cow<'_, str> {
         }
     }
     Cow::Owned(out)
+}
+
+/// The same, but for colors: what is printed has its own.
+pub fn escaped_but_colors(line: &str) -> Cow<'_, str> {
+    if !line.contains(ESCAPE) {
+        return escaped(line);
+    }
+    let mut out = String::with_capacity(line.len() + 8);
+    let mut rest = line;
+    while let Some(at) = rest.find(ESCAPE) {
+        let (before, sequence) = rest.split_at(at);
+        out.push_str(&escaped(before));
+        let (color, after) = sequence.split_at(color(sequence));
+        out.push_str(color);
+        rest = after;
+        if color.is_empty() {
+            let (escape, after) = rest.split_at(ESCAPE.len_utf8());
+            out.push_str(&escaped(escape));
+            rest = after;
+        }
+    }
+    out.push_str(&escaped(rest));
+    Cow::Owned(out)
+}
+
+/// The length of the sequence that sets a color, 0 where it does something else.
+fn color(sequence: &str) -> usize {
+    let Some(parameters) = sequence.strip_prefix("\u{1b}[") else { return 0 };
+    let digits = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if parameters[digits..].starts_with('m') { sequence.len() - parameters.len() + digits + 1 } else { 0 }
 }
 
 fn check_length(field: &str, value: &str, max: usize) -> Result<(), Invalid> {

@@ -9,7 +9,7 @@ use crate::{
     cli::{Cli, Command},
     context::Context,
     failure::Failure,
-    output::Output,
+    output::{Output, escaped_json, escaped_lines},
 };
 
 mod alert;
@@ -77,9 +77,9 @@ async fn main() -> ExitCode {
         Ok(code) => code,
         Err(failure) => {
             if json {
-                eprintln!("{:#}", failure.json());
+                eprintln!("{}", escaped_json(&format!("{:#}", failure.json())));
             } else {
-                eprintln!("{} {failure}", style::alarming("error:"));
+                eprintln!("{} {}", style::alarming("error:"), escaped_lines(&failure.to_string()));
             }
             ExitCode::FAILURE
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
+use quotad::domain::text::{escaped, escaped_but_colors, is_hidden};
 use serde_json::{Value, json};
 
 use crate::{cli::Global, failure::Failure};
@@ -94,12 +95,14 @@ impl Output {
         if list.more { self.text("… and more: see all of them with --all") } else { Ok(()) }
     }
 
-    /// A list whose server knows how long it is in all.
+    /// A list whose server knows how long it is in all, unless that is 0 though there is something in it.
     pub(crate) fn counted<I: Item>(self, name: &str, list: &Listed<I>, total: u32) -> Result<(), Failure> {
+        let known = (total > 0 || (list.items.is_empty() && !list.more)).then_some(total);
         if self.is_json() {
-            let value = json!({ name: jsons(&list.items), "more": list.more, "total_size": total });
+            let value = json!({ name: jsons(&list.items), "more": list.more, "total_size": known });
             return self.value(&value);
         }
+        let Some(total) = known else { return self.list(name, list) };
         self.text(&tabulated(&list.items))?;
         if list.more { self.text(&format!("… of {total}: see all of them with --all")) } else { Ok(()) }
     }
@@ -111,22 +114,45 @@ impl Output {
 
     /// One JSON document, or the field of it that was asked for.
     pub(crate) fn value(self, value: &Value) -> Result<(), Failure> {
-        let Form::Field(path) = self.form else { return self.text(&format!("{value:#}")) };
+        let Form::Field(path) = self.form else { return self.lines(&escaped_json(&format!("{value:#}"))) };
         let found = path.split('.').try_fold(value, |value, name| match value {
             Value::Array(items) => items.get(name.parse::<usize>().ok()?),
             value => value.get(name),
         });
         match found {
             Some(Value::String(text)) => self.text(text),
-            Some(value) => self.text(&value.to_string()),
+            Some(value) => self.lines(&escaped_json(&value.to_string())),
             None => Err(Failure::other(format!("the answer has no field {path:?}; --json shows what it has"))),
         }
     }
 
-    /// A line, or several.
+    /// A line, or several, with nothing in them that isn't seen.
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
+        self.lines(&escaped_lines(text))
+    }
+
+    fn lines(self, text: &str) -> Result<(), Failure> {
         (self.write)(text).map_err(|error| Failure::other(format!("the output can't be written: {error}")))
     }
+}
+
+/// Several lines, with nothing else in them that isn't seen: what is stored may be older than what is refused by now.
+pub(crate) fn escaped_lines(text: &str) -> String {
+    text.split('\n').map(escaped_but_colors).collect::<Vec<_>>().join("\n")
+}
+
+/// As programs read it back: JSON itself leaves most of what isn't seen as it is.
+pub(crate) fn escaped_json(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_hidden(c) && c != '\n' {
+            let mut units = [0; 2];
+            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// To standard output, whose end (`| head`) is an error and no panic.
@@ -150,7 +176,8 @@ pub(crate) fn tabulated<I: Item>(items: &[I]) -> String {
 
 /// A table without borders that fits the terminal: numbers stand to the right.
 pub(crate) fn table(columns: &[Column], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    layout::table_within(columns, rows.into_iter().collect(), width())
+    let rows = rows.into_iter().map(|cells| one_line(&cells)).collect();
+    layout::table_within(columns, rows, width())
 }
 
 /// How wide what is printed may be: as the terminal is, else as `COLUMNS` says, else 80 columns.
@@ -168,9 +195,14 @@ pub(crate) fn prose(text: &str) -> String {
     text.lines().flat_map(|line| wrapped(line, "", width)).collect::<Vec<_>>().join("\n")
 }
 
+/// Cells that take one line each.
+fn one_line(cells: &[String]) -> Vec<String> {
+    cells.iter().map(|cell| escaped(cell).into_owned()).collect()
+}
+
 /// One thing, a line for each of its columns; those without a value are left out.
 pub(crate) fn described<I: Item>(item: &I) -> String {
-    layout::record(I::COLUMNS, &item.cells(), width())
+    layout::record(I::COLUMNS, &one_line(&item.cells()), width())
 }
 
 #[cfg(test)]
@@ -196,6 +228,21 @@ mod tests {
         let table = tabulated(&[Fruit("apple", 7), Fruit("fig", 12_345)]);
         assert_eq!(table, "NAME    COUNT\napple       7\nfig    12,345");
         assert_eq!(tabulated::<Fruit>(&[]), "(none)");
+    }
+
+    #[test]
+    fn what_is_not_seen_is_shown_escaped() {
+        let forged = Fruit("fig\nkiwi  9\u{202e}\u{1b}[2J", 1);
+        assert_eq!(
+            tabulated(&[forged]),
+            "NAME                           COUNT\nfig\\nkiwi  9\\u{202e}\\u{1b}[2J      1"
+        );
+        assert_eq!(described(&Fruit("a\u{200b}", 1)), "name   a\\u{200b}\ncount  1");
+        assert_eq!(escaped_lines("one\ntwo\r\u{9b}2J"), "one\ntwo\\r\\u{9b}2J");
+        let value = json!({ "name": "a\u{202e}\u{e0041}\n" });
+        let shown = escaped_json(&format!("{value:#}"));
+        assert!(shown.contains("\\u202e\\udb40\\udc41\\n"), "{shown}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
     }
 
     #[test]
