@@ -1,13 +1,14 @@
 //! E2: what becomes of an order, told once, twice, late, or after a restart: money comes once and goes once.
 
 use quotad::api::proto::{
-    DenialCode, ListTopUpOrdersRequest, PaymentOutcome, Role, TopUpRequest, TopUpState, Transaction, TransactionKind,
+    DeletePaymentMethodRequest, DenialCode, ListTopUpOrdersRequest, PaymentOutcome, Role, TopUpRequest, TopUpState,
+    Transaction, TransactionKind,
 };
 use tonic::Code;
 
 use crate::{
     messages::{charge, failed, failure, reserve, usd, wrong_field},
-    payments::{automatic, balance, decide, find, order, orders, pending, switch_on},
+    payments::{automatic, balance, decide, find, method, order, orders, pending, switch_on},
     people::joins,
     world::{ACME, World},
 };
@@ -175,6 +176,22 @@ async fn amounts_and_currencies_that_cannot_be_paid_are_refused() {
     assert_eq!(orders(&world).await.len(), 1, "the operator's own only");
     let usd = TopUpRequest { currency: "USD".into(), ..sound };
     assert!(ann.wallets().top_up(usd).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_operator_can_not_name_a_payment_method_that_is_not_there() {
+    let world = World::with_wallet("1").await;
+    let ann = joins(&world, "ann", Role::Basic).await;
+    let card = method(&ann, "Visa …1", "tok_1").await.unwrap();
+    let refused = Err(failed(Code::NotFound, "NOT_FOUND"));
+    assert_eq!(order(&world.operator, "o1", "25", "no-such").await.map(|_| ()), refused);
+    let settled = order(&world.operator, "o1", "25", &card).await.unwrap().order.unwrap();
+    assert_eq!(settled.state(), TopUpState::Settled);
+    let gone = DeletePaymentMethodRequest { organization_id: ACME.into(), payment_method_id: card.clone() };
+    ann.wallets().delete_payment_method(gone).await.unwrap();
+    assert_eq!(order(&world.operator, "o2", "25", &card).await.map(|_| ()), refused);
+    assert_eq!(balance(&world.operator, ACME).await.unwrap(), "26");
+    world.verify().await;
 }
 
 // E2

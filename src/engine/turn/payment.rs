@@ -81,9 +81,15 @@ impl Turn<'_> {
         if let Some(before) = self.ordered_before(&new)? {
             return Ok((before, true));
         }
-        if let Some(by) = by {
-            self.check_not_suspended()?;
-            self.check_order(&new, by)?;
+        match (by, &new.method) {
+            (Some(by), _) => {
+                self.check_not_suspended()?;
+                self.check_order(&new, by)?;
+            }
+            (None, Some(method)) => {
+                live(&self.state.payments.methods, method, method.as_str())?;
+            }
+            (None, None) => {}
         }
         let source = if by.is_some() { OrderSource::Member } else { OrderSource::Operator };
         let order = self.open_order(new, source, self.context.actor.clone());
