@@ -1,6 +1,7 @@
 //! `quotactl ledger export`: every entry that matches, as CSV. Amounts and times as the API has them, nothing rounded.
 
 use std::{
+    collections::{BTreeMap, HashMap},
     fs::File,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -8,6 +9,7 @@ use std::{
 
 use clap::Args;
 use quotad::api::proto::{BookedUsage, Transaction, TransactionKind};
+use rust_decimal::Decimal;
 use serde_json::json;
 
 use super::Filter;
@@ -36,7 +38,7 @@ pub(crate) struct Export {
     csv: PathBuf,
 }
 
-const HEADER: [&str; 22] = [
+const HEADER: [&str; 23] = [
     "entry",
     "time",
     "occurred_at",
@@ -59,6 +61,7 @@ const HEADER: [&str; 22] = [
     "reason",
     "corrects_entry",
     "order_id",
+    "labels",
 ];
 
 impl Export {
@@ -114,30 +117,50 @@ fn record(entry: &Transaction) -> [String; HEADER.len()] {
         instant(entry.time.as_ref()),
         instant(entry.occurred_at.as_ref()),
         name::<TransactionKind>(entry.kind),
-        entry.member_id.clone(),
-        entry.key_id.clone(),
-        entry.team_id.clone(),
-        entry.model.clone(),
+        text(&entry.member_id),
+        text(&entry.key_id),
+        text(&entry.team_id),
+        text(&entry.model),
         tokens(|usage| usage.input_tokens).unwrap_or_default(),
         tokens(|usage| usage.cached_input_tokens).unwrap_or_default(),
         tokens(|usage| usage.cache_write_tokens).unwrap_or_default(),
         tokens(|usage| usage.output_tokens).unwrap_or_default(),
         tokens(|usage| usage.requests).unwrap_or_default(),
-        entry.cost_usd.clone(),
-        entry.credits.clone(),
-        entry.wallet_usd.clone(),
-        entry.balance_usd.clone(),
-        entry.request_id.clone(),
-        entry.actor.clone(),
-        plain(&entry.reason),
+        amount(&entry.cost_usd),
+        amount(&entry.credits),
+        amount(&entry.wallet_usd),
+        amount(&entry.balance_usd),
+        text(&entry.request_id),
+        text(&entry.actor),
+        text(&entry.reason),
         nonzero(entry.corrects_entry),
-        entry.order_id.clone(),
+        text(&entry.order_id),
+        labels(&entry.labels),
     ]
 }
 
-/// Free text that a spreadsheet would run as a formula is made text.
-fn plain(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text.to_owned() }
+/// The labels in the order of their names, as a JSON object; nothing where there are none.
+fn labels(labels: &HashMap<String, String>) -> String {
+    if labels.is_empty() {
+        return String::new();
+    }
+    let sorted: BTreeMap<_, _> = labels.iter().collect();
+    text(&json!(sorted).to_string())
+}
+
+/// A number stays one, minus sign and all; anything else in its column is text.
+fn amount(given: &str) -> String {
+    if given.parse::<Decimal>().is_ok() { given.to_owned() } else { text(given) }
+}
+
+/// Text that a spreadsheet would run as a formula, with an apostrophe before it, which makes it text there.
+///
+/// Spreadsheets look past spaces, quotes and control characters, and some take the wide forms of the signs for the signs.
+fn text(given: &str) -> String {
+    let skipped = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\'' | '"' | '\u{feff}');
+    let first = given.trim_start_matches(skipped).chars().next();
+    let is_formula = matches!(first, Some('=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠'));
+    if is_formula || given.starts_with(['\t', '\r', '\n']) { format!("'{given}") } else { given.to_owned() }
 }
 
 #[cfg(test)]
@@ -160,5 +183,50 @@ mod tests {
         assert_eq!((cell("entry"), cell("kind"), cell("member_id")), ("7", "late_commit", "ada"));
         assert_eq!((cell("input_tokens"), cell("cost_usd"), cell("corrects_entry")), ("1200", "-0.5", ""));
         assert_eq!(cell("reason"), "'=1+1");
+    }
+    #[test]
+    fn no_text_of_others_is_a_formula() {
+        let formula = || String::from("=HYPERLINK(\"http://x\")");
+        let entry = Transaction {
+            member_id: formula(),
+            key_id: formula(),
+            team_id: formula(),
+            model: formula(),
+            cost_usd: formula(),
+            credits: formula(),
+            wallet_usd: formula(),
+            balance_usd: formula(),
+            request_id: formula(),
+            actor: formula(),
+            reason: formula(),
+            order_id: formula(),
+            ..Transaction::default()
+        };
+        for (header, cell) in HEADER.iter().zip(record(&entry)) {
+            assert!(!cell.starts_with('='), "{header}: {cell}");
+        }
+        for bad in
+            ["=1", "+1", "-1", "@SUM(1)", "\t=1", "\r1", "\n1", " =1", "\u{a0}=1", "\"=1\"", "'=1", "\u{feff}@a", "＝1"]
+        {
+            assert_eq!(text(bad), format!("'{bad}"));
+        }
+        for plain in ["", "member:ada", "gpt-5", "a=b", "1", "{\"a\":\"=1\"}"] {
+            assert_eq!(text(plain), plain);
+        }
+    }
+
+    #[test]
+    fn negative_amounts_stay_numbers() {
+        for number in ["-0.5", "12.000000001", "0"] {
+            assert_eq!(amount(number), number);
+        }
+        assert_eq!(amount("-1+1"), "'-1+1");
+    }
+
+    #[test]
+    fn labels_are_one_cell_in_the_order_of_their_names() {
+        let given = [("team", "=1+1"), ("app", "chat")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(labels(&HashMap::from(given)), r#"{"app":"chat","team":"=1+1"}"#);
+        assert_eq!(labels(&HashMap::new()), "");
     }
 }
