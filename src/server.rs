@@ -30,6 +30,7 @@ mod backends;
 pub mod backup;
 mod data_dir;
 mod join;
+mod private;
 pub mod salvage;
 pub mod transport;
 
@@ -40,6 +41,7 @@ use aside::Aside;
 use backends::Backends;
 pub use data_dir::{DataDir, DataDirError};
 use join::Joined;
+pub use private::keep_files_private;
 use transport::{Listeners, Taken};
 
 /// How long calls in flight may take to end when the server stops.

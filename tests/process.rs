@@ -24,6 +24,9 @@ mod cluster;
 #[path = "process/moved.rs"]
 mod moved;
 
+#[path = "process/private.rs"]
+mod private;
+
 #[path = "process/recipes.rs"]
 mod recipes;
 

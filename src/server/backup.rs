@@ -181,7 +181,7 @@ async fn take_over(files: &Files) -> Result<Restored, BackupError> {
 
 /// Where no server runs, the first to open the journal after a crash must see what is damaged: SQLite would drop it.
 async fn check_at_rest(data: &Path) -> Result<(), BackupError> {
-    match DataDir::prepare(data) {
+    match DataDir::lock(data) {
         Ok(_locked) => SqliteJournal::open(data).await?.close().await,
         Err(DataDirError::Locked { .. }) => {}
         Err(error) => return Err(error.into()),
@@ -205,7 +205,13 @@ fn make_anew(directory: &Path) -> Result<(), BackupError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(directory)(error)),
         _ => {}
     }
-    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(at(directory))
+    let mut private = DirBuilder::new();
+    private.mode(0o700);
+    if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        private.recursive(true).create(parent).map_err(at(parent))?;
+    }
+    // Not one that somebody else made meanwhile.
+    private.recursive(false).create(directory).map_err(at(directory))
 }
 
 /// Each file as it stood at a moment, in an order that makes them fit: books and snapshots follow the journal, so the journal comes

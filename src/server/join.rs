@@ -1,8 +1,9 @@
 //! Brings journal and books together at the start: takes the lease, or builds the data directory anew from the books.
 
 use std::{
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io,
+    os::unix::fs::DirBuilderExt as _,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -105,7 +106,7 @@ async fn rebuild(
     let building = data.path().join(BUILDING);
     in_place(&building, || match fs::remove_dir_all(&building) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => fs::create_dir(&building),
+        _ => private_directory(&building),
     })?;
     let (journal, snapshots) = backends::open_files(&building).await?;
     let stored = service::rebuild(&*store, &*journal, &*snapshots).await?;
@@ -128,13 +129,17 @@ async fn rebuild(
     Ok(Joined { backends, lease: Some(lease), holder, stored, rebuilt: true })
 }
 
+fn private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
 fn in_place(path: &Path, work: impl FnOnce() -> io::Result<()>) -> Result<(), ServeError> {
     work().map_err(|source| ServeError::SetAside { path: path.to_owned(), source })
 }
 
 /// The journal comes last: a directory without one is empty, whatever snapshots lie there.
 fn replace_files(data: &Path, new: &Path, aside: &Path) -> io::Result<()> {
-    fs::create_dir(aside)?;
+    private_directory(aside)?;
     move_files(&FILES, data, aside)?;
     move_files(&FILES, new, data)?;
     fs::remove_dir_all(new)

@@ -16,6 +16,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tonic::body::Body;
 use tower::Service;
 
+use super::private::socket_permissions;
 use crate::{api::Stop, config::Connections};
 use accepting::{Listener, Places, Port, accept_all};
 use account::Total;
@@ -165,5 +166,8 @@ async fn bind_socket(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
         fs::remove_file(path)?;
     }
     let listener = UnixListener::bind(path)?;
+    if let Some(permissions) = socket_permissions() {
+        fs::set_permissions(path, permissions)?;
+    }
     Ok((listener, SocketFile { path: path.to_owned(), made: identity(path)? }))
 }

@@ -4,6 +4,8 @@
 
 use std::{
     fmt,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -163,7 +165,9 @@ async fn open(place: &Place) -> Result<Box<dyn Database>, MigrateError> {
 }
 
 async fn open_directory(directory: &Path) -> Result<SqliteStore, StoreError> {
-    std::fs::create_dir_all(directory).map_err(|error| StoreError::Unavailable(error.to_string()))?;
+    let mut private = DirBuilder::new();
+    let made = private.recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| StoreError::Unavailable(error.to_string()))?;
     SqliteStore::open(directory).await
 }
 

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
+use quotad::server::keep_files_private;
 
 use crate::{
     cli::{Cli, Command},
@@ -67,6 +68,8 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    // Backups, exports and lists of keys are their user's own.
+    keep_files_private();
     let cli = match invocation::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mimalloc::MiMalloc;
-use quotad::config::ServeArgs;
+use quotad::{config::ServeArgs, server::keep_files_private};
 
 mod demo;
 mod serve;
@@ -31,6 +31,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    keep_files_private();
     let Cli { command, serve } = Cli::parse();
     let outcome = match command {
         Some(Command::Demo(args)) => demo::run(&args).await.map_err(|error| error.to_string()),
