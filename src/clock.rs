@@ -25,6 +25,11 @@ const DIVERGED: Span = Span::seconds(5 * 60);
 pub trait Clock: Send + Sync + 'static {
     /// Never less than any answer before, whichever thread asked. Cheap and without a lock.
     fn now(&self) -> Timestamp;
+
+    /// The wall clock that this one follows, whatever it says; `None` where it follows none.
+    fn wall(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// The time of a running server.
@@ -113,6 +118,10 @@ impl<R: Readings> Clock for SystemClock<R> {
         // Within one microsecond many ask: most of them needn't write.
         let now = if last >= now { last } else { now.max(self.last.fetch_max(now, Ordering::Relaxed)) };
         Timestamp::from_micros(now)
+    }
+
+    fn wall(&self) -> Option<Timestamp> {
+        Some(self.readings.wall())
     }
 }
 

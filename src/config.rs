@@ -36,6 +36,10 @@ pub struct Settings {
     pub database_url: Option<String>,
     /// Whether to build this server from the books where its journal isn't the latest.
     pub accept_journal_loss: bool,
+    /// Whether to start although the wall clock is far from what was journalled, or from the database's.
+    pub accept_clock: bool,
+    /// How far the wall clock may be ahead of the last journalled time at a start.
+    pub clock_max_ahead: Span,
     /// Bytes of the journal at which nothing new is held until the books follow.
     pub journal_max_bytes: u64,
     /// Ended reservations and charges that reachable books may lack before work begins no faster than they follow.
@@ -78,6 +82,8 @@ impl Default for Settings {
             data_dir: PathBuf::from("quotad-data"),
             database_url: None,
             accept_journal_loss: false,
+            accept_clock: false,
+            clock_max_ahead: days(30),
             journal_max_bytes: 2 << 30,
             books_max_lag: 500_000,
             journal_window: Duration::from_millis(3),
@@ -109,6 +115,10 @@ pub struct ServeArgs {
     /// hadn't reached the books stays out. The log says from where; a journal found here is set aside
     #[arg(long)]
     pub accept_journal_loss: bool,
+    /// Start although the wall clock is far from the last journalled time, or from Postgres's clock: it is right. What is booked
+    /// with it stays, because time never runs backwards
+    #[arg(long)]
+    pub accept_clock: bool,
     #[command(flatten)]
     pub given: Given,
 }
@@ -129,7 +139,10 @@ pub struct Given {
     /// Postgres database for the books, such as `postgres://quotad:PASSWORD@db.example.org/quotad?sslmode=verify-full`;
     /// none keeps them in the data directory [default: none]
     #[arg(long, value_name = "URL", env = "QUOTAD_DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
+    pub database_url: Option<Secret>,
+    /// How far the wall clock may be ahead of the last journalled time at a start, in days [default: 30]
+    #[arg(long, value_name = "DAYS", env = "QUOTAD_CLOCK_MAX_AHEAD_DAYS")]
+    pub clock_max_ahead_days: Option<u32>,
     /// Size of the journal at which nothing new is held until the books follow, in bytes [default: 2147483648]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_JOURNAL_MAX_BYTES")]
     pub journal_max_bytes: Option<u64>,
@@ -300,7 +313,7 @@ impl Settings {
     pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let settings = Self::from_given(args.given.clone().or(file))?;
-        Ok(Self { accept_journal_loss: args.accept_journal_loss, ..settings })
+        Ok(Self { accept_journal_loss: args.accept_journal_loss, accept_clock: args.accept_clock, ..settings })
     }
 
     fn from_given(given: Given) -> Result<Self, ConfigError> {
@@ -328,6 +341,7 @@ impl Settings {
             socket,
             data_dir,
             database_url,
+            clock_max_ahead_days,
             journal_max_bytes,
             books_max_lag,
             journal_window_ms,
@@ -339,6 +353,7 @@ impl Settings {
             log,
             ..
         } = given;
+        let clock_max_ahead = within("clock_max_ahead_days", clock_max_ahead_days, 1..=36_500, "days")?;
         let journal_max_bytes = within("journal_max_bytes", journal_max_bytes, 1 << 20..=1 << 50, "bytes")?;
         let books_max_lag = within("books_max_lag", books_max_lag, 100..=1_000_000_000, "endings")?;
         let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
@@ -352,6 +367,8 @@ impl Settings {
             data_dir: data_dir.map(check_data_dir).transpose()?.unwrap_or(default.data_dir),
             database_url: database_url.filter(|given| !given.is_empty()).map(check_database).transpose()?,
             accept_journal_loss: default.accept_journal_loss,
+            accept_clock: default.accept_clock,
+            clock_max_ahead: clock_max_ahead.map_or(default.clock_max_ahead, days),
             journal_max_bytes: journal_max_bytes.unwrap_or(default.journal_max_bytes),
             books_max_lag: books_max_lag.unwrap_or(default.books_max_lag),
             journal_window: journal_window.unwrap_or(default.journal_window),
@@ -443,6 +460,7 @@ impl Given {
             socket: self.socket.or(lower.socket),
             data_dir: self.data_dir.or(lower.data_dir),
             database_url: self.database_url.or(lower.database_url),
+            clock_max_ahead_days: self.clock_max_ahead_days.or(lower.clock_max_ahead_days),
             journal_max_bytes: self.journal_max_bytes.or(lower.journal_max_bytes),
             books_max_lag: self.books_max_lag.or(lower.books_max_lag),
             journal_window_ms: self.journal_window_ms.or(lower.journal_window_ms),
@@ -503,6 +521,10 @@ fn read(path: &Path) -> Result<Given, ConfigError> {
         let line = before.matches('\n').count() + 1;
         ConfigError::Parse { path: path.to_owned(), line, problem: error.message().trim_end().replace('\n', ", ") }
     })
+}
+
+fn days(days: u32) -> Span {
+    Span::seconds(i64::from(days) * 86_400)
 }
 
 fn invalid(setting: &'static str, problem: String) -> ConfigError {

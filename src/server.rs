@@ -33,6 +33,7 @@ mod join;
 mod private;
 pub mod salvage;
 pub mod transport;
+mod wall_clock;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use data_dir::{DataDir, DataDirError};
 use join::Joined;
 pub use private::keep_files_private;
 use transport::{Listeners, Taken};
+pub use wall_clock::ClockError;
 
 /// How long calls in flight may take to end when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -75,6 +77,8 @@ pub enum ServeError {
     /// This data directory's journal may not write these books.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    #[error(transparent)]
+    Clock(#[from] ClockError),
     #[error("{}: {source}", path.display())]
     SetAside { path: PathBuf, source: io::Error },
     /// What the journal has beyond the books can be imported into the server that has them now.
@@ -177,6 +181,10 @@ async fn recover(
         position = recovered.position,
         "recovered"
     );
+    let clock = clock(recovered.time);
+    // One that went away meanwhile can't say: its books follow when it is back.
+    let database = if lease.is_some() { store.clock().await.unwrap_or_default() } else { None };
+    check_clock(settings, &*clock, recovered.time, database)?;
     if rebuilt {
         tell_what_may_be_missing(&recovered);
     }
@@ -189,7 +197,7 @@ async fn recover(
         writer: writer.clone(),
         lease,
         holder,
-        clock: clock(recovered.time),
+        clock,
         metrics,
         operator: SecretHash::of(operator_token),
         mailer: settings.smtp.as_ref().map(Mailer::new).transpose()?,
@@ -209,6 +217,23 @@ async fn recover(
         },
     };
     Ok((recovered.start(parts, stored).await?, writer))
+}
+
+/// Before anything is written with its time.
+fn check_clock(
+    settings: &Settings,
+    clock: &dyn Clock,
+    journalled: Timestamp,
+    database: Option<Timestamp>,
+) -> Result<(), ClockError> {
+    let Some(wall) = clock.wall() else { return Ok(()) };
+    match wall_clock::check(wall, journalled, database, settings.clock_max_ahead) {
+        Err(problem) if settings.accept_clock => {
+            tracing::warn!(%problem, "the wall clock is accepted");
+            Ok(())
+        }
+        checked => checked,
+    }
 }
 
 /// A server built from the books knows nothing of what was acknowledged and hadn't reached them.

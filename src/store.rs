@@ -113,6 +113,11 @@ pub trait Store: Send + Sync + 'static {
     /// What the entries of an organization add up to, recomputed from the entries alone.
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError>;
 
+    /// The time by the database's own clock; `None` where it has none but this machine's.
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(None)
+    }
+
     /// What is wrong with the file that the books are in; `None` also where a database answers for that itself. Reads all of it.
     async fn file_damage(&self) -> Result<Option<String>, StoreError> {
         Ok(None)

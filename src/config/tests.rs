@@ -75,6 +75,7 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
     let given = Given {
         listen: Some(default.listen),
         data_dir: Some(default.data_dir.clone()),
+        clock_max_ahead_days: Some(30),
         journal_max_bytes: Some(default.journal_max_bytes),
         books_max_lag: Some(default.books_max_lag),
         journal_window_ms: u64::try_from(default.journal_window.as_millis()).ok(),
@@ -113,6 +114,7 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
     let others = [
         ("listen", default.listen.to_string()),
         ("data_dir", format!("./{}", default.data_dir.display())),
+        ("clock_max_ahead_days", String::from("30")),
         ("journal_max_bytes", default.journal_max_bytes.to_string()),
         ("books_max_lag", default.books_max_lag.to_string()),
         ("journal_window_ms", default.journal_window.as_millis().to_string()),
@@ -135,10 +137,10 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
 }
 
 #[test]
-fn every_flag_has_its_environment_variable_but_the_one_that_is_consent_for_one_start() {
+fn every_flag_has_its_environment_variable_but_those_that_are_consent_for_one_start() {
     let command = ServeArgs::augment_args(clap::Command::new("serve"));
     for arg in command.get_arguments() {
-        if arg.get_id() == "accept_journal_loss" {
+        if arg.get_id().as_str().starts_with("accept_") {
             assert_eq!(arg.get_env(), None);
             continue;
         }
@@ -197,7 +199,7 @@ fn every_key_of_the_file_is_taken() {
         max_connections = 6\nmax_connections_per_peer = 0\nconnection_max_bytes = 1048576\nconnections_max_bytes = 16777216\n\
         max_order_usd = 6\nmax_pending_orders = 7\n";
     let file = format!(
-        "{file}{BOUNDS}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nsocket = 'q.sock'\n"
+        "{file}{BOUNDS}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nclock_max_ahead_days = 7\nwebhook_allow = '127.0.0.1, 10.0.0.0/8'\nwebhook_proxy = 'http://proxy:3128'\nsocket = 'q.sock'\n"
     );
     let (bounds, calls, watching) = other_bounds();
     let expected = Settings {
@@ -206,6 +208,8 @@ fn every_key_of_the_file_is_taken() {
         data_dir: "d".into(),
         database_url: Some("postgres://db/quotad".to_owned()),
         accept_journal_loss: false,
+        accept_clock: false,
+        clock_max_ahead: Span::seconds(7 * 86_400),
         journal_max_bytes: 1 << 20,
         books_max_lag: 3000,
         journal_window: Duration::ZERO,
@@ -318,6 +322,7 @@ fn a_missing_file_is_an_error_that_names_it() {
 #[test]
 fn values_out_of_range_name_the_setting_the_value_and_the_range() {
     for (setting, value, range) in [
+        ("clock_max_ahead_days", "0", "1 to 36500 days"),
         ("journal_window_ms", "1001", "0 to 1000 milliseconds"),
         ("queue_capacity", "999", "1000 to 10000000 records"),
         ("remembered_seconds", "59", "60 to 86400 seconds"),

@@ -20,6 +20,7 @@ use crate::{
         money::{Factor, Nanos},
         period::Period,
         policy::{Budget, BudgetUnit, Limit, Models, Policy},
+        time::Span,
     },
     service::{Caller, NewKey, NewMember, NewOrganization, Repeatable},
 };
@@ -33,6 +34,7 @@ mod session;
 mod staged;
 mod together;
 mod verifying;
+mod wall_clock;
 
 const NOON: Timestamp = Timestamp::from_seconds(1_700_000_000);
 

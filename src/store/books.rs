@@ -15,6 +15,7 @@ use crate::domain::{
     id::{OrganizationId, RequestId},
     lease::Lease,
     snapshot::{Snapshot, SnapshotMark},
+    time::Timestamp,
 };
 
 /// A transaction that `lease` may write in, and the position of the books in it.
@@ -39,6 +40,10 @@ macro_rules! read {
 impl<D: Database + ?Sized> Store for D {
     async fn status(&self) -> Result<StoreStatus, StoreError> {
         read!(self.lookup, connection => lease::status(connection))
+    }
+
+    async fn clock(&self) -> Result<Option<Timestamp>, StoreError> {
+        read!(self.lookup, connection => lease::clock(connection))
     }
 
     async fn take_lease(&self, lease: Lease, holder: &str, former: Option<Lease>) -> Result<(), StoreError> {

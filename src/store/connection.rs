@@ -115,6 +115,8 @@ impl<D: sqlx::Database> DerefMut for Unfinished<D> {
 pub(super) struct Dialect {
     /// After a SELECT: locks the rows until the end of the transaction.
     pub lock: &'static str,
+    /// The database's clock in microseconds, where that isn't this machine's.
+    pub clock: Option<&'static str>,
     /// Of `writer_lease.renewed_at`, by the database's clock.
     pub now: &'static str,
     /// Whether the lease of `writer_lease` is free for others; null where there is none. `#` is how many seconds it lasts.

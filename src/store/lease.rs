@@ -6,7 +6,10 @@ use super::{
     tables::Kind::{Bool, Bytes, Int, Text},
     value::{Sql, Value},
 };
-use crate::domain::lease::{JournalId, Lease, StoreId};
+use crate::domain::{
+    lease::{JournalId, Lease, StoreId},
+    time::Timestamp,
+};
 
 fn damaged(problem: &str) -> StoreError {
     StoreError::Damaged(problem.to_owned())
@@ -32,6 +35,13 @@ pub(super) async fn status(connection: &mut dyn Connection) -> Result<StoreStatu
         }
     };
     Ok(StoreStatus { id, position, lease })
+}
+
+pub(super) async fn clock(connection: &mut dyn Connection) -> Result<Option<Timestamp>, StoreError> {
+    let Some(clock) = connection.dialect().clock else { return Ok(None) };
+    let rows = connection.fetch(Sql::new(format!("SELECT {clock}")), &[Int]).await?;
+    let mut row = rows.into_iter().next().ok_or_else(|| damaged("the database doesn't tell the time"))?;
+    Ok(Some(Timestamp::from_micros(row.int(0)?)))
 }
 
 /// Every transaction that writes the books, or changes who may, first has this row for itself. What it then reads is read in

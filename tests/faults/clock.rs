@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::PathBuf,
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU64, Ordering::SeqCst},
     time::Duration,
 };
@@ -18,11 +18,12 @@ use quotad::{
 use crate::{
     acknowledged::Acknowledged,
     check::{check, verify},
+    database::books,
     load::Load,
     moments::{Moments, rounds},
     quota::{by_id, payer},
     seed::{DAILY, MINUTE, MODEL, ORGANIZATIONS, key},
-    server::Server,
+    server::{Server, refused},
     world::{Books, World},
 };
 
@@ -53,10 +54,32 @@ impl Clocked {
         fs::rename(next, self.offset_file()).unwrap();
     }
 
-    fn start(&self) -> Server {
+    fn command(&self) -> Command {
         let mut command = self.world.serving(Command::new(env!("CARGO_BIN_EXE_quotad")));
         command.env("LD_PRELOAD", &self.library).env("FAKETIME_TIMESTAMP_FILE", self.offset_file());
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+        command
+    }
+
+    fn start(&self) -> Server {
+        self.world.start_with(self.command())
+    }
+
+    /// What it says instead of starting.
+    fn refused(&self) -> String {
+        let mut command = self.command();
+        command.stderr(Stdio::piped());
+        let (status, said) = refused(command);
+        assert!(!status.success(), "{said}");
+        said
+    }
+
+    /// As somebody starts it who knows that the clock is right, though it is far from what was journalled.
+    fn start_accepting(&self) -> Server {
+        let said = self.refused();
+        assert!(said.contains("--accept-clock"), "{said}");
+        let mut command = self.command();
+        command.arg("--accept-clock");
         self.world.start_with(command)
     }
 }
@@ -180,8 +203,12 @@ async fn a_clock_that_leaps_by_hours_resets_no_window_twice_and_keeps_no_reserva
     let known = load.finish().await;
     verify(&operator).await;
     // Started with a clock that is hours behind, it goes on from where it was.
+    assert_eq!(server.terminate().await.code(), Some(0));
+    clocked.set(24 * 365 * 11);
+    let said = clocked.refused();
+    assert!(said.contains("days ahead of the last journalled time"), "{said}");
     clocked.set(-5);
-    let server = restarted(&clocked, server).await;
+    let server = clocked.start_accepting();
     let gateway = server.operator().await.with_token(&clocked.world.service_token).unwrap();
     let mut load = Load::start(&clocked.world, known).await;
     observe(&gateway, &mut last, Duration::from_millis(1200)).await;
@@ -215,7 +242,8 @@ async fn leaps_ahead_once(clocked: Clocked, server: Server, last: [Window; 2], k
     let mut last = windows(&gateway).await;
     assert!(last[1].spent > Nanos::ZERO);
     clocked.set(0);
-    let server = restarted(&clocked, server).await;
+    assert_eq!(server.terminate().await.code(), Some(0));
+    let server = clocked.start_accepting();
     let operator = server.operator().await;
     let gateway = operator.with_token(&clocked.world.service_token).unwrap();
     let now = windows(&gateway).await;
@@ -223,4 +251,18 @@ async fn leaps_ahead_once(clocked: Clocked, server: Server, last: [Window; 2], k
     observe(&gateway, &mut last, Duration::from_millis(500)).await;
     let figures = check(&operator, &gateway, known).await;
     println!("clock: {figures}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_hours_from_the_databases_is_refused_before_anything_was_journalled() {
+    let clocked = Clocked { world: World::empty(&books(), &[]), library: library() };
+    for hours in [-2, 2] {
+        clocked.set(hours);
+        let said = clocked.refused();
+        assert!(said.contains("and the database's clock") && said.contains("--accept-clock"), "{said}");
+    }
+    clocked.set(0);
+    assert_eq!(clocked.start().terminate().await.code(), Some(0));
+    clocked.set(2);
+    assert_eq!(clocked.start_accepting().terminate().await.code(), Some(0));
 }

@@ -25,6 +25,7 @@ use crate::{
 
 static DIALECT: Dialect = Dialect {
     lock: " FOR UPDATE",
+    clock: Some("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"),
     now: "clock_timestamp()",
     lease_is_free: "released OR renewed_at < clock_timestamp() - interval '# seconds'",
     day: "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",

@@ -26,6 +26,7 @@ mod tests;
 static DIALECT: Dialect = Dialect {
     // A writing transaction has the whole file to itself.
     lock: "",
+    clock: None,
     now: "unixepoch()",
     lease_is_free: "released OR renewed_at < unixepoch() - #",
     day: "date(occurred_at / 1000000, 'unixepoch')",
