@@ -18,12 +18,14 @@ use crate::{
 
 mod connections;
 mod outside;
+mod secret;
 
 #[cfg(test)]
 mod tests;
 
 pub use connections::Connections;
 pub use outside::{MailTls, PaymentSettings, TIMEOUT};
+pub use secret::Secret;
 
 /// What a server runs with, complete and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +35,7 @@ pub struct Settings {
     pub socket: Option<PathBuf>,
     pub data_dir: PathBuf,
     /// Postgres; `None` keeps the books in a file of the data directory.
-    pub database_url: Option<String>,
+    pub database_url: Option<Secret>,
     /// Whether to build this server from the books where its journal isn't the latest.
     pub accept_journal_loss: bool,
     /// Whether to start although the wall clock is far from what was journalled, or from the database's.
@@ -58,7 +60,7 @@ pub struct Settings {
     /// How many connections there may be, and what they may hold.
     pub connections: Connections,
     /// Where traces and metrics are sent; `None` sends none.
-    pub otlp_endpoint: Option<String>,
+    pub otlp_endpoint: Option<Secret>,
     /// `None`: alerts can't be mailed.
     pub smtp: Option<SmtpSettings>,
     /// `None`: an operator decides each order to top up.
@@ -184,8 +186,8 @@ pub struct Given {
     #[arg(long, value_name = "BYTES", env = "QUOTAD_CONNECTIONS_MAX_BYTES")]
     pub connections_max_bytes: Option<u64>,
     /// OpenTelemetry collector for traces and metrics, such as `http://127.0.0.1:4317`; empty sends none [default: none]
-    #[arg(long, value_name = "URL", env = "QUOTAD_OTLP_ENDPOINT")]
-    pub otlp_endpoint: Option<String>,
+    #[arg(long, value_name = "URL", env = "QUOTAD_OTLP_ENDPOINT", hide_env_values = true)]
+    pub otlp_endpoint: Option<Secret>,
     /// Mail server for alerts and invitations; none keeps them listed as undeliverable [default: none]
     #[arg(long, value_name = "HOST", env = "QUOTAD_SMTP_HOST")]
     pub smtp_host: Option<String>,
@@ -203,16 +205,16 @@ pub struct Given {
     pub smtp_user: Option<String>,
     /// Its password; better given by the environment or the file, which other users can't list
     #[arg(long, value_name = "PASSWORD", env = "QUOTAD_SMTP_PASSWORD", hide_env_values = true)]
-    pub smtp_password: Option<String>,
+    pub smtp_password: Option<Secret>,
     /// Address that mail comes from, such as `quotad@example.org`
     #[arg(long, value_name = "ADDRESS", env = "QUOTAD_SMTP_FROM")]
     pub smtp_from: Option<String>,
     /// Payment provider's URL that orders to top up are posted to; none leaves them to the operator [default: none]
-    #[arg(long, value_name = "URL", env = "QUOTAD_PAYMENT_URL")]
-    pub payment_url: Option<String>,
+    #[arg(long, value_name = "URL", env = "QUOTAD_PAYMENT_URL", hide_env_values = true)]
+    pub payment_url: Option<Secret>,
     /// Secret that orders and confirmations are signed with, as Standard Webhooks writes it: `whsec_…`
     #[arg(long, value_name = "SECRET", env = "QUOTAD_PAYMENT_SECRET", hide_env_values = true)]
-    pub payment_secret: Option<String>,
+    pub payment_secret: Option<Secret>,
     /// Keys that an organization may have [default: 2000000]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_KEYS")]
     pub max_keys: Option<u32>,
@@ -365,7 +367,7 @@ impl Settings {
             listen: listen.unwrap_or(default.listen),
             socket: socket.filter(|path| !path.as_os_str().is_empty()),
             data_dir: data_dir.map(check_data_dir).transpose()?.unwrap_or(default.data_dir),
-            database_url: database_url.filter(|given| !given.is_empty()).map(check_database).transpose()?,
+            database_url: database_url.filter(|given| !given.reveal().is_empty()).map(check_database).transpose()?,
             accept_journal_loss: default.accept_journal_loss,
             accept_clock: default.accept_clock,
             clock_max_ahead: clock_max_ahead.map_or(default.clock_max_ahead, days),
@@ -380,7 +382,7 @@ impl Settings {
             snapshot_interval: snapshot_interval.unwrap_or(default.snapshot_interval),
             max_message_size,
             connections,
-            otlp_endpoint: otlp_endpoint.filter(|given| !given.is_empty()).map(check_endpoint).transpose()?,
+            otlp_endpoint: otlp_endpoint.filter(|given| !given.reveal().is_empty()).map(check_endpoint).transpose()?,
             smtp,
             payments,
             bounds,
@@ -552,9 +554,9 @@ fn check_data_dir(path: PathBuf) -> Result<PathBuf, ConfigError> {
     Ok(path)
 }
 
-/// The rest of the URL is the database library's to judge; what it says of it never shows the password.
-fn check_database(url: String) -> Result<String, ConfigError> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+/// The rest of the URL is judged where it is used; what is said of it never shows the password.
+fn check_database(url: Secret) -> Result<Secret, ConfigError> {
+    if ["postgres://", "postgresql://"].iter().any(|scheme| url.reveal().starts_with(scheme)) {
         return Ok(url);
     }
     let problem =
@@ -562,13 +564,23 @@ fn check_database(url: String) -> Result<String, ConfigError> {
     Err(invalid("database_url", problem.to_owned()))
 }
 
-fn check_endpoint(url: String) -> Result<String, ConfigError> {
-    let plain = |uri: &http::Uri| uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
-    if url.parse().is_ok_and(|uri| plain(&uri)) {
-        return Ok(url);
+/// The address may hold a token, so that nothing of it is repeated.
+fn check_endpoint(url: Secret) -> Result<Secret, ConfigError> {
+    let wrong = |problem: &str| Err(invalid("otlp_endpoint", problem.to_owned()));
+    let uri = url.reveal().parse::<http::Uri>().ok().filter(|uri| uri.scheme_str() == Some("http"));
+    let Some(authority) = uri.as_ref().and_then(http::Uri::authority).filter(|given| !given.host().is_empty()) else {
+        return wrong("isn't the http:// address of a collector: give one such as http://127.0.0.1:4317");
+    };
+    let port = authority.as_str().rsplit_once(authority.host()).map_or("", |(_, port)| port);
+    if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+        return wrong("has something else than a port from 1 to 65535 behind the host's ':'");
     }
-    let problem = format!("`{url}` isn't the http:// address of a collector: give one such as http://127.0.0.1:4317");
-    Err(invalid("otlp_endpoint", problem))
+    if authority.as_str().contains('@') {
+        return wrong(
+            "holds a user name or password, which isn't sent: set OTEL_EXPORTER_OTLP_HEADERS in the environment instead",
+        );
+    }
+    Ok(url)
 }
 
 /// Values of fields are compared as they are: patterns could keep the start busy for ever.

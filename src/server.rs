@@ -159,7 +159,7 @@ fn payments(settings: &Settings) -> Result<Box<dyn PaymentProvider>, Invalid> {
     Ok(match settings.payments.clone() {
         None => Box::new(ManualProvider),
         Some(PaymentSettings { url, secret }) => {
-            Box::new(WebhookProvider { url, secret, webhooks: Webhooks::new(TIMEOUT)? })
+            Box::new(WebhookProvider { url: url.reveal().to_owned(), secret, webhooks: Webhooks::new(TIMEOUT)? })
         }
     })
 }

@@ -63,7 +63,8 @@ impl Telemetry {
     /// How much is sampled and how often metrics are sent follows OpenTelemetry's own `OTEL_*` environment variables.
     pub fn start(settings: &Settings) -> Result<Self, TelemetryError> {
         let metrics = Arc::new(Metrics::default());
-        let exporters = settings.otlp_endpoint.as_deref().map(Exporters::start).transpose()?;
+        let exporters =
+            settings.otlp_endpoint.as_ref().map(|endpoint| Exporters::start(endpoint.reveal())).transpose()?;
         let traces = exporters.as_ref().map(|exporters| {
             // The exporter's own gRPC calls would be traced, exported, traced and so on.
             let own = filter_fn(|metadata| metadata.target().starts_with(env!("CARGO_CRATE_NAME")));

@@ -30,6 +30,9 @@ mod private;
 #[path = "process/recipes.rs"]
 mod recipes;
 
+#[path = "process/secrets.rs"]
+mod secrets;
+
 #[path = "process/socket.rs"]
 mod socket;
 #[path = "process/start.rs"]

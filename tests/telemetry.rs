@@ -77,7 +77,7 @@ async fn the_last_traces_and_metrics_are_sent_when_telemetry_is_dropped() {
         Server::builder().add_service(TraceService(calls.clone())).add_service(MetricsService(calls.clone()));
     let collector = tokio::spawn(services.serve_with_incoming(TcpListenerStream::new(listener)));
 
-    let settings = Settings { otlp_endpoint: Some(endpoint), ..Settings::default() };
+    let settings = Settings { otlp_endpoint: Some(endpoint.into()), ..Settings::default() };
     let telemetry = Telemetry::start(&settings).unwrap();
     telemetry.observe_clock(&Arc::new(SystemClock::start(Timestamp::EPOCH)));
     telemetry.metrics.granted.increment();

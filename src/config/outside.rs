@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{ConfigError, Given, invalid, within};
+use super::{ConfigError, Given, Secret, invalid, within};
 use crate::{
     domain::{
         contact::{WebhookSecret, check_email, check_webhook_url},
@@ -18,7 +18,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(15);
 /// Where orders to top up are sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentSettings {
-    pub url: String,
+    pub url: Secret,
     /// Signs what is sent, and what comes back.
     pub secret: WebhookSecret,
 }
@@ -71,7 +71,7 @@ pub(super) fn smtp(given: &Given) -> Result<Option<SmtpSettings>, ConfigError> {
         },
         ca_file: given.smtp_ca_file.clone().filter(|path: &PathBuf| !path.as_os_str().is_empty()),
         user: given.smtp_user.clone(),
-        password: given.smtp_password.clone(),
+        password: given.smtp_password.as_ref().map(|password| password.reveal().to_owned()),
         from,
         timeout: TIMEOUT,
     }))
@@ -83,7 +83,7 @@ pub(super) fn orders(given: &Given) -> Result<OrderTerms, ConfigError> {
     let amount = within("max_order_usd", given.max_order_usd, 1..=1_000_000_000, "USD")?;
     let pending = within("max_pending_orders", given.max_pending_orders, 1..=10_000, "orders")?;
     Ok(OrderTerms {
-        by_provider: given.payment_url.as_ref().is_some_and(|url| !url.is_empty()),
+        by_provider: given.payment_url.as_ref().is_some_and(|url| !url.reveal().is_empty()),
         amount: amount.map_or(default.amount, |usd| Nanos::units(usd.into())),
         pending: pending.unwrap_or(default.pending),
     })
@@ -91,7 +91,7 @@ pub(super) fn orders(given: &Given) -> Result<OrderTerms, ConfigError> {
 
 /// `None` without a URL: an operator decides each order.
 pub(super) fn payments(given: &Given) -> Result<Option<PaymentSettings>, ConfigError> {
-    match (given.payment_url.clone().filter(|url| !url.is_empty()), &given.payment_secret) {
+    match (given.payment_url.clone().filter(|url| !url.reveal().is_empty()), &given.payment_secret) {
         (None, None) => Ok(None),
         (None, Some(_)) => Err(invalid("payment_secret", "is set without payment_url, which it belongs to".to_owned())),
         (Some(_), None) => {

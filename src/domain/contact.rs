@@ -72,7 +72,7 @@ impl Eq for Email {}
 /// Checks the absolute `http` or `https` URL that notices are posted to.
 ///
 /// # Errors
-/// [`Invalid`] for `field`. The value is shown only where it can't hold a password.
+/// [`Invalid`] for `field`. The value is never shown: it may hold a password.
 pub fn check_webhook_url(field: &str, value: &str) -> Result<(), Invalid> {
     let problem = |what: &str| Err(Invalid::new(field, format!("{what}; give one such as https://example.com/hook")));
     if value.len() > MAX_URL {
@@ -93,7 +93,7 @@ pub fn check_webhook_url(field: &str, value: &str) -> Result<(), Invalid> {
     // `Uri` takes any digits for a port, and a client would go on with the scheme's own.
     let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
-        return problem(&format!("has {} where a port from 1 to 65535 is expected", shown(port)));
+        return problem("has something else than a port from 1 to 65535 behind the host's ':'");
     }
     if value.contains('#') {
         return problem("has a part after '#', which is never sent");

@@ -89,8 +89,10 @@ impl Mailer {
     /// [`Invalid`] for a setting that can't work, by its name in [`SmtpSettings`].
     pub fn new(settings: &SmtpSettings) -> Result<Self, Invalid> {
         let SmtpSettings { host, port, tls: _, ca_file: _, user, password, from, timeout } = settings;
-        if host.is_empty() || host.chars().any(|c| c.is_whitespace() || c.is_control()) {
-            return Err(Invalid::new("host", format!("{host:?} isn't a host; give one such as smtp.example.com")));
+        // A URL with a login would else be looked up, and told of, as a host.
+        let is_of_a_host = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        if host.is_empty() || !host.chars().all(is_of_a_host) {
+            return Err(Invalid::new("host", "isn't a host; give one such as smtp.example.com"));
         }
         if *port == 0 {
             return Err(Invalid::new("port", "is 0; give the mail server's, such as 587"));

@@ -30,7 +30,7 @@ pub(super) async fn open_files(directory: &Path) -> Result<(Arc<dyn Journal>, Ar
 
 async fn open_store(directory: &Path, settings: &Settings) -> Result<Arc<dyn Store>, ServeError> {
     Ok(match &settings.database_url {
-        Some(url) => Arc::new(PostgresStore::new(url)?),
+        Some(url) => Arc::new(PostgresStore::new(url.reveal())?),
         None => Arc::new(SqliteStore::open(directory).await?),
     })
 }

@@ -14,7 +14,7 @@ use super::{
     LEASE_SECONDS, LeaseStatus, MOVED_TO, Store as _, StoreError, StoreStatus,
     connection::{Connection, Database},
     lease,
-    postgres::PostgresStore,
+    postgres::{PostgresStore, is_sound},
     sqlite::SqliteStore,
     tables::{self, Kind, Table},
     value::{How, Rows, Sql, Value},
@@ -34,7 +34,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(LEASE_SECONDS as u64 / 3);
 const HOLDER: &str = "quotactl store migrate";
 
 /// Where books are.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Place {
     /// A server's data directory.
     Directory(PathBuf),
@@ -52,12 +52,21 @@ impl Place {
     }
 }
 
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Place({self})")
+    }
+}
+
 /// Without the password.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(path) => path.display().fmt(f),
             Self::Database(url) => {
+                if !is_sound(url) {
+                    return f.write_str("a Postgres database");
+                }
                 let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", url));
                 let authority = rest.find('/').unwrap_or(rest.len());
                 let (login, host) = rest[..authority].rsplit_once('@').unwrap_or(("", &rest[..authority]));

@@ -24,6 +24,7 @@ use connection::PgSession;
 
 mod cell;
 mod connection;
+mod url;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -42,6 +43,11 @@ const READERS: u32 = 6;
 const LOOKUPS: u32 = 3;
 const VIEW: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// Whether the URL can be told apart into its login and the rest.
+pub(super) fn is_sound(url: &str) -> bool {
+    url::check(url).is_ok()
+}
+
 /// A database of its own, or a schema of its own by the URL's `options=-c search_path=…`.
 pub struct PostgresStore {
     options: PgConnectOptions,
@@ -55,12 +61,15 @@ impl PostgresStore {
     /// Doesn't connect yet.
     ///
     /// # Errors
-    /// [`Invalid`] when the URL can't be read.
+    /// [`Invalid`] when the URL can't be read; it repeats nothing of it.
     pub fn new(url: &str) -> Result<Self, Invalid> {
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
+        let unread = |problem: String| {
             let example = "give one such as postgres://quotad:PASSWORD@db.example.org:5432/quotad?sslmode=verify-full";
-            Invalid::new("database_url", format!("can't be read ({error}): {example}"))
-        })?;
+            Invalid::new("database_url", format!("{problem}: {example}"))
+        };
+        url::check(url).map_err(unread)?;
+        // The library's own error may hold any part of the URL.
+        let options = PgConnectOptions::from_str(url).map_err(|_| unread(String::from("can't be read")))?;
         let options = if options.get_application_name().is_none() { options.application_name(NAME) } else { options };
         let limits = [
             ("statement_timeout", STATEMENT_TIMEOUT),

@@ -25,7 +25,8 @@ use crate::{
 /// An empty wallet, and orders that go to the receiver.
 pub(crate) async fn world(provider: &Receiver) -> World {
     let (url, secret) = (provider.url.clone(), WebhookSecret::parse("secret", SECRET).unwrap());
-    World::start(WalletMode::Enforced, |settings| settings.payments = Some(PaymentSettings { url, secret })).await
+    World::start(WalletMode::Enforced, |settings| settings.payments = Some(PaymentSettings { url: url.into(), secret }))
+        .await
 }
 
 /// What the provider says of an order, signed at that time.
@@ -281,7 +282,7 @@ async fn an_order_does_not_wait_for_mail_that_hangs() {
     let mut provider = Receiver::start(Some("200 OK")).await;
     let (url, secret) = (provider.url.clone(), WebhookSecret::parse("secret", SECRET).unwrap());
     let world = World::start(WalletMode::Enforced, |settings| {
-        settings.payments = Some(PaymentSettings { url, secret });
+        settings.payments = Some(PaymentSettings { url: url.into(), secret });
         // Longer than this test waits for anything.
         settings.smtp = Some(SmtpSettings { timeout: Duration::from_mins(5), ..server.settings() });
     })

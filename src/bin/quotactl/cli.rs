@@ -4,6 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
 use prost_types::Duration;
+use quotad::config::Secret;
 
 use crate::{
     alert::AlertCommand,
@@ -79,7 +80,7 @@ pub(crate) struct Global {
     pub(crate) endpoint: Option<String>,
     #[arg(long, global = true, conflicts_with = "token_file")]
     #[arg(help = "The bearer token; better in a file, where no process list shows it [env: QUOTAD_TOKEN]")]
-    pub(crate) token: Option<String>,
+    pub(crate) token: Option<Secret>,
     #[arg(long, global = true, value_name = "FILE")]
     #[arg(help = "A file with the token [env: QUOTAD_TOKEN_FILE] [default: ./quotad-data/operator.token]")]
     pub(crate) token_file: Option<PathBuf>,

@@ -17,7 +17,7 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) async fn open(global: &Global) -> Result<Self, Failure> {
         let Settings { endpoint, token, context } = Settings::load(global)?;
-        let server = Connection::open(&endpoint, &token).await?;
+        let server = Connection::open(&endpoint, token.reveal()).await?;
         let timeout = global.timeout.and_then(|span| u64::try_from(span.seconds).ok()).map(Duration::from_secs);
         let server = timeout.map_or_else(|| server.clone(), |timeout| server.with_timeout(timeout));
         Ok(Self { server, out: Output::new(global), name: context })

@@ -3,6 +3,7 @@
 use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
 
 use clap::Subcommand;
+use quotad::config::Secret;
 use serde_json::{Value, json};
 
 use crate::{
@@ -138,7 +139,7 @@ fn added(global: &Global, name: &str, org: Option<&str>) -> Result<String, Failu
     let fields = [
         ("endpoint", Some(endpoint)),
         ("token_file", token_file.as_deref()),
-        ("token", global.token.as_deref()),
+        ("token", global.token.as_ref().map(Secret::reveal)),
         ("org", org),
     ];
     let fields = fields.into_iter().filter_map(|(name, value)| Some(format!("{name} = {}\n", quoted(value?))));

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use quotad::client::DEFAULT_ENDPOINT;
+use quotad::{client::DEFAULT_ENDPOINT, config::Secret};
 use serde::Deserialize;
 
 use crate::{cli::Global, failure::Failure};
@@ -18,7 +18,7 @@ const DEFAULT_TOKEN_FILE: &str = "quotad-data/operator.token";
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Settings {
     pub(crate) endpoint: String,
-    pub(crate) token: String,
+    pub(crate) token: Secret,
     pub(crate) context: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Settings {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Layer {
     pub(crate) endpoint: Option<String>,
-    token: Option<String>,
+    token: Option<Secret>,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) org: Option<String>,
     /// Its token goes to no other server than its own.
@@ -41,7 +41,7 @@ pub(crate) struct Layer {
 #[expect(clippy::struct_field_names, reason = "as the file has them")]
 pub(crate) struct File {
     endpoint: Option<String>,
-    token: Option<String>,
+    token: Option<Secret>,
     token_file: Option<PathBuf>,
     org: Option<String>,
     pub(crate) context: Option<String>,
@@ -105,7 +105,7 @@ impl Settings {
         };
         let environment = Layer {
             endpoint: variable("QUOTAD_ENDPOINT"),
-            token: variable("QUOTAD_TOKEN"),
+            token: variable("QUOTAD_TOKEN").map(Secret::from),
             token_file: variable("QUOTAD_TOKEN_FILE").map(PathBuf::from),
             ..Layer::default()
         };
@@ -126,13 +126,13 @@ impl Settings {
             if token.is_none() && !is_elsewhere {
                 token = match (layer.token, layer.token_file) {
                     (Some(token), _) => Some(token),
-                    (None, Some(path)) => Some(read_token(&path)?),
+                    (None, Some(path)) => Some(read_token(&path)?.into()),
                     (None, None) => None,
                 };
             }
         }
         if let Some(file) = default_token_file.filter(|file| token.is_none() && file.exists()) {
-            token = Some(read_token(file)?);
+            token = Some(read_token(file)?.into());
         }
         Ok(Self {
             endpoint: endpoint.unwrap_or_else(|| DEFAULT_ENDPOINT.to_owned()),
@@ -173,7 +173,14 @@ fn read_config(path: &Path) -> Result<File, Failure> {
 /// # Errors
 /// [`Failure`] that names the field.
 pub(crate) fn parse_config(path: &Path, text: &str) -> Result<File, Failure> {
-    toml::from_str(text).map_err(|error| Failure::file("config file", path, error.to_string().trim_end()))
+    toml::from_str(text).map_err(|error| unread(path, text, &error))
+}
+
+/// Says where the file is wrong, without the line itself: it may be the token's.
+fn unread(path: &Path, text: &str, error: &toml::de::Error) -> Failure {
+    let before = error.span().map_or("", |span| text.get(..span.start).unwrap_or_default());
+    let line = before.matches('\n').count() + 1;
+    Failure::file("config file", path, format!("line {line}: {}", error.message().trim_end().replace('\n', ", ")))
 }
 
 /// Reads a text file that the user named; `what` says what for.
@@ -188,7 +195,7 @@ mod tests {
     fn layer(endpoint: Option<&str>, token: Option<&str>, token_file: Option<&Path>) -> Layer {
         Layer {
             endpoint: endpoint.map(str::to_owned),
-            token: token.map(str::to_owned),
+            token: token.map(Secret::from),
             token_file: token_file.map(Path::to_owned),
             ..Layer::default()
         }
@@ -211,7 +218,7 @@ mod tests {
         let last = resolve([none(), none(), layer(None, Some("cfg"), Some(&path))]);
         assert_eq!(last, Settings { endpoint: DEFAULT_ENDPOINT.into(), token: "cfg".into(), context: None });
         let default = Settings::resolve([none(), none(), none()], Some(&path)).unwrap();
-        assert_eq!(default.token, "from-file");
+        assert_eq!(default.token.reveal(), "from-file");
     }
 
     #[test]
@@ -230,7 +237,12 @@ mod tests {
         fs::write(&path, "endpoint = \"http://h:1\"\ntoken_file = \"t\"").unwrap();
         assert_eq!(read_config(&path).unwrap().token_file, Some(folder.path().join("t")));
         fs::write(&path, "endpoit = \"http://h:1\"").unwrap();
-        assert!(read_config(&path).unwrap_err().to_string().contains("endpoit"));
+        assert!(read_config(&path).unwrap_err().to_string().contains("line 1: unknown field `endpoit`"));
+        for wrong in ["token = hunter2", "token = 421337", "token = 'hunter2", "token = 'a'\ntoken = 'hunter2'"] {
+            fs::write(&path, wrong).unwrap();
+            let said = read_config(&path).unwrap_err().to_string();
+            assert!(said.contains("line") && !said.contains("hunter2") && !said.contains("421337"), "{said}");
+        }
     }
 
     const FILE: &str = "org = \"all\"\ncontext = \"eu\"\n[contexts.eu]\nendpoint = \"http://eu:1\"\ntoken = \"t-eu\"\norg = \"acme\"\n\
@@ -254,7 +266,7 @@ mod tests {
         let context = file.layer(Some("eu")).unwrap().1;
         let none = || layer(None, None, None);
         let to = |endpoint| Settings::resolve([layer(Some(endpoint), None, None), none(), context.clone()], None);
-        assert_eq!(to("http://eu:1").unwrap().token, "t-eu");
+        assert_eq!(to("http://eu:1").unwrap().token.reveal(), "t-eu");
         assert!(matches!(to("http://evil:1"), Err(Failure::NoToken)));
     }
 }

@@ -2,7 +2,10 @@
 
 use clap::{Args, Subcommand};
 use indicatif::ProgressBar;
-use quotad::store::migrate::{Moved, Place, Progress, migrate};
+use quotad::{
+    config::Secret,
+    store::migrate::{Moved, Place, Progress, migrate},
+};
 use serde_json::json;
 
 use crate::{failure::Failure, output::Output, progress::progress_bar};
@@ -26,10 +29,10 @@ pub(crate) enum StoreCommand {
 pub(crate) struct Migrate {
     /// Where the books are: a data directory, or the URL of a Postgres database
     #[arg(long, value_name = "DIRECTORY|URL")]
-    from: String,
+    from: Secret,
     /// Where they go: a place without books
     #[arg(long, value_name = "DIRECTORY|URL")]
-    to: String,
+    to: Secret,
 }
 
 impl StoreCommand {
@@ -42,7 +45,7 @@ impl StoreCommand {
 
 impl Migrate {
     async fn run(&self, out: Output) -> Result<(), Failure> {
-        let (from, to) = (Place::parse(&self.from), Place::parse(&self.to));
+        let (from, to) = (Place::parse(self.from.reveal()), Place::parse(self.to.reveal()));
         let bar = if out.is_json() { ProgressBar::hidden() } else { progress_bar(None) };
         let mut show = |Progress { done, total }| {
             bar.set_length(total);

@@ -15,6 +15,9 @@ fn assert_refused(field: &str, because: &str, change: impl FnOnce(&mut SmtpSetti
 fn settings_that_can_not_work_are_refused_by_name() {
     assert_refused("host", "isn't a host", |settings| settings.host.clear());
     assert_refused("host", "isn't a host", |settings| settings.host = "mail example".to_owned());
+    let url = "smtp://quotad:hunter2@mail.example.com";
+    let error = Mailer::new(&SmtpSettings { host: url.to_owned(), ..settings(25) }).map(|_| ()).unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
     assert_refused("port", "is 0", |settings| settings.port = 0);
     assert_refused("timeout", "is 0", |settings| settings.timeout = Duration::ZERO);
     assert_refused("user", "is missing", |settings| settings.password = Some("word".to_owned()));
