@@ -13,7 +13,7 @@ use crate::{
         payment::OrderTerms,
         time::Span,
     },
-    notify::SmtpSettings,
+    notify::{Network, Proxy, SmtpSettings},
 };
 
 mod connections;
@@ -63,6 +63,10 @@ pub struct Settings {
     pub otlp_endpoint: Option<Secret>,
     /// `None`: alerts can't be mailed.
     pub smtp: Option<SmtpSettings>,
+    /// Networks that tenants' webhooks may reach besides public addresses.
+    pub webhook_allow: Vec<Network>,
+    /// What tenants' webhooks go through.
+    pub webhook_proxy: Option<Proxy>,
     /// `None`: an operator decides each order to top up.
     pub payments: Option<PaymentSettings>,
     /// Bounds on things that cost their maker nothing.
@@ -97,6 +101,8 @@ impl Default for Settings {
             connections: Connections::default(),
             otlp_endpoint: None,
             smtp: None,
+            webhook_allow: Vec::new(),
+            webhook_proxy: None,
             payments: None,
             bounds: Bounds::default(),
             calls: CallBounds::default(),
@@ -209,6 +215,13 @@ pub struct Given {
     /// Address that mail comes from, such as `quotad@example.org`
     #[arg(long, value_name = "ADDRESS", env = "QUOTAD_SMTP_FROM")]
     pub smtp_from: Option<String>,
+    /// Networks that tenants' webhooks may reach besides public addresses, such as `10.1.0.0/16,fd00::/8` [default: none]
+    #[arg(long, value_name = "CIDR,…", env = "QUOTAD_WEBHOOK_ALLOW")]
+    pub webhook_allow: Option<String>,
+    /// Proxy that tenants' webhooks go through, such as `http://proxy.example.org:3128`; it resolves their names, and decides what is
+    /// reached by a name [default: none]
+    #[arg(long, value_name = "URL", env = "QUOTAD_WEBHOOK_PROXY", hide_env_values = true)]
+    pub webhook_proxy: Option<Secret>,
     /// Payment provider's URL that orders to top up are posted to; none leaves them to the operator [default: none]
     #[arg(long, value_name = "URL", env = "QUOTAD_PAYMENT_URL", hide_env_values = true)]
     pub payment_url: Option<Secret>,
@@ -331,19 +344,18 @@ impl Settings {
             // The ranges end far below what a 32-bit `usize` holds.
             Ok::<_, ConfigError>(within(setting, given, range, unit)?.and_then(|given| usize::try_from(given).ok()))
         };
-        let max_message_size = count("max_message_size", given.max_message_size, 4096..=67_108_864, "bytes")?;
-        let max_message_size = max_message_size.unwrap_or(default.max_message_size);
+        let max_message_size = count("max_message_size", given.max_message_size, 4096..=67_108_864, "bytes")?
+            .unwrap_or(default.max_message_size);
         let connections = connections::connections(&given, max_message_size)?;
         let (smtp, payments) = (outside::smtp(&given)?, outside::payments(&given)?);
         let (bounds, watching) = (given.bounds()?, given.watching()?);
-        let calls = given.calls()?;
-        let orders = outside::orders(&given)?;
+        let (calls, clock_max_ahead) = (given.calls()?, given.clock_max_ahead()?);
+        let ((webhook_allow, webhook_proxy), orders) = (outside::webhooks(&given)?, outside::orders(&given)?);
         let Given {
             listen,
             socket,
             data_dir,
             database_url,
-            clock_max_ahead_days,
             journal_max_bytes,
             books_max_lag,
             journal_window_ms,
@@ -355,7 +367,6 @@ impl Settings {
             log,
             ..
         } = given;
-        let clock_max_ahead = within("clock_max_ahead_days", clock_max_ahead_days, 1..=36_500, "days")?;
         let journal_max_bytes = within("journal_max_bytes", journal_max_bytes, 1 << 20..=1 << 50, "bytes")?;
         let books_max_lag = within("books_max_lag", books_max_lag, 100..=1_000_000_000, "endings")?;
         let journal_window = millis("journal_window_ms", journal_window_ms, 0..=1000)?;
@@ -368,28 +379,27 @@ impl Settings {
             socket: socket.filter(|path| !path.as_os_str().is_empty()),
             data_dir: data_dir.map(check_data_dir).transpose()?.unwrap_or(default.data_dir),
             database_url: database_url.filter(|given| !given.reveal().is_empty()).map(check_database).transpose()?,
-            accept_journal_loss: default.accept_journal_loss,
-            accept_clock: default.accept_clock,
-            clock_max_ahead: clock_max_ahead.map_or(default.clock_max_ahead, days),
+            clock_max_ahead: clock_max_ahead.unwrap_or(default.clock_max_ahead),
             journal_max_bytes: journal_max_bytes.unwrap_or(default.journal_max_bytes),
             books_max_lag: books_max_lag.unwrap_or(default.books_max_lag),
             journal_window: journal_window.unwrap_or(default.journal_window),
             queue_capacity: queue_capacity.unwrap_or(default.queue_capacity),
-            remembered: remembered
-                .and_then(|given| i64::try_from(given).ok())
-                .map_or(default.remembered, Span::seconds),
+            remembered: remembered.map_or(default.remembered, |given| Span::seconds(given.cast_signed())),
             remembered_max: remembered_max.unwrap_or(default.remembered_max),
             snapshot_interval: snapshot_interval.unwrap_or(default.snapshot_interval),
             max_message_size,
             connections,
             otlp_endpoint: otlp_endpoint.filter(|given| !given.reveal().is_empty()).map(check_endpoint).transpose()?,
             smtp,
+            webhook_allow,
+            webhook_proxy,
             payments,
             bounds,
             calls,
             orders,
             watching,
             log: log.map(check_log).transpose()?.unwrap_or(default.log),
+            ..default
         })
     }
 }
@@ -440,6 +450,10 @@ impl Given {
         })
     }
 
+    fn clock_max_ahead(&self) -> Result<Option<Span>, ConfigError> {
+        Ok(within("clock_max_ahead_days", self.clock_max_ahead_days, 1..=36_500, "days")?.map(days))
+    }
+
     fn calls(&self) -> Result<CallBounds, ConfigError> {
         let default = CallBounds::default();
         let verifications = within("verifications_per_hour", self.verifications_per_hour, 0..=3600, "an hour")?;
@@ -483,6 +497,8 @@ impl Given {
             smtp_user: self.smtp_user.or(lower.smtp_user),
             smtp_password: self.smtp_password.or(lower.smtp_password),
             smtp_from: self.smtp_from.or(lower.smtp_from),
+            webhook_allow: self.webhook_allow.or(lower.webhook_allow),
+            webhook_proxy: self.webhook_proxy.or(lower.webhook_proxy),
             payment_url: self.payment_url.or(lower.payment_url),
             payment_secret: self.payment_secret.or(lower.payment_secret),
             max_keys: self.max_keys.or(lower.max_keys),

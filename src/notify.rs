@@ -7,7 +7,7 @@ pub use crate::domain::contact::{WebhookSecret, check_email, check_webhook_url};
 use crate::domain::time::Span;
 pub use mail::{Mailer, SmtpSettings, SmtpTls};
 pub use signature::{SignatureError, sign, verify};
-pub use webhook::Webhooks;
+pub use webhook::{Network, Proxy, Reach, Webhooks};
 
 mod mail;
 mod roots;

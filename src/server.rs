@@ -19,7 +19,7 @@ use crate::{
         JournalError,
         writer::{Collecting, Writer},
     },
-    notify::{Mailer, Webhooks},
+    notify::{Mailer, Reach, Webhooks},
     service::{self, ManualProvider, Parts, PaymentProvider, Recovered, Refusal, Service, Tuning, WebhookProvider},
     store::StoreError,
     telemetry::Metrics,
@@ -159,7 +159,9 @@ fn payments(settings: &Settings) -> Result<Box<dyn PaymentProvider>, Invalid> {
     Ok(match settings.payments.clone() {
         None => Box::new(ManualProvider),
         Some(PaymentSettings { url, secret }) => {
-            Box::new(WebhookProvider { url: url.reveal().to_owned(), secret, webhooks: Webhooks::new(TIMEOUT)? })
+            // The URL is the operator's own, not a tenant's.
+            let webhooks = Webhooks::new(TIMEOUT, Reach::anywhere(), None)?;
+            Box::new(WebhookProvider { url: url.reveal().to_owned(), secret, webhooks })
         }
     })
 }
@@ -201,7 +203,7 @@ async fn recover(
         metrics,
         operator: SecretHash::of(operator_token),
         mailer: settings.smtp.as_ref().map(Mailer::new).transpose()?,
-        webhooks: Webhooks::new(TIMEOUT)?,
+        webhooks: Webhooks::new(TIMEOUT, Reach::public_and(&settings.webhook_allow), settings.webhook_proxy.clone())?,
         payments: payments(settings)?,
         tuning: Tuning {
             remember: settings.remembered,

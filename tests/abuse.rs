@@ -44,6 +44,8 @@ mod harness;
 mod holds;
 #[path = "abuse/lists.rs"]
 mod lists;
+#[path = "abuse/machine.rs"]
+mod machine;
 #[path = "abuse/mail.rs"]
 mod mail;
 #[path = "abuse/reads.rs"]

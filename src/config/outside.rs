@@ -9,7 +9,7 @@ use crate::{
         money::Nanos,
         payment::OrderTerms,
     },
-    notify::{SmtpSettings, SmtpTls},
+    notify::{Network, Proxy, SmtpSettings, SmtpTls},
 };
 
 /// How long a mail server or a webhook may take to answer.
@@ -89,6 +89,17 @@ pub(super) fn orders(given: &Given) -> Result<OrderTerms, ConfigError> {
     })
 }
 
+/// Networks that webhooks may reach besides public addresses, and the proxy that they go through.
+pub(super) fn webhooks(given: &Given) -> Result<(Vec<Network>, Option<Proxy>), ConfigError> {
+    let allow = Network::parse_list("webhook_allow", given.webhook_allow.as_deref().unwrap_or_default());
+    let proxy = given.webhook_proxy.as_ref().map(Secret::reveal).filter(|url| !url.is_empty());
+    let proxy = proxy.map(|url| Proxy::parse("webhook_proxy", url)).transpose();
+    Ok((
+        allow.map_err(|error| invalid("webhook_allow", error.problem))?,
+        proxy.map_err(|error| invalid("webhook_proxy", error.problem))?,
+    ))
+}
+
 /// `None` without a URL: an operator decides each order.
 pub(super) fn payments(given: &Given) -> Result<Option<PaymentSettings>, ConfigError> {
     match (given.payment_url.clone().filter(|url| !url.reveal().is_empty()), &given.payment_secret) {
@@ -98,8 +109,8 @@ pub(super) fn payments(given: &Given) -> Result<Option<PaymentSettings>, ConfigE
             Err(invalid("payment_secret", "is missing: orders are signed with it; give one as whsec_…".to_owned()))
         }
         (Some(url), Some(secret)) => {
-            check_webhook_url("payment_url", &url).map_err(|error| invalid("payment_url", error.problem))?;
-            let secret = WebhookSecret::parse("payment_secret", secret)
+            check_webhook_url("payment_url", url.reveal()).map_err(|error| invalid("payment_url", error.problem))?;
+            let secret = WebhookSecret::parse("payment_secret", secret.reveal())
                 .map_err(|error| invalid("payment_secret", error.problem))?;
             Ok(Some(PaymentSettings { url, secret }))
         }

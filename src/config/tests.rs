@@ -230,6 +230,8 @@ fn every_key_of_the_file_is_taken() {
             from: "quotad@example.org".to_owned(),
             timeout: TIMEOUT,
         }),
+        webhook_allow: Network::parse_list("webhook_allow", "127.0.0.1/32,10.0.0.0/8").unwrap(),
+        webhook_proxy: Some(Proxy::parse("webhook_proxy", "http://proxy:3128/").unwrap()),
         payments: Some(PaymentSettings {
             url: "https://pay.example.org/orders".into(),
             secret: WebhookSecret::parse("secret", SECRET).unwrap(),
@@ -352,6 +354,67 @@ fn texts_that_mean_nothing_are_errors() {
 }
 
 #[test]
+fn no_error_and_no_debugging_shows_a_secret() {
+    let broken = [
+        ("database_url", "mysql://u:hunter2@db/quotad"),
+        ("database_url", "hunter2"),
+        ("otlp_endpoint", "http://u:hunter2@collector:4317"),
+        ("otlp_endpoint", "https://u:hunter2@collector:4317"),
+        ("otlp_endpoint", "http://collector:4317 hunter2"),
+        ("otlp_endpoint", "hunter2"),
+        ("otlp_endpoint", "http://collector:hunter2"),
+        ("smtp_password", "hunter2"),
+        ("payment_url", "https://u:hunter2@pay.example.org/"),
+        ("payment_url", "https://pay.example.org:hunter2/"),
+        ("payment_url", "hunter2"),
+        ("payment_secret", "hunter2"),
+        ("payment_secret", "whsec_hunter2"),
+        ("webhook_proxy", "https://u:hunter2@proxy:3128"),
+        ("webhook_proxy", "http://u:hunter2@proxy:3128/path"),
+        ("webhook_proxy", "http://u:hunter2@proxy:port"),
+        ("webhook_proxy", "http://u:hunter2%zz@proxy"),
+        ("webhook_proxy", "hunter2"),
+    ];
+    for (setting, value) in broken {
+        let both = match setting {
+            "payment_url" => format!("payment_secret = '{SECRET}'\n"),
+            "payment_secret" => String::from("payment_url = 'https://pay.example.org'\n"),
+            _ => String::new(),
+        };
+        let flag = format!("--{}={value}", setting.replace('_', "-"));
+        let given = args(&[&flag]);
+        for error in [load(&[], &format!("{both}{setting} = '{value}'")), load(&[&flag], &both)].map(Result::unwrap_err)
+        {
+            let said = format!("{error} {error:?} {given:?}");
+            assert!(said.contains(setting) && !said.contains("hunter2"), "{said}");
+        }
+    }
+    for setting in ["database_url", "otlp_endpoint", "smtp_password", "payment_url", "payment_secret", "webhook_proxy"]
+    {
+        for value in
+            ["421337", "4213.37", "[421337]", "{ a = 421337 }", "'421337", "421337x", "x421337", "2013-04-21T13:37:00Z"]
+        {
+            let error = load(&[], &format!("{setting} = {value}")).unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("1337") && !said.contains("13:37"), "{said}");
+        }
+    }
+}
+
+#[test]
+fn settings_that_were_taken_show_no_secret_either() {
+    let file = format!(
+        "database_url = 'postgres://u:hunter2@db/quotad'\notlp_endpoint = 'http://collector/hunter2'\n\
+         smtp_host = 'mail'\nsmtp_from = 'a@example.org'\nsmtp_user = 'a'\nsmtp_password = 'hunter2'\n\
+         webhook_proxy = 'http://u:hunter2@proxy.example.org:3128'\n\
+         payment_url = 'https://pay.example.org/hunter2'\npayment_secret = '{SECRET}'\n"
+    );
+    let shown = format!("{:?}", load(&[], &file).unwrap());
+    assert!(shown.contains("example.org") && !shown.contains("hunter2"), "{shown}");
+    assert!(!shown.contains(&SECRET[8..]), "{shown}");
+}
+
+#[test]
 fn settings_that_belong_together_are_given_together() {
     for (file, setting) in [
         ("smtp_from = 'a@example.org'", "smtp_from"),
@@ -370,6 +433,7 @@ fn settings_that_belong_together_are_given_together() {
             "connection_max_bytes = 33554432\nconnections_max_bytes = 16777216",
             "connections_max_bytes: 16777216 is less",
         ),
+        ("webhook_allow = 'localhost'", "webhook_allow"),
     ] {
         let error = load(&[], file).unwrap_err().to_string();
         assert!(error.starts_with(setting), "{file}: {error}");

@@ -1,15 +1,12 @@
-//! Posting a notice to a URL, signed. Redirects aren't followed, proxies aren't asked, answers aren't read beyond their status.
+//! Posting a notice to a URL, signed. Redirects aren't followed, and answers aren't read beyond their status.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, StatusCode, Uri, header, uri::Scheme};
 use http_body_util::Full;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::{ClientConfig, crypto::ring, pki_types::CertificateDer};
 
 use super::{
@@ -22,6 +19,12 @@ use crate::domain::{
     error::Invalid,
 };
 
+use egress::Egress;
+pub use egress::Proxy;
+pub use reach::{Network, Reach};
+
+mod egress;
+mod reach;
 #[cfg(test)]
 mod tests;
 
@@ -31,28 +34,40 @@ const USER_AGENT: &str = concat!("quotad/", env!("CARGO_PKG_VERSION"));
 /// be found closed than be of use.
 #[derive(Debug, Clone)]
 pub struct Webhooks {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client<HttpsConnector<Egress>, Full<Bytes>>,
+    proxy: Option<Proxy>,
     timeout: Duration,
 }
 
 impl Webhooks {
-    /// `timeout` is for a whole attempt, from resolving the name to the answer's status. Trusts the system's roots.
+    /// `timeout` is for a whole attempt, from resolving the name to the answer's status. Goes by the proxy, if there is one, and
+    /// trusts the system's roots.
     ///
     /// # Errors
     /// [`Invalid`] for a `timeout` of zero.
-    pub fn new(timeout: Duration) -> Result<Self, Invalid> {
-        Self::trusting(timeout, Vec::new())
+    pub fn new(timeout: Duration, reach: Reach, proxy: Option<Proxy>) -> Result<Self, Invalid> {
+        Self::trusting(timeout, reach, proxy, Vec::new())
     }
 
     /// Trusts the roots in a PEM file besides the system's.
     ///
     /// # Errors
     /// [`Invalid`] for a `timeout` of zero, or a `ca_file` that can't be read or holds no certificate.
-    pub fn with_ca_file(timeout: Duration, ca_file: &Path) -> Result<Self, Invalid> {
-        Self::trusting(timeout, read_ca_file(ca_file)?)
+    pub fn with_ca_file(
+        timeout: Duration,
+        reach: Reach,
+        proxy: Option<Proxy>,
+        ca_file: &Path,
+    ) -> Result<Self, Invalid> {
+        Self::trusting(timeout, reach, proxy, read_ca_file(ca_file)?)
     }
 
-    fn trusting(timeout: Duration, certificates: Vec<CertificateDer<'static>>) -> Result<Self, Invalid> {
+    fn trusting(
+        timeout: Duration,
+        reach: Reach,
+        proxy: Option<Proxy>,
+        certificates: Vec<CertificateDer<'static>>,
+    ) -> Result<Self, Invalid> {
         if timeout.is_zero() {
             return Err(Invalid::new("timeout", "is 0, in which nothing can be delivered; give 10 seconds"));
         }
@@ -63,12 +78,11 @@ impl Webhooks {
             .map_err(|error| Invalid::new("tls", error.to_string()))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
+        let egress = Egress::new(reach, proxy.clone());
         let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(egress);
         let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-        Ok(Self { client, timeout })
+        Ok(Self { client, proxy, timeout })
     }
 
     /// Posts a JSON body once. `id` is the same for every attempt, by which the receiver knows a repeat; `timestamp_seconds`
@@ -89,8 +103,12 @@ impl Webhooks {
         let uri: Uri = url.parse().map_err(|error| DeliveryError::Permanent(format!("url: {error}")))?;
         // Paths and queries hold tokens often enough: errors name the host only.
         let host = uri.authority().map(ToString::to_string).unwrap_or_default();
-        let request = request(uri, secret, id, timestamp_seconds, body)
+        let is_encrypted = uri.scheme() == Some(&Scheme::HTTPS);
+        let mut request = request(uri, secret, id, timestamp_seconds, body)
             .map_err(|error| DeliveryError::Permanent(format!("{host} can't be sent this: {error}")))?;
+        if let Some(authorization) = self.proxy.as_ref().and_then(Proxy::authorization).filter(|_| !is_encrypted) {
+            request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+        }
         match tokio::time::timeout(self.timeout, self.client.request(request)).await {
             Ok(Ok(answer)) => judge(&host, answer.status()),
             Ok(Err(error)) => Err(DeliveryError::Retriable(format!("{host}: {}", describe(&error)))),

@@ -34,6 +34,9 @@ const LONGEST_NAP: Duration = Duration::from_secs(1);
 
 /// Alerts of an organization that are told in one go.
 const ALERTS_AT_ONCE: usize = 1000;
+/// What a tenant is told of a webhook that failed, whatever happened: more would make a scanner of networks of it.
+const NOT_POSTED: &str =
+    "the receiver couldn't be reached or didn't take it; this server's log says more to its operator";
 
 /// When something of the organization is to leave next.
 pub(super) fn next_due(state: &OrganizationState, now: Timestamp) -> Option<Timestamp> {
@@ -158,10 +161,12 @@ impl Service {
         });
         let (id, now) = (format!("{}.{}", cell.id, alert.id), self.clock.now());
         let posted = self.webhooks.post(url, secret, &id, now.seconds(), body.to_string().as_bytes()).await;
-        Some(match posted {
-            Ok(()) => Delivery::Delivered(self.clock.now()),
-            Err(DeliveryError::Permanent(problem)) => Delivery::Failed(problem),
-            Err(DeliveryError::Retriable(problem)) => again(*attempts, problem, Vec::new(), self.clock.now()),
+        let Err(error) = posted else { return Some(Delivery::Delivered(self.clock.now())) };
+        tracing::info!(organization = %cell.id, alert = %alert.id, %error, "a webhook wasn't delivered");
+        let problem = NOT_POSTED.to_owned();
+        Some(match error {
+            DeliveryError::Permanent(_) => Delivery::Failed(problem),
+            DeliveryError::Retriable(_) => again(*attempts, problem, Vec::new(), self.clock.now()),
         })
     }
 }

@@ -22,7 +22,7 @@ use quotad::{
     },
     engine::turn::Bounds,
     journal::writer::{Collecting, Writer},
-    notify::Webhooks,
+    notify::{Reach, Webhooks},
     service::{self, CallBounds, ManualProvider, Parts, Service, Tuning},
     telemetry::Metrics,
 };
@@ -99,7 +99,7 @@ fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
 async fn prepare() -> Prepared {
     let trouble = Trouble::new(Chance::new(0));
     let disk = Disk::new(JournalId::new([1; 16]), &trouble);
-    let webhooks = Webhooks::new(Duration::from_secs(1)).expect("webhooks can be posted");
+    let webhooks = Webhooks::new(Duration::from_secs(1), Reach::anywhere(), None).expect("webhooks can be posted");
     let service = start(&disk, &webhooks).await;
     let caller = service.authorize(Some(OPERATOR), "/quotad.v1.WalletService/TopUp").expect("the operator may");
     place::set_up(&service, &caller, &Chance::new(0)).await;

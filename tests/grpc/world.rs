@@ -11,6 +11,7 @@ use quotad::{
     clock::ManualClock,
     config::Settings,
     domain::time::{Span, Timestamp},
+    notify::Network,
     server::{Running, serve},
 };
 use tempfile::TempDir;
@@ -73,7 +74,10 @@ impl World {
     pub(crate) async fn start(wallet: WalletMode, tune: impl FnOnce(&mut Settings)) -> Self {
         let home = tempfile::tempdir().unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let mut settings = Settings { listen, data_dir: home.path().join("data"), ..Settings::default() };
+        // The receivers of the tests are on this machine.
+        let webhook_allow = Network::parse_list("webhook_allow", "127.0.0.0/8").unwrap();
+        let mut settings =
+            Settings { listen, data_dir: home.path().join("data"), webhook_allow, ..Settings::default() };
         tune(&mut settings);
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
         let running = serving(&settings, &clock).await;

@@ -239,7 +239,7 @@ async fn a_provider_that_refuses_an_order_fails_it_and_switches_automatic_top_up
         (order.state() == TopUpState::Failed).then_some(order)
     })
     .await;
-    assert!(failed.failure.contains("422"), "{failed:?}");
+    assert!(failed.failure.contains("refused the order") && !failed.failure.contains("422"), "{failed:?}");
     assert!(!auto(&world).await.enabled);
     assert_eq!(alerts::list(&world, &[AlertKind::AutoTopUpDisabled]).await.len(), 1);
 }

@@ -30,7 +30,7 @@ fn a_start_that_is_refused_repeats_no_password() {
     let signed = ("QUOTAD_PAYMENT_SECRET", SECRET);
     let user = ("QUOTAD_SMTP_USER", "quotad");
     let password = ("QUOTAD_SMTP_PASSWORD", "hunter2");
-    let broken: [Vec<(&str, &str)>; 16] = [
+    let broken: [Vec<(&str, &str)>; 18] = [
         vec![("QUOTAD_DATABASE_URL", "postgres://u:hunter2@db/quotad?sslmode=hunter2")],
         vec![("QUOTAD_DATABASE_URL", "postgres://u:a?sslmode=hunter2@db/quotad")],
         vec![("QUOTAD_DATABASE_URL", "postgres://u:hunter2@db:hunter2/quotad")],
@@ -48,6 +48,8 @@ fn a_start_that_is_refused_repeats_no_password() {
         vec![user, password],
         vec![MAIL[0], MAIL[1], password],
         vec![("QUOTAD_SMTP_HOST", "smtp://u:hunter2@mail"), MAIL[1]],
+        vec![("QUOTAD_WEBHOOK_PROXY", "https://u:hunter2@proxy:3128")],
+        vec![("QUOTAD_WEBHOOK_PROXY", "http://u:hunter2@proxy:port")],
     ];
     for variables in &broken {
         let said = said(directory.path(), variables);
@@ -58,7 +60,7 @@ fn a_start_that_is_refused_repeats_no_password() {
 #[test]
 fn the_help_shows_no_password_of_the_environment() {
     let mut command = command(tempfile::tempdir().unwrap().path());
-    for name in ["DATABASE_URL", "OTLP_ENDPOINT", "SMTP_PASSWORD", "PAYMENT_URL", "PAYMENT_SECRET"] {
+    for name in ["DATABASE_URL", "OTLP_ENDPOINT", "SMTP_PASSWORD", "PAYMENT_URL", "PAYMENT_SECRET", "WEBHOOK_PROXY"] {
         command.env(format!("QUOTAD_{name}"), PASSWORD);
     }
     let output = command.arg("--help").output().unwrap();

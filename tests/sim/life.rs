@@ -19,7 +19,7 @@ use quotad::{
         Journal as _, Snapshots,
         writer::{Collecting, Writer},
     },
-    notify::Webhooks,
+    notify::{Reach, Webhooks},
     service::{
         self, Admission, CallBounds, Claimant, ManualProvider, Parts, Recovered, Refusal, Service, Tuning, admit,
     },
@@ -70,7 +70,7 @@ struct Joined {
 
 pub(crate) fn webhooks() -> Webhooks {
     static WEBHOOKS: std::sync::OnceLock<Webhooks> = std::sync::OnceLock::new();
-    WEBHOOKS.get_or_init(|| Webhooks::new(Duration::from_secs(1)).unwrap()).clone()
+    WEBHOOKS.get_or_init(|| Webhooks::new(Duration::from_secs(1), Reach::anywhere(), None).unwrap()).clone()
 }
 
 pub(crate) fn tuning(chance: &Chance) -> Tuning {

@@ -9,7 +9,8 @@ use quotad::{
     client::{ConnectError, Connection, GateError, explain},
     clock::SystemClock,
     config::Settings,
-    domain::money::Nanos,
+    domain::{error::Invalid, money::Nanos},
+    notify::Network,
     server::{Running, ServeError, serve},
     telemetry::{Telemetry, TelemetryError},
 };
@@ -41,6 +42,8 @@ pub(crate) enum DemoError {
     Serve(#[from] ServeError),
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    #[error(transparent)]
+    Setting(#[from] Invalid),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error("{}", explain(.0))]
@@ -74,6 +77,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<(), DemoError> {
     let settings = Settings {
         listen: args.listen,
         data_dir: directory.path().to_owned(),
+        // Whoever tries it has the receiver here.
+        webhook_allow: Network::parse_list("webhook_allow", "127.0.0.0/8,::1")?,
         log: String::from("warn"),
         ..Settings::default()
     };

@@ -80,8 +80,14 @@ async fn read_request(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Rec
     }
 }
 
+/// Reaches this machine, where the receivers are.
+fn local(timeout: Duration) -> Webhooks {
+    let networks = Network::parse_list("webhook_allow", "127.0.0.0/8,::1").unwrap();
+    Webhooks::new(timeout, Reach::public_and(&networks), None).unwrap()
+}
+
 async fn post(timeout: Duration, url: &str) -> Result<(), DeliveryError> {
-    Webhooks::new(timeout).unwrap().post(url, &secret(), "alert-1", TIME, BODY).await
+    local(timeout).post(url, &secret(), "alert-1", TIME, BODY).await
 }
 
 async fn outcome(status: &str) -> Result<(), DeliveryError> {
@@ -147,7 +153,7 @@ async fn a_redirect_is_not_followed() {
         assert_retriable(post(TIMEOUT, &receiver.url).await, "redirects aren't followed");
     }
     // Were one followed, its request would be the first here.
-    Webhooks::new(TIMEOUT).unwrap().post(&target.url, &secret(), "direct", TIME, BODY).await.unwrap();
+    local(TIMEOUT).post(&target.url, &secret(), "direct", TIME, BODY).await.unwrap();
     assert_eq!(target.requests.recv().await.unwrap().header("webhook-id"), "direct");
 }
 
@@ -183,7 +189,7 @@ async fn a_refused_connection_is_worth_another_try() {
 async fn each_attempt_has_a_connection_of_its_own() {
     let answer = Some("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned());
     let receiver = Receiver::start(vec![answer.clone(), answer]).await;
-    let webhooks = Webhooks::new(TIMEOUT).unwrap();
+    let webhooks = local(TIMEOUT);
     for id in ["a", "b"] {
         assert_eq!(webhooks.post(&receiver.url, &secret(), id, TIME, BODY).await, Ok(()));
     }
@@ -191,7 +197,7 @@ async fn each_attempt_has_a_connection_of_its_own() {
 
 #[tokio::test]
 async fn what_can_not_be_sent_is_refused_unsent() {
-    let webhooks = Webhooks::new(TIMEOUT).unwrap();
+    let webhooks = local(TIMEOUT);
     let url = "http://127.0.0.1:1/";
     let injected = webhooks.post(url, &secret(), "a\r\nx: y", TIME, BODY).await;
     assert_permanent(injected, "can't be sent this");
@@ -200,5 +206,5 @@ async fn what_can_not_be_sent_is_refused_unsent() {
 
 #[test]
 fn a_timeout_of_nothing_is_refused() {
-    assert_eq!(Webhooks::new(Duration::ZERO).unwrap_err().field, "timeout");
+    assert_eq!(Webhooks::new(Duration::ZERO, Reach::anywhere(), None).unwrap_err().field, "timeout");
 }

@@ -97,10 +97,12 @@ impl PaymentProvider for WebhookProvider {
             },
         });
         let posted = self.webhooks.post(&self.url, &self.secret, &id, now.seconds(), body.to_string().as_bytes()).await;
-        match posted {
-            Ok(()) => Placed::Taken,
-            Err(DeliveryError::Retriable(why)) => Placed::Failed(why),
-            Err(DeliveryError::Permanent(why)) => Placed::Refused(why),
+        let Err(error) = posted else { return Placed::Taken };
+        // Tenants read what is answered; where the provider is, and what it says of us, is the operator's to know.
+        tracing::warn!(%organization, order = %order.id, %error, "the payment provider didn't take an order");
+        match error {
+            DeliveryError::Retriable(_) => Placed::Failed(String::from("the payment provider doesn't answer")),
+            DeliveryError::Permanent(_) => Placed::Refused(String::from("the payment provider refused the order")),
         }
     }
 

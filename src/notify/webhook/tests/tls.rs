@@ -21,15 +21,15 @@ async fn encrypted_receiver(authority: &Authority) -> String {
 async fn a_certificate_of_the_operators_authority_is_trusted() {
     let authority = Authority::new();
     let url = encrypted_receiver(&authority).await;
-    let webhooks = Webhooks::with_ca_file(TIMEOUT, authority.ca_file()).unwrap();
+    let webhooks = Webhooks::with_ca_file(TIMEOUT, Reach::anywhere(), None, authority.ca_file()).unwrap();
     assert_eq!(webhooks.post(&url, &secret(), "alert-1", TIME, BODY).await, Ok(()));
 }
 
 #[tokio::test]
 async fn a_certificate_of_an_unknown_authority_is_not() {
     let (authority, other) = (Authority::new(), Authority::new());
-    let webhooks = Webhooks::with_ca_file(TIMEOUT, other.ca_file()).unwrap();
-    for webhooks in [webhooks, Webhooks::new(TIMEOUT).unwrap()] {
+    let webhooks = Webhooks::with_ca_file(TIMEOUT, Reach::anywhere(), None, other.ca_file()).unwrap();
+    for webhooks in [webhooks, local(TIMEOUT)] {
         let url = encrypted_receiver(&authority).await;
         assert_retriable(webhooks.post(&url, &secret(), "alert-1", TIME, BODY).await, "certificate");
     }
@@ -39,7 +39,7 @@ async fn a_certificate_of_an_unknown_authority_is_not() {
 async fn a_certificate_for_another_name_is_not() {
     let authority = Authority::new();
     let url = encrypted_receiver(&authority).await.replace("localhost", "127.0.0.1");
-    let webhooks = Webhooks::with_ca_file(TIMEOUT, authority.ca_file()).unwrap();
+    let webhooks = Webhooks::with_ca_file(TIMEOUT, Reach::anywhere(), None, authority.ca_file()).unwrap();
     assert_retriable(webhooks.post(&url, &secret(), "alert-1", TIME, BODY).await, "certificate");
 }
 
@@ -47,7 +47,7 @@ async fn a_certificate_for_another_name_is_not() {
 fn a_file_without_certificates_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("ca.pem");
-    let problem = || Webhooks::with_ca_file(TIMEOUT, &file).unwrap_err();
+    let problem = || Webhooks::with_ca_file(TIMEOUT, Reach::anywhere(), None, &file).unwrap_err();
     assert!(problem().to_string().starts_with("ca_file: "), "{}", problem());
     assert!(problem().problem.contains("can't be read"), "{}", problem());
     std::fs::write(&file, "").unwrap();
