@@ -347,9 +347,8 @@ impl Settings {
         let max_message_size = count("max_message_size", given.max_message_size, 4096..=67_108_864, "bytes")?
             .unwrap_or(default.max_message_size);
         let connections = connections::connections(&given, max_message_size)?;
-        let (smtp, payments) = (outside::smtp(&given)?, outside::payments(&given)?);
-        let (bounds, watching) = (given.bounds()?, given.watching()?);
-        let (calls, clock_max_ahead) = (given.calls()?, given.clock_max_ahead()?);
+        let (smtp, payments, bounds) = (outside::smtp(&given)?, outside::payments(&given)?, given.bounds()?);
+        let (calls, clock_max_ahead, watching) = (given.calls()?, given.clock_max_ahead()?, given.watching()?);
         let ((webhook_allow, webhook_proxy), orders) = (outside::webhooks(&given)?, outside::orders(&given)?);
         let Given {
             listen,

@@ -23,6 +23,7 @@ mod value;
 use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
+use rust_decimal::Decimal;
 
 pub use project::prepare_rows;
 
@@ -290,8 +291,9 @@ pub struct EntryQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Totals {
     pub entries: u64,
-    pub cost: Nanos,
-    pub credits: Nanos,
+    /// Sums over any number of entries may pass what [`Nanos`] hold.
+    pub cost: Decimal,
+    pub credits: Decimal,
     pub input_tokens: i64,
     pub output_tokens: i64,
     pub requests: i64,

@@ -46,6 +46,8 @@ mod orders;
 mod privacy;
 #[path = "money/provider.rs"]
 mod provider;
+#[path = "money/sums.rs"]
+mod sums;
 #[path = "money/usage.rs"]
 mod usage;
 #[path = "money/webhooks.rs"]

@@ -7,6 +7,8 @@ use std::{
     sync::Arc,
 };
 
+use rust_decimal::Decimal;
+
 use super::{
     convert::{
         optional,
@@ -146,7 +148,6 @@ impl fmt::Display for PageToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let PageStart { before, as_of_entry, totals } = self.0;
         let Totals { entries, cost, credits, input_tokens, output_tokens, requests } = totals;
-        let (cost, credits) = (cost.get(), credits.get());
         write!(f, "{before},{as_of_entry},{entries},{cost},{credits},{input_tokens},{output_tokens},{requests}")
     }
 }
@@ -160,7 +161,8 @@ impl FromStr for PageToken {
         let count = |part: &str| part.parse::<u64>().map_err(drop);
         let int = |part: &str| part.parse::<i64>().map_err(drop);
         let (before, as_of_entry, entries) = (count(next()?)?, count(next()?)?, count(next()?)?);
-        let (cost, credits) = (Nanos::new(int(next()?)?), Nanos::new(int(next()?)?));
+        let sum = |part: &str| part.parse::<Decimal>().map_err(drop);
+        let (cost, credits) = (sum(next()?)?, sum(next()?)?);
         let (input_tokens, output_tokens, requests) = (int(next()?)?, int(next()?)?, int(next()?)?);
         let totals = Totals { entries, cost, credits, input_tokens, output_tokens, requests };
         if parts.next().is_some() {
@@ -326,8 +328,8 @@ fn totals_out(totals: &Totals) -> proto::TransactionTotals {
     let Totals { entries, cost, credits, input_tokens, output_tokens, requests } = *totals;
     proto::TransactionTotals {
         entries,
-        cost_usd: nanos_out(cost),
-        credits: nanos_out(credits),
+        cost_usd: cost.normalize().to_string(),
+        credits: credits.normalize().to_string(),
         input_tokens,
         output_tokens,
         requests,

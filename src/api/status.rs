@@ -6,7 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
-    domain::error::{Exhausted, Invalid},
+    domain::error::{Exhausted, Invalid, SumTooLarge},
     service::{Conflict, Error},
 };
 
@@ -46,6 +46,9 @@ fn of_conflict(conflict: Conflict) -> Status {
     let message = conflict.to_string();
     match conflict {
         Conflict::Invalid(invalid) => invalid_argument(invalid),
+        Conflict::SumTooLarge(SumTooLarge { what }) => {
+            detailed(Code::OutOfRange, "SUM_TOO_LARGE", message, [("what", what)])
+        }
         Conflict::RequestReused(id) => {
             let metadata = [("request_id", id.to_string())];
             detailed(Code::AlreadyExists, "REQUEST_ID_REUSED", message, metadata)

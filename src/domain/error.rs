@@ -1,6 +1,6 @@
 //! Refusals that every layer knows: a value that a caller gave is wrong, or it asked for more than it may at a time.
 
-use super::time::Span;
+use super::{money::Nanos, time::Span};
 
 /// A field holds a value that can't be accepted. Nothing has been changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +34,14 @@ pub struct Exhausted {
     pub max: u64,
     /// The earliest time at which the same call can succeed, as far as this bound is concerned.
     pub retry_after: Span,
+}
+
+/// A sum would become larger than any that is kept. Nothing has been changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} would pass {}, the largest sum that is kept", Nanos::MAX_SUM)]
+pub struct SumTooLarge {
+    /// Which sum, such as `the balance`.
+    pub what: String,
 }
 
 #[cfg(test)]

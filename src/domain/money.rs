@@ -9,15 +9,15 @@ use std::{
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::error::Invalid;
+use super::error::{Invalid, SumTooLarge};
 
 const NANOS: i64 = 1_000_000_000;
 const SCALE: u32 = 9;
 
 /// An amount of USD or credits in units of 10⁻⁹.
 ///
-/// Callers may give amounts up to [`Nanos::MAX_INPUT`] and a single usage costs at most [`Nanos::MAX_COST`], so that sums
-/// stay far from the ends of `i64`; arithmetic saturates there rather than wrap.
+/// Callers may give amounts up to [`Nanos::MAX_INPUT`] and a single usage costs at most [`Nanos::MAX_COST`]. What would carry a sum
+/// that is kept beyond [`Nanos::MAX_SUM`] is refused before it happens; arithmetic saturates at the ends of `i64` rather than wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Deserialize)]
 pub struct Nanos(i64);
 
@@ -33,6 +33,8 @@ impl Nanos {
     pub const MAX: Self = Self(i64::MAX);
     /// The largest amount that a caller may give: 10⁹ units.
     pub const MAX_INPUT: Self = Self(1_000_000_000 * NANOS);
+    /// The largest sum that is kept, above zero and below: 9·10⁹ units.
+    pub const MAX_SUM: Self = Self(9_000_000_000 * NANOS);
     /// The largest cost of one usage: 10⁶ USD.
     pub const MAX_COST: Self = Self(1_000_000 * NANOS);
 
@@ -97,6 +99,18 @@ impl Nanos {
             decimal.rescale(2);
         }
         decimal.to_string()
+    }
+
+    /// The sum of amounts, which is to be kept as `what`.
+    ///
+    /// # Errors
+    /// [`SumTooLarge`] beyond [`Self::MAX_SUM`].
+    pub fn checked_sum<const N: usize>(what: impl FnOnce() -> String, amounts: [Self; N]) -> Result<Self, SumTooLarge> {
+        let sum: i128 = amounts.iter().map(|amount| i128::from(amount.0)).sum();
+        match i64::try_from(sum).map(Self) {
+            Ok(sum) if sum <= Self::MAX_SUM && sum >= -Self::MAX_SUM => Ok(sum),
+            _ => Err(SumTooLarge { what: what() }),
+        }
     }
 
     /// `self × factor`, rounded up to a nano-unit: what USD are in credits. The sign is kept, so that giving back is the

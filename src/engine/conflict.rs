@@ -1,7 +1,7 @@
 //! Why an operation can't be carried out, where the answer isn't a denial.
 
 use crate::domain::{
-    error::{Exhausted, Invalid},
+    error::{Exhausted, Invalid, SumTooLarge},
     id::{MemberId, RequestId, RuleId},
 };
 
@@ -10,6 +10,8 @@ use crate::domain::{
 pub enum Conflict {
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    #[error(transparent)]
+    SumTooLarge(#[from] SumTooLarge),
     #[error("request_id {0} was used before, for something else; use a new one for a new request")]
     RequestReused(RequestId),
     /// Memory doesn't know it; the books may.

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::domain::{
     decision::{Denial, DenialCode, Violated, Violation},
-    error::Invalid,
+    error::{Invalid, SumTooLarge},
     event::{LimitNo, Touch},
     id::Model,
     money::{Factor, Nanos},
@@ -67,6 +67,8 @@ pub type Touches = SmallVec<[Touch; 12]>;
 pub enum Refusal {
     Denied(Box<Denial>),
     Invalid(Invalid),
+    /// A limit without a cap can't count what is asked for.
+    TooLarge(SumTooLarge),
 }
 
 impl From<Invalid> for Refusal {
@@ -122,7 +124,7 @@ pub fn decide(
             return decide(state, &whole, open, prices, now);
         }
     }
-    Err(Refusal::Denied(Box::new(refuse::denial(state, &path, ask, (open, price.as_ref()), now)?)))
+    Err(refuse::refusal(state, &path, ask, (open, price.as_ref()), now))
 }
 
 /// Every check before the limits, in one go: nearly always nothing fails, and then nothing needs to be listed.

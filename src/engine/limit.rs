@@ -8,6 +8,7 @@ use smol_str::SmolStr;
 use super::{rate::Rate, windows::Windows};
 use crate::domain::{
     decision::{DenialCode, LimitState, Violated, Violation},
+    error::SumTooLarge,
     event::Touch,
     money::Nanos,
     period::{Period, Window},
@@ -16,6 +17,8 @@ use crate::domain::{
     usage::Amounts,
 };
 
+/// Most that a limit counts, in whatever unit: spent and held together.
+const MAX_SUM: i64 = Nanos::MAX_SUM.get();
 /// How long a caller should wait for a slot: nobody can know when one gets free.
 pub(super) const CONCURRENCY_WAIT: Span = Span::SECOND;
 
@@ -121,10 +124,13 @@ impl LimitEntry {
     }
 
     /// `spent + held + need ≤ max` and `spent < max`: what is used up exactly admits not even what uses nothing, and 0 admits
-    /// nothing.
+    /// nothing. Without a cap, all that can be counted.
     pub fn admits(&self, standing: &Standing, need: i64) -> bool {
-        let Some(max) = self.limit.max() else { return true };
-        standing.spent.saturating_add(standing.held).saturating_add(need) <= max && standing.spent < max
+        let sum = standing.spent.saturating_add(standing.held).saturating_add(need);
+        match self.limit.max() {
+            Some(max) => sum <= max && standing.spent < max,
+            None => sum <= MAX_SUM,
+        }
     }
 
     /// How much more fits; `None` without a hard cap.
@@ -180,8 +186,16 @@ impl LimitEntry {
     }
 
     /// By how much the limit would stand above its cap after [`Self::add`]; at least 0.
-    pub fn excess_after(&self, touch: &Touch, spent: Amounts, held: Amounts, now: Timestamp) -> i64 {
-        let Some(max) = self.limit.max() else { return 0 };
+    ///
+    /// # Errors
+    /// [`SumTooLarge`] when it would count more than can be counted.
+    pub fn excess_after(
+        &self,
+        touch: &Touch,
+        spent: Amounts,
+        held: Amounts,
+        now: Timestamp,
+    ) -> Result<i64, SumTooLarge> {
         let delta = amount_in(touch.unit, spent).saturating_add(amount_in(touch.unit, held));
         let after = match &self.counter {
             Counter::Budget(windows) => {
@@ -189,8 +203,17 @@ impl LimitEntry {
                 counted.spent.get().saturating_add(counted.held.get()).saturating_add(delta)
             }
             Counter::Rate(rate) => rate.count_after(touch.window, delta, now),
-            Counter::InFlight(_) => return 0,
+            Counter::InFlight(_) => return Ok(0),
         };
-        after.saturating_sub(max).max(0)
+        if after > MAX_SUM && delta > 0 {
+            return Err(self.too_large());
+        }
+        Ok(self.limit.max().map_or(0, |max| after.saturating_sub(max).max(0)))
+    }
+
+    /// What is said where a limit can't count any more.
+    #[cold]
+    pub fn too_large(&self) -> SumTooLarge {
+        SumTooLarge { what: format!("what counts on limit {}", self.limit.id()) }
     }
 }

@@ -21,5 +21,6 @@ mod refusals;
 mod revocation;
 mod rules;
 mod settling;
+mod sums;
 mod timers;
 mod windows;

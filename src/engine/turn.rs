@@ -182,6 +182,7 @@ impl<'a> Turn<'a> {
             Ok(plan) => Ok(Ok(plan)),
             Err(Refusal::Denied(denial)) => Ok(Err(*denial)),
             Err(Refusal::Invalid(invalid)) => Err(invalid.into()),
+            Err(Refusal::TooLarge(too_large)) => Err(too_large.into()),
         }
     }
 

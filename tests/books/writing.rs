@@ -27,7 +27,7 @@ pub(crate) async fn records_are_written_exactly_once_however_often_they_come(boo
         assert_eq!(reached, cut.max(9) as u64);
     }
     assert_eq!(books.again().await.status().await.unwrap().position, script.last());
-    assert_eq!((totals(books).await.entries, totals(books).await.cost), (7, Nanos::new(67)));
+    assert_eq!((totals(books).await.entries, totals(books).await.cost), (7, Nanos::new(67).to_decimal()));
     let audit = books.store.audit(&acme()).await.unwrap();
     assert_eq!((audit.entries, audit.gap, audit.wrong_balance, audit.wrong_charge), (7, None, None, None));
     assert_eq!(audit.balance, Nanos::new(933));

@@ -96,8 +96,8 @@ pub(crate) fn total(records: &[Record], query: &EntryQuery) -> Totals {
     for entry in entries(records, &query.organization).filter(|entry| asked.contains(&entry.number())) {
         totals.entries += 1;
         if let EntryDetail::Settled(settled) = entry.detail {
-            totals.cost += settled.booked.cost;
-            totals.credits += settled.booked.credits;
+            totals.cost += settled.booked.cost.to_decimal();
+            totals.credits += settled.booked.credits.to_decimal();
             totals.requests += settled.booked.requests;
         }
     }

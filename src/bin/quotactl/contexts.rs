@@ -1,6 +1,11 @@
 //! `quotactl context`: servers known by name, in quotactl's settings file. It is changed as text, so that comments stay.
 
-use std::{fs, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::PathBuf};
+use std::{
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+};
 
 use clap::Subcommand;
 use quotad::config::Secret;
@@ -197,8 +202,13 @@ fn edit(
     }
     // Whole or not at all: a token may stand in it.
     let beside: PathBuf = path.with_extension("toml.new");
+    // One that somebody left there, whatever its mode, never becomes the settings.
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
     let mut options = fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside).map_err(failed)?;
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
     file.write_all(after.as_bytes()).map_err(failed)?;
     fs::rename(&beside, &path).map_err(failed)
 }

@@ -3,12 +3,13 @@
 use smol_str::SmolStr;
 
 use super::{
-    Ask, OpenBounds, OrganizationState, Path, binding, cost_of, depends_on_output, wallet_admits, wallet_violation,
+    Ask, OpenBounds, OrganizationState, Path, Refusal, binding, cost_of, depends_on_output, wallet_admits,
+    wallet_violation,
 };
 use crate::{
     domain::{
         decision::{Denial, DenialCode, LimitState, Violated, Violation},
-        error::Invalid,
+        error::{Invalid, SumTooLarge},
         id::{LimitId, Model},
         money::Nanos,
         policy::{Scope, Unit},
@@ -83,17 +84,31 @@ fn full_violation(state: &OrganizationState, path: &Path<'_>, key: u32, (scope, 
     Violation { code: DenialCode::ConcurrencyExceeded, at, wait: Some(CONCURRENCY_WAIT) }
 }
 
-/// Everything that fails, in the order of the checks.
-///
-/// # Errors
-/// [`Invalid`] when the cost is absurd.
-pub(super) fn denial(
+/// Why nothing is granted: everything that fails, in the order of the checks. Only where nothing else does, a sum that can't be
+/// kept.
+pub(super) fn refusal(
     state: &OrganizationState,
     path: &Path<'_>,
     ask: &Ask<'_>,
     (open, price): (OpenBounds, Option<&Price>),
     now: Timestamp,
-) -> Result<Denial, Invalid> {
+) -> Refusal {
+    match denial(state, path, ask, (open, price), now) {
+        Err(invalid) => Refusal::Invalid(invalid),
+        Ok((denial, Some(too_large))) if denial.violations.is_empty() => Refusal::TooLarge(too_large),
+        Ok((denial, _)) => Refusal::Denied(Box::new(denial)),
+    }
+}
+
+type Denied = (Denial, Option<SumTooLarge>);
+
+fn denial(
+    state: &OrganizationState,
+    path: &Path<'_>,
+    ask: &Ask<'_>,
+    (open, price): (OpenBounds, Option<&Price>),
+    now: Timestamp,
+) -> Result<Denied, Invalid> {
     let least = Usage { output_tokens: ask.min_output_tokens.unwrap_or(ask.usage.output_tokens), ..*ask.usage };
     let usage = if price.is_some() { &least } else { ask.usage };
     let cost = cost_of(usage, price)?;
@@ -115,11 +130,17 @@ pub(super) fn denial(
         });
     }
     let checks = violations.len();
+    let mut too_large = None;
     for (_, entry) in binding(state, path, ask.model) {
         let unit = entry.limit.unit();
         let standing = entry.standing(now);
         let asked = amount_in(unit, need);
-        if (cost.is_some() || !unit.is_budget()) && !entry.admits(&standing, asked) {
+        if (cost.is_none() && unit.is_budget()) || entry.admits(&standing, asked) {
+            continue;
+        }
+        if entry.limit.max().is_none() {
+            too_large = Some(entry.too_large());
+        } else {
             violations.push(entry.violation(&standing, asked, now, state.organization.id.as_str()));
         }
     }
@@ -133,7 +154,7 @@ pub(super) fn denial(
     // Who waits until the key has expired has waited in vain.
     let expires_by = |wait: Span| path.key.entity.key.expire_time.is_some_and(|end| now + wait >= end);
     denial.retry_after = denial.retry_after.filter(|wait| !expires_by(*wait));
-    Ok(denial)
+    Ok((denial, too_large))
 }
 
 /// The usage with the largest output that fits on every limit, if it is at least what is asked for and less than the whole.

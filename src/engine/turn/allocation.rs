@@ -5,6 +5,7 @@ use crate::{
     domain::{
         alert::AlertKind,
         allocation::{Allocation, AllocationSettings, CycleCause},
+        error::SumTooLarge,
         event::{Event, LimitNo, NumberedLimit},
         id::{MemberId, TeamId},
         money::Nanos,
@@ -154,10 +155,19 @@ impl Turn<'_> {
     }
 
     /// What a member has of its own with more extra credits.
-    pub(super) fn with_extra(&self, team: &TeamId, member: &MemberId, credits: Nanos) -> Allocation {
+    ///
+    /// # Errors
+    /// [`SumTooLarge`] when that is more than can be counted.
+    pub(super) fn with_extra(
+        &self,
+        team: &TeamId,
+        member: &MemberId,
+        credits: Nanos,
+    ) -> Result<Allocation, SumTooLarge> {
         let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
         let before = self.state.allocations.member(at).allocation;
-        Allocation { extra: Some(before.extra.unwrap_or_default() + credits), ..before }
+        Nanos::checked_sum(|| format!("what {member} has in team {team}"), [before.given(), credits])?;
+        Ok(Allocation { extra: Some(before.extra.unwrap_or_default() + credits), ..before })
     }
 
     /// Whether a member can have this of its own. What its team's pool bears for it comes back out of that first: so what was
@@ -187,7 +197,12 @@ impl Turn<'_> {
     }
 
     fn check_account(&self, more: Nanos) -> Outcome<()> {
-        match self.state.credits().account().available {
+        let account = self.state.credits().account();
+        if more.is_positive() {
+            let what = || String::from("what the organization gives out in a cycle");
+            Nanos::checked_sum(what, [account.given, account.uncapped, more])?;
+        }
+        match account.available {
             Some(free) if more.is_positive() && more > free => Err(Conflict::Precondition(format!(
                 "{} more credits can't be given out: the organization has {} available in this cycle",
                 more.shown(),
@@ -222,9 +237,9 @@ impl Turn<'_> {
             return;
         }
         self.tick();
-        let next = self.with_extra(team, member, credits);
-        match self.check_own(team, member, next) {
-            Ok(()) => self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next),
+        let next = self.with_extra(team, member, credits).map_err(Conflict::from);
+        match next.and_then(|next| self.check_own(team, member, next).map(|()| next)) {
+            Ok(next) => self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next),
             Err(refused) => self.notice(Notice {
                 kind: AlertKind::SignupCreditsMissing,
                 cause: None,

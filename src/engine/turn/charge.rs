@@ -43,7 +43,7 @@ impl Turn<'_> {
             Some(row) => row.entity.key.id.clone(),
             None => return Ok(Err(Denial::state(DenialCode::KeyUnknown, Scope::Key, ""))),
         };
-        Ok(Ok(self.book(Bill {
+        let bill = Bill {
             kind: EntryKind::Charge,
             reservation: None,
             request: Some(charge.request.clone()),
@@ -60,7 +60,9 @@ impl Turn<'_> {
             wallet: plan.wallet,
             touches: Arc::from(plan.touches.as_slice()),
             labels: charge.labels.clone(),
-        })))
+        };
+        let overage = self.overage(&bill)?;
+        Ok(Ok(self.book(bill, overage)))
     }
 
     fn check_occurred_at(&self, charge: &Charge) -> Result<(), Invalid> {

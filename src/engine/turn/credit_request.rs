@@ -39,9 +39,11 @@ impl Turn<'_> {
         self.tick();
         let place = self.state.teams.place(team).unwrap_or(u32::MAX);
         let allocated = self.state.allocations.team(place);
-        let next = self.with_extra(team, member, amount);
-        let fits = allocated.approved + amount <= allocated.reserve && self.check_own(team, member, next).is_ok();
-        let is_approved = fits && self.state.organization.credit_factor.is_on();
+        let next = self.with_extra(team, member, amount).ok().filter(|next| {
+            allocated.approved + amount <= allocated.reserve && self.check_own(team, member, *next).is_ok()
+        });
+        let approved = next.filter(|_| self.state.organization.credit_factor.is_on());
+        let is_approved = approved.is_some();
         let request = CreditRequest {
             id,
             member: member.clone(),
@@ -56,7 +58,7 @@ impl Turn<'_> {
             decide_time: is_approved.then_some(self.now),
         };
         self.emit(Event::CreditRequestSet(Box::new(request.clone())));
-        if is_approved {
+        if let Some(next) = approved {
             self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next);
             self.tell_decided(&request);
         } else {
@@ -96,7 +98,7 @@ impl Turn<'_> {
         }
         let (team, member) = (request.team.clone(), request.member.clone());
         live(&self.state.memberships, &(team.clone(), member.clone()), &format!("{team}/{member}"))?;
-        let next = self.with_extra(&team, &member, approved);
+        let next = self.with_extra(&team, &member, approved)?;
         self.check_own(&team, &member, next)?;
         self.decide_request(request, CreditRequestState::Approved, approved, note);
         self.set_allocation(AllocationPlace::Member(team, member), next);

@@ -58,7 +58,10 @@ impl Turn<'_> {
             touches: Arc::clone(&reserved.touches),
             labels: reserved.labels.clone(),
         };
-        self.book(bill);
+        // Running out moves what is held to what is spent, at most; their sum was checked when it was held. It can't be refused.
+        let overage = self.overage(&bill);
+        debug_assert!(overage.is_ok(), "{overage:?}");
+        self.book(bill, overage.unwrap_or_default());
     }
 }
 

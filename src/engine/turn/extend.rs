@@ -6,7 +6,7 @@ use super::{Decision, Outcome, Turn, ended_otherwise};
 use crate::{
     domain::{
         decision::{Denial, DenialCode, Granted, RevocationCause, Violated, Violation},
-        error::Invalid,
+        error::{Invalid, SumTooLarge},
         event::{Event, Extended, Reserved},
         operation::{Extend, MAX_TTL},
         policy::{Scope, Unit},
@@ -60,6 +60,7 @@ impl Turn<'_> {
             denial.retry_after = denial.retry_after.filter(|wait| self.now + *wait < expire_before);
             return Ok(Err(denial));
         }
+        self.check_uncapped(&reserved, target.minus(held))?;
         let expire_time = (self.now + extend.ttl).min(admit_time + MAX_TTL);
         self.emit(Event::Extended(Box::new(Extended { reservation: no, expire_time, usage, held: target, progress })));
         let mut answer = self.find(no)?.granted(false);
@@ -89,6 +90,20 @@ impl Turn<'_> {
         Denial { code: DenialCode::Revoked, message: cause.code.message().to_owned(), retry_after: None, violations }
     }
 
+    /// Refuses what the limits without a cap can't count.
+    fn check_uncapped(&self, reserved: &Reserved, more: Amounts) -> Result<(), SumTooLarge> {
+        for touch in reserved.touches.iter().filter(|touch| touch.unit != Unit::InFlight) {
+            let asked = amount_in(touch.unit, more);
+            let uncapped = self.state.limit(touch.limit).filter(|entry| asked > 0 && entry.limit.max().is_none());
+            if let Some(entry) =
+                uncapped.filter(|entry| !entry.admits(&entry.standing_in(touch.window, self.now), asked))
+            {
+                return Err(entry.too_large());
+            }
+        }
+        Ok(())
+    }
+
     /// What `more` doesn't fit on, in the windows that the reservation was admitted in.
     fn failing_extension(&self, reserved: &Reserved, more: Amounts) -> Vec<Violation> {
         let organization = self.state.organization.id.as_str();
@@ -97,7 +112,7 @@ impl Turn<'_> {
             let Some(entry) = self.state.limit(touch.limit).filter(|_| self.state.binds(touch.unit)) else { continue };
             let asked = amount_in(touch.unit, more);
             let standing = entry.standing_in(touch.window, self.now);
-            if asked > 0 && !entry.admits(&standing, asked) {
+            if asked > 0 && entry.limit.max().is_some() && !entry.admits(&standing, asked) {
                 let mut violation = entry.violation(&standing, asked, self.now, organization);
                 // The window that it was admitted in never starts over for it.
                 violation.wait = violation.wait.filter(|_| !touch.unit.is_budget());

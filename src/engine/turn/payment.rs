@@ -6,7 +6,7 @@ use super::{Outcome, Turn, control::live};
 use crate::{
     domain::{
         alert::AlertKind,
-        error::Invalid,
+        error::{Invalid, SumTooLarge},
         event::{EntryKind, Event, TopUp},
         id::{Actor, MemberId, MethodId, OrderId, RequestId},
         money::Nanos,
@@ -57,6 +57,10 @@ pub struct Correctable {
     pub wallet: Nanos,
 }
 
+fn balance() -> String {
+    String::from("the balance")
+}
+
 impl Turn<'_> {
     /// Whom an order or correction under this request id came from before.
     fn ordered_before(&self, new: &NewOrder) -> Outcome<Option<TopUpOrder>> {
@@ -91,6 +95,8 @@ impl Turn<'_> {
             }
             (None, None) => {}
         }
+        // The operator's is settled at once: what is ordered besides may never be paid.
+        Nanos::checked_sum(balance, [self.state.wallet.balance, new.amount])?;
         let source = if by.is_some() { OrderSource::Member } else { OrderSource::Operator };
         let order = self.open_order(new, source, self.context.actor.clone());
         if source == OrderSource::Operator {
@@ -116,8 +122,15 @@ impl Turn<'_> {
             }
             None => {}
         }
+        self.check_balance_with(new.amount)?;
         let pending = u32::try_from(self.state.payments.pending_of(member)).unwrap_or(u32::MAX);
         Self::check_count("pending top-up orders of the member", pending, terms.pending)
+    }
+
+    /// Refuses to order money that the balance couldn't take, together with what is ordered already.
+    fn check_balance_with(&self, amount: Nanos) -> Result<Nanos, SumTooLarge> {
+        let ordered = self.state.payments.pending().map(|order| order.amount).sum();
+        Nanos::checked_sum(balance, [self.state.wallet.balance, ordered, amount])
     }
 
     fn open_order(&mut self, new: NewOrder, source: OrderSource, actor: Actor) -> TopUpOrder {
@@ -204,7 +217,7 @@ impl Turn<'_> {
             (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Pending) => {
                 self.fail_order(order, outcome, reference, &failure);
             }
-            (PaymentOutcome::Reversed, OrderState::Settled) => self.reverse_order(order, &failure),
+            (PaymentOutcome::Reversed, OrderState::Settled) => self.reverse_order(order, &failure)?,
             (PaymentOutcome::Settled, OrderState::Settled | OrderState::Reversed)
             | (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Failed)
             | (PaymentOutcome::Reversed, OrderState::Reversed) => {}
@@ -218,6 +231,7 @@ impl Turn<'_> {
 
     fn settle_order(&mut self, id: &OrderId, reference: String) -> Outcome<()> {
         let order = self.order(id)?;
+        let after = Nanos::checked_sum(balance, [self.state.wallet.balance, order.amount])?;
         let entry = self.state.entry + 1;
         let member = order.actor.as_str().strip_prefix("member:").map(MemberId::trusted);
         self.emit(Event::ToppedUp(Box::new(TopUp {
@@ -225,7 +239,7 @@ impl Turn<'_> {
             request: order.request.clone(),
             fingerprint: order.fingerprint,
             amount: order.amount,
-            balance: self.state.wallet.balance + order.amount,
+            balance: after,
             reason: order.reason.clone(),
             order: id.clone(),
             member,
@@ -281,8 +295,8 @@ impl Turn<'_> {
         off
     }
 
-    fn reverse_order(&mut self, order: TopUpOrder, reason: &str) {
-        let Some(corrects) = order.entry else { return };
+    fn reverse_order(&mut self, order: TopUpOrder, reason: &str) -> Outcome<()> {
+        let Some(corrects) = order.entry else { return Ok(()) };
         let (state, failure, update_time) = (OrderState::Reversed, reason.to_owned(), self.now);
         let reversed = TopUpOrder { state, failure, update_time, ..order };
         // Everybody reads the ledger, but only who pays and the operator hear the provider's words.
@@ -296,13 +310,14 @@ impl Turn<'_> {
                 request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", reversed.id)),
                 fingerprint: reversed.fingerprint,
                 amount: -left,
-                balance: self.state.wallet.balance - left,
+                balance: Nanos::checked_sum(balance, [self.state.wallet.balance, -left])?,
                 corrects,
                 reason: reason.to_owned(),
             });
         }
         self.emit(Event::OrderSet(Box::new(reversed)));
         self.check_low_balance();
+        Ok(())
     }
 
     /// Puts another entry right. Never gives back more than it charged, nor takes more than it credited, over all corrections.
@@ -347,7 +362,7 @@ impl Turn<'_> {
             request: request.clone(),
             fingerprint,
             amount,
-            balance: self.state.wallet.balance + amount,
+            balance: Nanos::checked_sum(balance, [self.state.wallet.balance, amount])?,
             corrects: of.entry,
             reason,
         };

@@ -8,6 +8,7 @@ use super::{Outcome, Turn, check_age, ended_otherwise};
 use crate::{
     domain::{
         decision::Charged,
+        error::SumTooLarge,
         event::{Booked, EntryKind, Event, Labels, Reserved, Settled, Touch},
         id::{KeyId, MemberId, Model, RequestId, TeamId},
         money::Nanos,
@@ -58,6 +59,12 @@ pub(super) struct Bill {
     pub labels: Labels,
 }
 
+impl Bill {
+    fn booked(&self) -> Booked {
+        Booked::new(&self.usage, self.total).minus(self.before)
+    }
+}
+
 impl Turn<'_> {
     /// Charges what was really used, whatever the limits say.
     ///
@@ -85,7 +92,7 @@ impl Turn<'_> {
             (Arc::clone(&reservation.reserved), reservation.held(), reservation.admit_time);
         let other = commit.model.as_ref().filter(|model| **model != reserved.model);
         let (price, cost) = self.settling_cost(&reserved, other, &commit.usage, held)?;
-        Ok(self.book(Bill {
+        let bill = Bill {
             kind,
             reservation: Some(no),
             request: reserved.request.clone(),
@@ -102,7 +109,17 @@ impl Turn<'_> {
             wallet: reserved.wallet,
             touches: Arc::clone(&reserved.touches),
             labels: reserved.labels.clone(),
-        }))
+        };
+        let overage = self.overage(&bill)?;
+        Ok(self.book(bill, overage))
+    }
+
+    /// What of a bill puts limits above their caps.
+    ///
+    /// # Errors
+    /// [`SumTooLarge`] when a limit or the balance can't count the bill.
+    pub(super) fn overage(&self, bill: &Bill) -> Result<Amounts, SumTooLarge> {
+        overage(self.state, bill, bill.booked().amounts(), self.now)
     }
 
     /// A settlement is never refused for a price: where none is left, what was held is what it costs.
@@ -123,10 +140,9 @@ impl Turn<'_> {
     }
 
     /// Books a bill under the next entry number and stops the work that it leaves no money for.
-    pub(super) fn book(&mut self, bill: Bill) -> Charged {
-        let booked = Booked::new(&bill.usage, bill.total).minus(bill.before);
+    pub(super) fn book(&mut self, bill: Bill, overage: Amounts) -> Charged {
+        let booked = bill.booked();
         let is_nothing = bill.kind == EntryKind::LateCommit && booked.is_nothing();
-        let overage = overage(self.state, &bill, booked.amounts(), self.now);
         let wallet = if bill.wallet { -booked.cost } else { Nanos::ZERO };
         let (member, team) = match self.state.keys.find(&bill.key) {
             Some(row) => (row.entity.key.member.clone(), row.entity.key.team.clone()),
@@ -227,13 +243,20 @@ impl Turn<'_> {
 }
 
 /// What of the bill was not held and puts a limit above its cap: in each unit the worst of its limits.
-fn overage(state: &OrganizationState, bill: &Bill, booked: Amounts, now: Timestamp) -> Amounts {
+///
+/// # Errors
+/// [`SumTooLarge`] when a limit or the balance can't count the bill.
+fn overage(state: &OrganizationState, bill: &Bill, booked: Amounts, now: Timestamp) -> Result<Amounts, SumTooLarge> {
     let freed = Amounts::ZERO.minus(bill.own);
     let mut overage = Amounts::ZERO;
     for touch in bill.touches.iter().filter(|touch| touch.unit != Unit::InFlight) {
-        let Some(entry) = state.limit(touch.limit).filter(|_| state.binds(touch.unit)) else { continue };
+        let Some(entry) = state.limit(touch.limit) else { continue };
+        let excess = entry.excess_after(touch, booked, freed, now)?;
+        if !state.binds(touch.unit) {
+            continue;
+        }
         let not_held = amount_in(touch.unit, booked).saturating_sub(amount_in(touch.unit, bill.own)).max(0);
-        let over = entry.excess_after(touch, booked, freed, now).min(not_held);
+        let over = excess.min(not_held);
         match touch.unit {
             Unit::Usd => overage.usd = overage.usd.max(Nanos::new(over)),
             Unit::Credits => overage.credits = overage.credits.max(Nanos::new(over)),
@@ -245,7 +268,11 @@ fn overage(state: &OrganizationState, bill: &Bill, booked: Amounts, now: Timesta
     if bill.wallet {
         let not_held = (booked.usd - bill.own.usd).at_least_zero();
         let left = state.wallet.balance - booked.usd - (state.wallet.held - bill.own.usd);
+        // With what the other holds may still charge.
+        if left < -Nanos::MAX_SUM && not_held.is_positive() {
+            return Err(SumTooLarge { what: String::from("what the balance is below zero") });
+        }
         overage.usd = overage.usd.max((-left).at_least_zero().min(not_held));
     }
-    overage
+    Ok(overage)
 }

@@ -1,5 +1,7 @@
 //! Pages and sums of the ledger.
 
+use rust_decimal::Decimal;
+
 use super::change::push_span;
 use crate::{
     domain::{id::OrganizationId, money::Nanos, time::Timestamp},
@@ -115,9 +117,14 @@ fn totals_of(row: &mut Row, at: usize) -> Result<Totals, StoreError> {
         input_tokens: row.int(at + 1)?,
         output_tokens: row.int(at + 2)?,
         requests: row.int(at + 3)?,
-        cost: Nanos::units(row.int(at + 4)?) + Nanos::new(row.int(at + 5)?),
-        credits: Nanos::units(row.int(at + 6)?) + Nanos::new(row.int(at + 7)?),
+        cost: sum_of(row.int(at + 4)?, row.int(at + 5)?),
+        credits: sum_of(row.int(at + 6)?, row.int(at + 7)?),
     })
+}
+
+/// Whole units, and nano-units beyond.
+fn sum_of(units: i64, nanos: i64) -> Decimal {
+    Decimal::from(units) + Nanos::new(nanos).to_decimal()
 }
 
 pub(in crate::store) async fn total(

@@ -12,6 +12,7 @@ use crate::{
 pub(super) fn conflicted(conflict: &Conflict) -> Answer {
     Answer::Conflict(match conflict {
         Conflict::Invalid(_) => "invalid",
+        Conflict::SumTooLarge(_) => "too large",
         Conflict::RequestReused(_) => "reused",
         Conflict::ReservationUnknown => "unknown",
         Conflict::SettledOtherwise => "otherwise",
