@@ -25,7 +25,7 @@ async fn begin(database: &(impl Database + ?Sized), lease: Lease) -> Result<(Box
     Ok((connection, status.position))
 }
 
-/// What one look at the books says: by `view`, or by `lookup` where somebody's money waits for it.
+/// What one look at the books says: by `view` for who browses, else by `lookup`.
 macro_rules! read {
     ($database:ident.$begin:ident, $connection:ident => $read:expr) => {{
         let mut session = $database.$begin().await?;
@@ -79,15 +79,15 @@ impl<D: Database + ?Sized> Store for D {
     }
 
     async fn list_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<SnapshotMark>, StoreError> {
-        read!(self.view, connection => states::list(connection, after, limit))
+        read!(self.lookup, connection => states::list(connection, after, limit))
     }
 
     async fn load_states(&self, after: Option<&Stream>, limit: usize) -> Result<Vec<Snapshot>, StoreError> {
-        read!(self.view, connection => states::load(connection, after, limit))
+        read!(self.lookup, connection => states::load(connection, after, limit))
     }
 
     async fn read_events(&self, from: u64, at_least: usize) -> Result<Vec<Record>, StoreError> {
-        read!(self.view, connection => states::read_events(connection, from, at_least))
+        read!(self.lookup, connection => states::read_events(connection, from, at_least))
     }
 
     async fn trim_events(&self, lease: Lease, position: u64) -> Result<(), StoreError> {

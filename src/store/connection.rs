@@ -18,7 +18,7 @@ pub(super) trait Database: Send + Sync + 'static {
     /// Reads the books as they are at one moment, for who browses them.
     async fn view(&self) -> Result<Box<dyn Connection>, StoreError>;
 
-    /// Reads a few rows that somebody's money waits for. Never waits for who browses.
+    /// Reads a few rows that somebody's money waits for, or that the server itself needs. Never waits for who browses.
     async fn lookup(&self) -> Result<Box<dyn Connection>, StoreError>;
 
     /// A transaction, of which nothing stays unless it is committed.
