@@ -59,7 +59,7 @@ pub struct Authenticated<S> {
     read: Stopwatch,
 }
 
-/// hyper clones its service for each request as it reads it, and calls the clone when the request's turn has come: what lies between
+/// The transport clones its service for each request as it reads it, and calls the clone when the request's turn has come: what lies between
 /// is how long it waited.
 impl<S: Clone> Clone for Authenticated<S> {
     fn clone(&self) -> Self {
