@@ -23,7 +23,7 @@ use crate::{
         id::{DEFAULT_TEAM, KeyId, MemberId, OrganizationId, RuleId, TeamId},
         time::{Span, Timestamp},
     },
-    service::{Caller, Error, KeyChange, KeyFilter, NewKey, Repeatable, Service, View},
+    service::{Caller, Error, KeyChange, KeyFilter, KeyView, NewKey, Repeatable, Service, View},
 };
 
 pub(super) struct KeyApi(pub(super) Arc<Service>);
@@ -65,14 +65,14 @@ impl KeyApi {
         let (organization, new) = new_in(required("key", message.key)?)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let (view, secret) = self.0.create_key(caller, &organization, new, repeatable).await?;
-        Ok(proto::CreateKeyResponse { key: Some(self.out(&organization, view)?), secret: secret.unwrap_or_default() })
+        Ok(proto::CreateKeyResponse { key: Some(key_out(&organization, view)), secret: secret.unwrap_or_default() })
     }
 
     fn get(&self, _: &Caller, message: proto::GetKeyRequest) -> Result<proto::GetKeyResponse, Error> {
         let proto::GetKeyRequest { organization_id, key_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let view = self.0.key(&organization, &KeyId::parse("key_id", &key_id)?)?;
-        Ok(proto::GetKeyResponse { key: Some(self.out(&organization, view)?) })
+        Ok(proto::GetKeyResponse { key: Some(key_out(&organization, view)) })
     }
 
     fn list(&self, caller: &Caller, message: proto::ListKeysRequest) -> Result<proto::ListKeysResponse, Error> {
@@ -130,7 +130,7 @@ impl KeyApi {
         };
         let id = KeyId::parse("key.id", &id)?;
         let view = self.0.update_key(caller, &organization, &id, change, etag_in(&etag)).await?;
-        Ok(proto::UpdateKeyResponse { key: Some(self.out(&organization, view)?) })
+        Ok(proto::UpdateKeyResponse { key: Some(key_out(&organization, view)) })
     }
 
     async fn delete(
@@ -159,12 +159,7 @@ impl KeyApi {
         }
         let id = KeyId::parse("key_id", &key_id)?;
         let (view, secret) = self.0.rotate_key(caller, &organization, &id, grace).await?;
-        Ok(proto::RotateKeyResponse { key: Some(self.out(&organization, view)?), secret })
-    }
-
-    fn out(&self, organization: &OrganizationId, view: View<Key>) -> Result<proto::Key, Error> {
-        let rule = self.0.effective_rules(organization, std::slice::from_ref(&view))?.pop().flatten();
-        Ok(out(organization, view, rule.as_ref()))
+        Ok(proto::RotateKeyResponse { key: Some(key_out(&organization, view)), secret })
     }
 }
 
@@ -206,6 +201,10 @@ fn new_in(key: proto::Key) -> Result<(OrganizationId, NewKey), Invalid> {
         policy: policy_in("key.policy", policy)?,
     };
     Ok((OrganizationId::parse("key.organization_id", &organization_id)?, new))
+}
+
+fn key_out(organization: &OrganizationId, KeyView { view, effective_rule }: KeyView) -> proto::Key {
+    out(organization, view, effective_rule.as_ref())
 }
 
 fn out(organization: &OrganizationId, view: View<Key>, effective: Option<&RuleId>) -> proto::Key {

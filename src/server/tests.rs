@@ -27,6 +27,7 @@ use crate::{
 
 mod accepting;
 mod backing_up;
+mod interleaved;
 mod mirroring;
 mod numbers;
 mod overload;

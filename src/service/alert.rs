@@ -14,6 +14,7 @@ use crate::{
         id::{AlertId, OrganizationId},
         money::Nanos,
     },
+    engine::{conflict::Conflict, state::OrganizationState, turn::Outcome},
     service::secret,
 };
 
@@ -65,6 +66,11 @@ pub struct AlertFilter {
     pub unacknowledged: bool,
 }
 
+fn shown(state: &OrganizationState, id: &AlertId) -> Outcome<Alert> {
+    let missing = || Conflict::NotFound { kind: "alert", id: id.to_string() };
+    state.alerts.find(id).cloned().ok_or_else(missing)
+}
+
 impl Service {
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
@@ -98,8 +104,7 @@ impl Service {
     pub fn alert(&self, organization: &OrganizationId, id: &AlertId) -> Result<Alert, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let missing = || Error::NotFound { kind: "alert", id: id.to_string() };
-        inner.state.alerts.find(id).cloned().ok_or_else(missing)
+        Ok(shown(&inner.state, id)?)
     }
 
     /// The newest first. `from` counts from the newest.
@@ -132,8 +137,11 @@ impl Service {
         organization: &OrganizationId,
         id: &AlertId,
     ) -> Result<Alert, Error> {
-        self.change(caller, organization, |turn| turn.acknowledge_alert(id)).await?;
-        self.alert(organization, id)
+        self.change(caller, organization, |turn| {
+            turn.acknowledge_alert(id)?;
+            shown(turn.state, id)
+        })
+        .await
     }
 
     /// # Errors
@@ -144,7 +152,10 @@ impl Service {
         organization: &OrganizationId,
         recipients: Vec<String>,
     ) -> Result<Alert, Error> {
-        let id = self.change(caller, organization, |turn| turn.test_alert(recipients)).await?;
-        self.alert(organization, &id)
+        self.change(caller, organization, |turn| {
+            let id = turn.test_alert(recipients)?;
+            shown(turn.state, &id)
+        })
+        .await
     }
 }

@@ -126,7 +126,7 @@ impl Service {
     async fn at_cycle<T>(
         &self,
         organization: &OrganizationId,
-        read: impl FnOnce(&OrganizationState) -> Result<T, Error>,
+        read: impl FnOnce(&OrganizationState) -> Outcome<T>,
     ) -> Result<T, Error> {
         let system = Caller::system();
         self.change(&system, organization, |turn| {
@@ -134,12 +134,9 @@ impl Service {
                 return Err(Conflict::TeamAccountRequired { what: "the allocation of credits" });
             }
             turn.tick();
-            Ok(())
+            read(turn.state)
         })
-        .await?;
-        let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        read(&inner.state)
+        .await
     }
 
     /// # Errors
@@ -159,20 +156,19 @@ impl Service {
         change: SettingsChange,
         validate_only: bool,
     ) -> Result<(AllocationSettings, CreditOverview), Error> {
-        let before = self.allocation_settings(organization).await?;
         if validate_only {
+            let before = self.allocation_settings(organization).await?;
             let next = change.of(before);
             let fresh = (next.cadence, next.zone) != (before.cadence, before.zone);
             let cycle = fresh.then(|| next.cadence.cycle_from(self.clock.now(), next.zone));
             return Ok((next, self.overview_in(organization, cycle, next).await?));
         }
-        let next = self
-            .change(caller, organization, |turn| {
-                let next = change.of(turn.state.allocations.settings);
-                turn.set_allocation_settings(next).map(|()| next)
-            })
-            .await?;
-        Ok((next, self.credit_overview(organization).await?))
+        self.change(caller, organization, |turn| {
+            let next = change.of(turn.state.allocations.settings);
+            turn.set_allocation_settings(next)?;
+            Ok((next, overview(turn.state.credits())))
+        })
+        .await
     }
 
     /// With `validate_only` answers what would be, and changes nothing.
@@ -190,8 +186,11 @@ impl Service {
             let cycle = settings.cadence.cycle_from(self.clock.now(), settings.zone);
             return self.overview_in(organization, Some(cycle), settings).await;
         }
-        self.change(caller, organization, |turn: &mut Turn<'_>| turn.reset_cycle().map(drop)).await?;
-        self.credit_overview(organization).await
+        self.change(caller, organization, |turn| {
+            turn.reset_cycle()?;
+            Ok(overview(turn.state.credits()))
+        })
+        .await
     }
 
     /// As it would be with other settings, in a cycle that began now or the running one.
@@ -245,7 +244,7 @@ impl Service {
         limit: usize,
     ) -> Result<Found<MemberCredits>, Error> {
         self.at_cycle(organization, |state| {
-            let missing = || Error::NotFound { kind: "team", id: team.to_string() };
+            let missing = || Conflict::NotFound { kind: "team", id: team.to_string() };
             state.teams.find_live(team).ok_or_else(missing)?;
             let of_team = state.memberships.all().filter(|(_, row)| row.entity.team == *team && !row.entity.deleted);
             let found = of_team.filter(|(_, row)| {
@@ -266,9 +265,11 @@ impl Service {
         change: impl FnOnce(&mut Turn<'_>) -> Outcome<()>,
         read: impl FnOnce(&OrganizationState) -> Option<T>,
     ) -> Result<T, Error> {
-        self.change(caller, organization, change).await?;
-        let gone = || Error::Internal(String::from("an allocation was booked and lost"));
-        self.at_cycle(organization, |state| read(state).ok_or_else(gone)).await
+        let changed = self.change(caller, organization, |turn| {
+            change(turn)?;
+            Ok(read(turn.state))
+        });
+        changed.await?.ok_or_else(|| Error::Internal(String::from("an allocation was booked and lost")))
     }
 
     /// # Errors

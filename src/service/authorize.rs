@@ -1,11 +1,14 @@
 //! Who may call what: the one place where it is decided. The default is refusal.
 //!
-//! A call is judged twice: by its method when it comes in, then by what its message is about, once that is read.
+//! A call is judged by its method when it comes in, by what its message is about once that is read, and where it changes anything
+//! once more under the lock of what it changes: a role, a member or a token may have gone since.
 
 use std::sync::Arc;
 
 use dashmap::DashMap;
 use foldhash::fast::RandomState;
+use smallvec::SmallVec;
+use smol_str::SmolStr;
 
 use super::{
     Error, Service,
@@ -35,6 +38,46 @@ pub struct Caller {
     pub only: Option<MemberId>,
     principal: Principal,
     method: Method,
+    /// Of the token that was shown; `None` for quotad itself.
+    secret: Option<SecretHash>,
+    /// What a member was permitted to do, to be asked again.
+    permitted: Option<Arc<Permitted>>,
+}
+
+/// All that was asked of a member's role, and of whose what the message is about is.
+#[derive(Debug, PartialEq, Eq)]
+struct Permitted {
+    demands: SmallVec<[Whose; 2]>,
+    subject: Named,
+}
+
+/// A [`Subject`] of its own.
+#[derive(Debug, PartialEq, Eq)]
+enum Named {
+    Any,
+    Member(SmolStr),
+    Key(SmolStr),
+    CreditRequest(SmolStr),
+}
+
+impl Named {
+    fn of(subject: Subject<'_>) -> Self {
+        match subject {
+            Subject::Any => Self::Any,
+            Subject::Member(id) => Self::Member(id.into()),
+            Subject::Key(id) => Self::Key(id.into()),
+            Subject::CreditRequest(id) => Self::CreditRequest(id.into()),
+        }
+    }
+
+    fn subject(&self) -> Subject<'_> {
+        match self {
+            Self::Any => Subject::Any,
+            Self::Member(id) => Subject::Member(id),
+            Self::Key(id) => Subject::Key(id),
+            Self::CreditRequest(id) => Subject::CreditRequest(id),
+        }
+    }
 }
 
 /// The gRPC service and method, without package.
@@ -156,11 +199,16 @@ impl KnownTokens {
 impl Caller {
     /// quotad itself.
     pub(super) fn system() -> Self {
-        Self::new(Actor::SYSTEM, Principal::Operator, Method { service: "", name: "" })
+        Self::new((Actor::SYSTEM, Principal::Operator), Method { service: "", name: "" }, None)
     }
 
-    fn new(actor: Actor, principal: Principal, method: Method) -> Self {
-        Self { actor, member: None, only: None, principal, method }
+    fn new((actor, principal): (Actor, Principal), method: Method, secret: Option<SecretHash>) -> Self {
+        Self { actor, member: None, only: None, principal, method, secret, permitted: None }
+    }
+
+    /// Of the token that was shown.
+    pub(super) fn secret(&self) -> Option<SecretHash> {
+        self.secret
     }
 
     /// The invitation whose token was shown.
@@ -236,9 +284,10 @@ impl Service {
     /// # Errors
     /// [`Error::TokenMissing`], [`Error::TokenUnknown`] or [`Error::PermissionDenied`].
     pub fn authorize(&self, token: Option<&str>, path: &str) -> Result<Caller, Error> {
-        let (actor, principal) = self.identify(SecretHash::of(token.ok_or(Error::TokenMissing)?))?;
+        let secret = SecretHash::of(token.ok_or(Error::TokenMissing)?);
+        let known = self.identify(secret)?;
         let Some((method, needs)) = needs(path) else { return Err(denied("nobody may call this method")) };
-        let caller = Caller::new(actor, principal, method);
+        let caller = Caller::new(known, method, Some(secret));
         match &caller.principal {
             Principal::Member { grants, .. } => self.check_belongs(grants, needs)?,
             Principal::Service(Some(_)) => Verb::of(method.name).map_or(Ok(()), |verb| caller.check_verb(verb))?,
@@ -312,20 +361,58 @@ impl Service {
         let missing = || Error::NotFound { kind: "organization", id: organization.chars().take(64).collect() };
         let (id, member) = grants.iter().find(|(id, _)| id.as_str() == organization).ok_or_else(missing)?;
         let cell: Arc<Cell> = self.directory.find(id).ok_or_else(missing)?;
-        let inner = cell.lock();
-        let state = &inner.state;
-        let active = state.members.find_live(member).map(|row| &row.entity).filter(|_| !state.organization.deleted);
-        let active = active.ok_or_else(missing)?;
-        if active.disabled && !needs::is_open_to_deactivated(caller.method) {
-            return Err(denied(format!("member {member} is disabled")));
-        }
-        let mut acting = Caller { actor: Actor::member(member), member: Some(member.clone()), ..caller.clone() };
-        for whose in needs::demands(caller.method, scope) {
-            let only = check_role(state, active.role, member, whose, &scope.subject, caller.method)?;
-            acting.only = acting.only.or(only);
-        }
-        Ok(acting)
+        let demands = needs::demands(caller.method, scope).collect();
+        let permitted = Permitted { demands, subject: Named::of(scope.subject) };
+        let only = check_member(&cell.lock().state, member, &permitted, caller.method)?;
+        Ok(Caller {
+            actor: Actor::member(member),
+            member: Some(member.clone()),
+            only,
+            permitted: Some(Arc::new(permitted)),
+            ..caller.clone()
+        })
     }
+
+    /// Whether the caller may still do what it was permitted to do, as the organization is now: for under its lock.
+    ///
+    /// # Errors
+    /// As [`Self::permit`], and [`Error::TokenUnknown`] when its token has ended.
+    pub(super) fn permit_still(&self, caller: &Caller, state: &OrganizationState) -> Result<(), Error> {
+        let (Some(permitted), Some(member)) = (&caller.permitted, &caller.member) else { return Ok(()) };
+        let (_, principal) = self.identify(caller.secret.ok_or(Error::TokenMissing)?)?;
+        let organization = &state.organization.id;
+        let stands_for = |grant: &(OrganizationId, MemberId)| (&grant.0, &grant.1) == (organization, member);
+        match &principal {
+            Principal::Member { grants, .. } if grants.iter().any(stands_for) => {}
+            _ => return Err(Error::NotFound { kind: "organization", id: organization.to_string() }),
+        }
+        let only = check_member(state, member, permitted, caller.method)?;
+        // What was asked of everybody's isn't done by who may do so to its own alone.
+        if only.is_some() && caller.only.is_none() {
+            return Err(denied(format!("the role of member {member} was changed meanwhile")));
+        }
+        Ok(())
+    }
+}
+
+/// Whether a member may do so; and where it may to its own only, which member that is.
+fn check_member(
+    state: &OrganizationState,
+    member: &MemberId,
+    Permitted { demands, subject }: &Permitted,
+    method: Method,
+) -> Result<Option<MemberId>, Error> {
+    let missing = || Error::NotFound { kind: "organization", id: state.organization.id.to_string() };
+    let active = state.members.find_live(member).map(|row| &row.entity).filter(|_| !state.organization.deleted);
+    let active = active.ok_or_else(missing)?;
+    if active.disabled && !needs::is_open_to_deactivated(method) {
+        return Err(denied(format!("member {member} is disabled")));
+    }
+    let mut only = None;
+    for whose in demands {
+        only = only.or(check_role(state, active.role, member, *whose, &subject.subject(), method)?);
+    }
+    Ok(only)
 }
 
 /// Whether a role suffices, and if only for what is the member's own, whether it is.

@@ -9,14 +9,13 @@ use super::{
     Caller, Error, Service,
     allocation::{Found, page},
     system::SystemTurn,
-    turn::Done,
 };
 use crate::{
     domain::{
         decision::LimitState,
         entity::{Key, Membership},
         event::LimitNo,
-        id::{OrganizationId, RequestId},
+        id::{OrganizationId, RequestId, RuleId},
         policy::Limit,
         time::Timestamp,
     },
@@ -55,7 +54,13 @@ pub struct View<E> {
 }
 
 pub type MembershipView = View<Membership>;
-pub type KeyView = View<Key>;
+
+/// A key, and the rule in force for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyView {
+    pub view: View<Key>,
+    pub effective_rule: Option<RuleId>,
+}
 
 /// A page, and where the next one begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,11 +114,11 @@ fn view<R: Serialize, E>(
 }
 
 /// The row of an entity, if it is there and not deleted.
-fn live<'a, R: Entity>(table: &'a Table<R>, id: &R::Id, name: &str) -> Result<&'a Row<R>, Error> {
+fn live<'a, R: Entity>(table: &'a Table<R>, id: &R::Id, name: &str) -> Outcome<&'a Row<R>> {
     match table.find(id) {
-        Some(row) if row.entity.is_deleted() => Err(Error::Gone { kind: R::KIND, id: name.to_owned() }),
+        Some(row) if row.entity.is_deleted() => Err(Conflict::Gone { kind: R::KIND, id: name.to_owned() }),
         Some(row) => Ok(row),
-        None => Err(Error::NotFound { kind: R::KIND, id: name.to_owned() }),
+        None => Err(Conflict::NotFound { kind: R::KIND, id: name.to_owned() }),
     }
 }
 
@@ -124,7 +129,7 @@ fn get<R: Entity + Serialize, E>(
     (id, name): (&R::Id, &str),
     entity: impl Fn(&R) -> E,
     now: Timestamp,
-) -> Result<View<E>, Error> {
+) -> Outcome<View<E>> {
     let row = live(table, id, name)?;
     Ok(view(state, (&row.entity, entity(&row.entity)), &row.limits, Some(now)))
 }
@@ -150,7 +155,8 @@ impl Service {
         if cell.lock().state.organization.deleted { Err(Error::Gone { kind, id: name() }) } else { Ok(cell) }
     }
 
-    /// One change of one organization, acknowledged when on disk.
+    /// One change of one organization, acknowledged when on disk. The answer is what the change left, not what others make of it
+    /// while the disk is waited for.
     pub(super) async fn change<T>(
         &self,
         caller: &Caller,
@@ -159,48 +165,50 @@ impl Service {
     ) -> Result<T, Error> {
         let cell = self.organization_cell(id)?;
         self.wait_for_room().await?;
-        let Done { answer, position } = self.turn(&cell, &caller.actor, change);
-        let answer = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok(answer)
+        let done = self.turn_of(&cell, caller, |turn| {
+            turn.check_organization()?;
+            Ok(change(turn)?)
+        })?;
+        self.acknowledge(done).await
     }
 
     /// A change of one organization and of the system's state beside it, acknowledged when both are on disk.
-    async fn joint_change<T>(
+    pub(super) async fn joint_change<T>(
         &self,
         caller: &Caller,
         id: &OrganizationId,
-        change: impl FnOnce(&mut Turn<'_>, &mut SystemTurn<'_>) -> Outcome<T>,
+        change: impl FnOnce(&mut Turn<'_>, &mut SystemTurn<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let cell = self.organization_cell(id)?;
         self.wait_for_room().await?;
-        let Done { answer, position } = self.joint_turn(&cell, &caller.actor, change);
-        let answer = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok(answer)
+        let done = self.joint_turn_of(&cell, caller, |turn, system| {
+            turn.check_organization()?;
+            change(turn, system)
+        })?;
+        self.acknowledge(done).await
     }
 
-    /// A creation that a repeat under the same request id doesn't make twice. Answers the id of what was made.
-    pub(super) async fn create<I>(
+    /// A creation that a repeat under the same request id doesn't make twice. Answers what was made, as `show` reads it.
+    pub(super) async fn create<I, V>(
         &self,
         caller: &Caller,
         organization: &OrganizationId,
         repeatable: Repeatable<'_>,
-        id: I,
-        parse: impl FnOnce(&str) -> I,
+        (id, parse): (I, impl FnOnce(&str) -> I),
         make: impl FnOnce(&mut Turn<'_>, &I) -> Outcome<()>,
-    ) -> Result<I, Error>
+        show: impl FnOnce(&OrganizationState, &I, Timestamp) -> Outcome<V>,
+    ) -> Result<V, Error>
     where
         I: std::fmt::Display,
     {
         let Repeatable { request, fingerprint } = repeatable;
         self.change(caller, organization, |turn| {
             if let Some(before) = turn.created_before(request, fingerprint)? {
-                return Ok(parse(&before));
+                return show(turn.state, &parse(&before), turn.now());
             }
             make(turn, &id)?;
             turn.take_request(request, fingerprint, &id.to_string());
-            Ok(id)
+            show(turn.state, &id, turn.now())
         })
         .await
     }

@@ -7,10 +7,17 @@ use super::{
     allocation::{Found, page},
     secret,
 };
-use crate::domain::{
-    allocation::{CreditRequest, CreditRequestState},
-    id::{CreditRequestId, MemberId, OrganizationId, TeamId},
-    money::Nanos,
+use crate::{
+    domain::{
+        allocation::{CreditRequest, CreditRequestState},
+        id::{CreditRequestId, MemberId, OrganizationId, TeamId},
+        money::Nanos,
+    },
+    engine::{
+        conflict::Conflict,
+        state::OrganizationState,
+        turn::{Outcome, Turn},
+    },
 };
 
 /// A request with who asks.
@@ -29,6 +36,17 @@ pub struct CreditRequestFilter {
     pub team: Option<TeamId>,
 }
 
+fn view(state: &OrganizationState, request: &CreditRequest) -> CreditRequestView {
+    let member = state.members.find(&request.member).map(|row| &row.entity);
+    let (name, email) = member.map(|member| (member.name.clone(), member.email.clone())).unwrap_or_default();
+    CreditRequestView { request: request.clone(), name, email }
+}
+
+fn shown(state: &OrganizationState, id: &CreditRequestId) -> Outcome<CreditRequestView> {
+    let missing = || Conflict::NotFound { kind: "credit request", id: id.to_string() };
+    Ok(view(state, &state.credit_requests.find(id).ok_or_else(missing)?.entity))
+}
+
 impl Service {
     /// # Errors
     /// [`Error`] when the member isn't in the team, or for a personal account.
@@ -42,17 +60,12 @@ impl Service {
     ) -> Result<CreditRequestView, Error> {
         let member = Self::whose(caller, member)?;
         let id = CreditRequestId::trusted(secret::new_id("request")?);
-        let id = self
-            .create(
-                caller,
-                organization,
-                repeatable,
-                id,
-                |made| CreditRequestId::trusted(made),
-                |turn, id| turn.submit_credit_request(id.clone(), (&team, &member), amount, reason),
-            )
-            .await?;
-        self.credit_request(organization, &id)
+        let parse = |made: &str| CreditRequestId::trusted(made);
+        let make = |turn: &mut Turn<'_>, id: &CreditRequestId| {
+            turn.submit_credit_request(id.clone(), (&team, &member), amount, reason)
+        };
+        let show = |state: &OrganizationState, id: &CreditRequestId, _| shown(state, id);
+        self.create(caller, organization, repeatable, (id, parse), make, show).await
     }
 
     /// # Errors
@@ -64,11 +77,7 @@ impl Service {
     ) -> Result<CreditRequestView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let missing = || Error::NotFound { kind: "credit request", id: id.to_string() };
-        let request = inner.state.credit_requests.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?;
-        let member = inner.state.members.find(&request.member).map(|row| &row.entity);
-        let (name, email) = member.map(|member| (member.name.clone(), member.email.clone())).unwrap_or_default();
-        Ok(CreditRequestView { request, name, email })
+        Ok(shown(&inner.state, id)?)
     }
 
     /// The newest first. `from` counts from the newest.
@@ -95,11 +104,7 @@ impl Service {
         let mut found: Vec<&CreditRequest> =
             state.credit_requests.live().map(|row| &row.entity).filter(matches).collect();
         found.reverse();
-        let view = |request: &CreditRequest| {
-            let member = state.members.find(&request.member).map(|row| &row.entity);
-            let (name, email) = member.map(|member| (member.name.clone(), member.email.clone())).unwrap_or_default();
-            CreditRequestView { request: request.clone(), name, email }
-        };
+        let view = |request: &CreditRequest| view(state, request);
         let page = page((0..).zip(found), from, limit);
         Ok(Found { items: page.items.into_iter().map(view).collect(), next: page.next, total: page.total })
     }
@@ -113,8 +118,11 @@ impl Service {
         id: &CreditRequestId,
         (amount, note): (Option<Nanos>, String),
     ) -> Result<CreditRequestView, Error> {
-        self.change(caller, organization, |turn| turn.approve_credit_request(id, amount, note)).await?;
-        self.credit_request(organization, id)
+        self.change(caller, organization, |turn| {
+            turn.approve_credit_request(id, amount, note)?;
+            shown(turn.state, id)
+        })
+        .await
     }
 
     /// # Errors
@@ -126,7 +134,10 @@ impl Service {
         id: &CreditRequestId,
         note: String,
     ) -> Result<CreditRequestView, Error> {
-        self.change(caller, organization, |turn| turn.deny_credit_request(id, note)).await?;
-        self.credit_request(organization, id)
+        self.change(caller, organization, |turn| {
+            turn.deny_credit_request(id, note)?;
+            shown(turn.state, id)
+        })
+        .await
     }
 }

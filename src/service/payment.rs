@@ -6,7 +6,6 @@ use super::{
     Caller, Error, Repeatable, Service,
     allocation::{Found, page},
     secret,
-    turn::Done,
 };
 use crate::{
     domain::{
@@ -18,8 +17,8 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        state::Payments,
-        turn::{AutoTopUpChange, Correctable, NewOrder, Orderer},
+        state::{OrganizationState, Payments},
+        turn::{AutoTopUpChange, Correctable, NewOrder, Orderer, Turn},
     },
     store::{Entry, EntryDetail},
 };
@@ -85,14 +84,12 @@ impl Service {
         print.text(caller.actor.as_str()).number(amount.get().unsigned_abs()).text(&reason);
         print.text(method.as_ref().map_or("", MethodId::as_str));
         let order = NewOrder { request, fingerprint: print.finish(), amount, reason, method };
-        let Done { answer, position } = self.turn(&cell, &caller.actor, |turn| {
+        let done = self.turn_of(&cell, caller, |turn| {
             let by = caller.member.as_ref().map(|member| Orderer { member, terms: &self.tuning.orders });
             let (order, replayed) = turn.order_top_up(order, by)?;
-            Ok::<_, Conflict>(Ordered { order, balance: turn.state.wallet.balance, replayed })
-        });
-        let answer = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok(answer)
+            Ok(Ordered { order, balance: turn.state.wallet.balance, replayed })
+        })?;
+        self.acknowledge(done).await
     }
 
     /// # Errors
@@ -152,11 +149,8 @@ impl Service {
         let missing = || Error::NotFound { kind: "organization", id: organization.to_string() };
         let cell = self.directory.find(organization).ok_or_else(missing)?;
         self.wait_for_room().await?;
-        let Done { answer, position } =
-            self.turn(&cell, &caller.actor, |turn| turn.decide_order(id, outcome, reference, reason));
-        let answer = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok(answer)
+        let done = self.turn_of(&cell, caller, |turn| Ok(turn.decide_order(id, outcome, reference, reason)?))?;
+        self.acknowledge(done).await
     }
 
     /// What the provider says, signed.
@@ -195,23 +189,16 @@ impl Service {
             Some(id) => id,
             None => MethodId::trusted(secret::new_id("method")?),
         };
-        let owner = member.clone();
-        let id = self
-            .create(
-                caller,
-                organization,
-                repeatable,
-                id,
-                |made| MethodId::trusted(made),
-                |turn, id| {
-                    let (id, create_time) = (id.clone(), turn.now());
-                    turn.create_payment_method(PaymentMethod { id, member, label, token, deleted: false, create_time })
-                },
-            )
-            .await?;
-        let missing = || Error::NotFound { kind: "payment method", id: id.to_string() };
-        let own = self.list_payment_methods(organization, &owner)?;
-        own.into_iter().find(|method| method.id == id).ok_or_else(missing)
+        let make = |turn: &mut Turn<'_>, id: &MethodId| {
+            let (id, create_time) = (id.clone(), turn.now());
+            turn.create_payment_method(PaymentMethod { id, member, label, token, deleted: false, create_time })
+        };
+        let show = |state: &OrganizationState, id: &MethodId, _| {
+            let missing = || Conflict::NotFound { kind: "payment method", id: id.to_string() };
+            state.payments.methods.find_live(id).map(|row| row.entity.clone()).ok_or_else(missing)
+        };
+        let parse = |made: &str| MethodId::trusted(made);
+        self.create(caller, organization, repeatable, (id, parse), make, show).await
     }
 
     /// A member's own.

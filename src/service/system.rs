@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Error, Service};
+use super::{Caller, Error, Service, turn::Done};
 use crate::{
     domain::{
         entity::PriceEntry,
@@ -83,26 +83,27 @@ impl Service {
         actor: &Actor,
         decide: impl FnOnce(&SystemState, Timestamp) -> Result<Vec<Event>, Error>,
     ) -> Result<u64, Error> {
-        self.system_changes(|system| {
+        let done = self.system_changes(|system| {
             for event in decide(system.state, system.now)? {
                 system.emit(actor, event);
             }
             Ok(())
-        })
+        })?;
+        Ok(done.position)
     }
 
-    /// The same, each by somebody of its own.
-    pub(super) fn system_changes(
+    /// The same, with an answer, and each by somebody of its own.
+    pub(super) fn system_changes<T>(
         &self,
-        change: impl FnOnce(&mut SystemTurn<'_>) -> Result<(), Error>,
-    ) -> Result<u64, Error> {
+        change: impl FnOnce(&mut SystemTurn<'_>) -> Result<T, Error>,
+    ) -> Result<Done<T>, Error> {
         let mut system = self.system.lock();
         let mut turn = SystemTurn::new(&mut system, self.epoch, self.clock.now());
-        change(&mut turn)?;
+        let answer = change(&mut turn)?;
         let (records, changed) = turn.finish();
         let position = self.writer.push(records);
         self.show_system(&system, changed);
-        Ok(position)
+        Ok(Done { answer, position })
     }
 
     /// Renews what calls read without the lock. Under the lock, so that the last change is the one seen.
@@ -120,23 +121,24 @@ impl Service {
     /// [`Error::Exists`] when the model has a price.
     pub async fn create_price(&self, caller: &Caller, model: Model, price: Price) -> Result<PriceEntry, Error> {
         self.wait_for_room().await?;
-        let position = self.system_turn(&caller.actor, |system, now| {
-            if system.prices.get(&model).is_some() {
+        let done = self.system_changes(|system| {
+            if system.state.prices.get(&model).is_some() {
                 return Err(Error::Exists { kind: "price of", id: model.to_string() });
             }
-            Ok(Event::PriceSet(Box::new(PriceEntry { model: model.clone(), price, update_time: now })))
+            let entry = PriceEntry { model, price, update_time: system.now };
+            system.emit(&caller.actor, Event::PriceSet(Box::new(entry.clone())));
+            Ok(entry)
         })?;
-        self.writer.wait_durable(position).await?;
-        self.price(&model)
+        self.acknowledge(done).await
     }
 
     /// # Errors
     /// [`Error::NotFound`] when the model has no price, [`Error::Invalid`] when the new one is absurd.
     pub async fn update_price(&self, caller: &Caller, model: &Model, change: PriceChange) -> Result<PriceEntry, Error> {
         self.wait_for_room().await?;
-        let position = self.system_turn(&caller.actor, |system, now| {
+        let done = self.system_changes(|system| {
             let Price { input, cached_input, cache_write, output, per_request } =
-                system.prices.price(model).ok_or_else(|| unpriced(model))?;
+                system.state.prices.price(model).ok_or_else(|| unpriced(model))?;
             let input = change.input.unwrap_or(input);
             let price = Price {
                 input,
@@ -146,10 +148,11 @@ impl Service {
                 per_request: change.per_request.unwrap_or(per_request),
             };
             let price = price.checked().map_err(|invalid| invalid.within("price"))?;
-            Ok(Event::PriceSet(Box::new(PriceEntry { model: model.clone(), price, update_time: now })))
+            let entry = PriceEntry { model: model.clone(), price, update_time: system.now };
+            system.emit(&caller.actor, Event::PriceSet(Box::new(entry.clone())));
+            Ok(entry)
         })?;
-        self.writer.wait_durable(position).await?;
-        self.price(model)
+        self.acknowledge(done).await
     }
 
     /// # Errors

@@ -9,7 +9,7 @@ use crate::{
         id::{Actor, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         time::Timestamp,
     },
-    engine::{conflict::Conflict, system::Tokens},
+    engine::{conflict::Conflict, system::SystemState},
 };
 
 /// Most access tokens that one member may have.
@@ -59,6 +59,20 @@ fn stands_for(token: &AccessToken, organization: &OrganizationId, member: Option
     grants.iter().any(|(of, who)| of == organization && member.is_none_or(|member| who == member))
 }
 
+/// # Errors
+/// [`Error::Exists`] when the id is in use, [`Error::Invalid`] when it would be expired from the start.
+fn check_new(system: &SystemState, token: &AccessToken, now: Timestamp) -> Result<(), Error> {
+    let AccessToken { id, expire_time, .. } = token;
+    if system.tokens.get(id).is_some() {
+        return Err(Error::Exists { kind: "token", id: id.to_string() });
+    }
+    if expire_time.is_some_and(|end| end <= now) {
+        let problem = "lies in the past; leave it unset for a token that doesn't expire";
+        return Err(Invalid::new("token.expire_time", problem).into());
+    }
+    Ok(())
+}
+
 fn missing(id: &TokenId) -> Error {
     Error::NotFound { kind: "token", id: id.to_string() }
 }
@@ -78,10 +92,9 @@ impl Service {
         for organization in scopes.organizations() {
             self.organization_cell(organization)?;
         }
-        self.create_token(&caller.actor, id, name, Bearer::Service(scopes), expire_time, |_| Ok(())).await
+        self.create_token(&caller.actor, id, name, Bearer::Service(scopes), expire_time).await
     }
 
-    /// `check` sees the tokens as they are when this one is added.
     async fn create_token(
         &self,
         actor: &Actor,
@@ -89,7 +102,6 @@ impl Service {
         name: String,
         bearer: Bearer,
         expire_time: Option<Timestamp>,
-        check: impl FnOnce(&Tokens) -> Result<(), Error>,
     ) -> Result<NewToken, Error> {
         self.wait_for_room().await?;
         let id = match id {
@@ -98,15 +110,7 @@ impl Service {
         };
         let new = self.mint(id, name, bearer, expire_time)?;
         let position = self.system_turn(actor, |system, now| {
-            let AccessToken { id, expire_time, .. } = &new.token;
-            check(&system.tokens)?;
-            if system.tokens.get(id).is_some() {
-                return Err(Error::Exists { kind: "token", id: id.to_string() });
-            }
-            if expire_time.is_some_and(|end| end <= now) {
-                let problem = "lies in the past; leave it unset for a token that doesn't expire";
-                return Err(Invalid::new("token.expire_time", problem).into());
-            }
+            check_new(system, &new.token, now)?;
             Ok(Event::TokenSet(Box::new(new.token.clone())))
         })?;
         self.writer.wait_durable(position).await?;
@@ -167,17 +171,25 @@ impl Service {
     ) -> Result<(NewToken, MemberId), Error> {
         let NewMemberToken { id, member, name, expire_time } = new;
         let member = Self::whose(caller, member)?;
-        self.member(organization, &member)?;
-        let has_room = |tokens: &Tokens| {
-            if tokens.of_member(organization, &member).count() < MAX_TOKENS {
-                return Ok(());
-            }
-            let problem = format!("member {member} has {MAX_TOKENS} access tokens, as many as one may; delete some");
-            Err(Conflict::Precondition(problem).into())
+        let id = match id {
+            Some(id) => id,
+            None => TokenId::trusted(secret::new_id("token")?),
         };
         let bearer = Bearer::Member(vec![(organization.clone(), member.clone())]);
-        let new = self.create_token(&caller.actor, id, name, bearer, expire_time, has_room).await?;
-        Ok((new, member))
+        let new = self.mint(id, name, bearer, expire_time)?;
+        self.joint_change(caller, organization, |turn, system| {
+            let missing = || Error::NotFound { kind: "member", id: member.to_string() };
+            turn.state.members.find_live(&member).ok_or_else(missing)?;
+            if system.state.tokens.of_member(organization, &member).count() >= MAX_TOKENS {
+                let problem =
+                    format!("member {member} has {MAX_TOKENS} access tokens, as many as one may; delete some");
+                return Err(Conflict::Precondition(problem).into());
+            }
+            check_new(system.state, &new.token, turn.now())?;
+            system.emit(&caller.actor, Event::TokenSet(Box::new(new.token.clone())));
+            Ok((new, member))
+        })
+        .await
     }
 
     /// The member that is meant: the caller where none is named.
@@ -209,8 +221,9 @@ impl Service {
         organization: &OrganizationId,
         id: &TokenId,
     ) -> Result<(), Error> {
+        let cell = self.directory.find(organization).ok_or_else(|| missing(id))?;
         self.wait_for_room().await?;
-        let position = self.system_changes(|system| {
+        let done = self.joint_turn_of(&cell, caller, |_, system| {
             let of = |token: &&AccessToken| stands_for(token, organization, caller.only.as_ref());
             let mut left = system.state.tokens.get(id).filter(of).cloned().ok_or_else(|| missing(id))?;
             let is_own = caller.member.as_ref().is_some_and(|member| stands_for(&left, organization, Some(member)));
@@ -227,7 +240,7 @@ impl Service {
             }
             Ok(())
         })?;
-        Ok(self.writer.wait_durable(position).await?)
+        self.acknowledge(done).await
     }
 
     pub fn who_am_i(&self, caller: &Caller) -> WhoAmI {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Error, Service, lag::Moves, outbox, system::SystemTurn};
+use super::{Caller, Error, Service, lag::Moves, outbox, system::SystemTurn};
 use crate::{
     domain::{
         alert::AlertState,
@@ -97,6 +97,40 @@ impl Service {
         let aftermath = self.enqueue(&mut inner, context.now, effects, Vec::new());
         drop(inner);
         Done { answer, position: self.follow_up(cell, aftermath) }
+    }
+
+    /// One turn of a caller of the control plane on one organization, which must be permitted still under its lock.
+    ///
+    /// # Errors
+    /// As the operation, and as [`Self::permit_still`].
+    pub(super) fn turn_of<T>(
+        &self,
+        cell: &Arc<Cell>,
+        caller: &Caller,
+        operation: impl FnOnce(&mut Turn<'_>) -> Result<T, Error>,
+    ) -> Result<Done<T>, Error> {
+        let done = self.turn(cell, &caller.actor, |turn| {
+            self.permit_still(caller, turn.state)?;
+            operation(turn)
+        });
+        done.transposed()
+    }
+
+    /// The same, on the system's own stream too.
+    ///
+    /// # Errors
+    /// As [`Self::turn_of`].
+    pub(super) fn joint_turn_of<T>(
+        &self,
+        cell: &Arc<Cell>,
+        caller: &Caller,
+        operation: impl FnOnce(&mut Turn<'_>, &mut SystemTurn<'_>) -> Result<T, Error>,
+    ) -> Result<Done<T>, Error> {
+        let done = self.joint_turn(cell, &caller.actor, |turn, system| {
+            self.permit_still(caller, turn.state)?;
+            operation(turn, system)
+        });
+        done.transposed()
     }
 
     /// One turn on one organization and on the system's own stream: both are on disk, or neither.

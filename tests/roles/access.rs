@@ -38,10 +38,14 @@ async fn the_same_words_under_the_same_request_id_of_somebody_else_are_no_repeat
     };
     outcome(first.credit_requests().submit_credit_request(ask()).await).unwrap();
     assert_eq!(outcome(second.credit_requests().submit_credit_request(ask()).await), Err(reused()));
+    let card = proto::PaymentMethod { organization_id: ACME.into(), id: "card".into(), ..Default::default() };
+    let card = proto::CreatePaymentMethodRequest { payment_method: Some(card), ..Default::default() };
+    outcome(first.wallets().create_payment_method(card).await).unwrap();
     let top_up = || proto::TopUpRequest {
         organization_id: ACME.into(),
         amount_usd: "20".into(),
         request_id: "top-up".into(),
+        payment_method_id: "card".into(),
         ..Default::default()
     };
     let ordered = outcome(first.wallets().top_up(top_up()).await).unwrap();

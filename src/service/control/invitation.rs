@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Repeatable, View};
+use super::{Repeatable, View, member::member_shown};
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Invitation, InvitationState, Role},
@@ -12,14 +12,13 @@ use crate::{
         policy::Policy,
         time::{Span, Timestamp},
     },
-    engine::{conflict::Conflict, system::SystemState},
+    engine::{conflict::Conflict, state::OrganizationState, system::SystemState, turn::Outcome},
     service::{
         Caller, Error, Service,
         allocation::{Found, matches, page},
         secret,
         system::SystemTurn,
         token::NewToken,
-        turn::Done,
     },
 };
 
@@ -91,10 +90,10 @@ impl Service {
         };
         let NewToken { token, secret } = self.invitation_token(organization, &id)?;
         let Repeatable { request, fingerprint } = repeatable;
-        let made = self.joint_change(caller, organization, |turn, system| {
+        self.joint_change(caller, organization, |turn, system| {
             // A repeat finds the first one's.
             if let Some(before) = turn.created_before(request, fingerprint)? {
-                return Ok((InvitationId::trusted(before), None));
+                return Ok((invitation_shown(turn.state, &InvitationId::trusted(before), turn.now())?, None));
             }
             let now = turn.now();
             let expire_time = now + ttl;
@@ -115,10 +114,9 @@ impl Service {
             turn.announce(&id);
             let token = AccessToken { expire_time: Some(expire_time), ..token };
             system.emit(&caller.actor, Event::TokenSet(Box::new(token)));
-            Ok((id, Some(secret)))
-        });
-        let (id, secret) = made.await?;
-        Ok((self.invitation(organization, &id)?, secret))
+            Ok((invitation_shown(turn.state, &id, now)?, Some(secret)))
+        })
+        .await
     }
 
     /// # Errors
@@ -126,9 +124,7 @@ impl Service {
     pub fn invitation(&self, organization: &OrganizationId, id: &InvitationId) -> Result<InvitationView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let missing = || Error::NotFound { kind: "invitation", id: id.to_string() };
-        let invitation = inner.state.invitations.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?;
-        Ok(shown(invitation, self.clock.now()))
+        Ok(invitation_shown(&inner.state, id, self.clock.now())?)
     }
 
     /// # Errors
@@ -163,8 +159,11 @@ impl Service {
         id: &InvitationId,
         policy: Policy,
     ) -> Result<InvitationView, Error> {
-        self.change(caller, organization, |turn| turn.set_invitation_policy(id, policy)).await?;
-        self.invitation(organization, id)
+        self.change(caller, organization, |turn| {
+            turn.set_invitation_policy(id, policy)?;
+            invitation_shown(turn.state, id, turn.now())
+        })
+        .await
     }
 
     /// Renews it with another token, which it answers this once, and mails it again.
@@ -186,10 +185,9 @@ impl Service {
             let token = AccessToken { expire_time: Some(expire_time), ..token };
             system.emit(&caller.actor, Event::TokenSet(Box::new(token)));
             turn.announce(id);
-            Ok(())
+            Ok((invitation_shown(turn.state, id, turn.now())?, secret))
         })
-        .await?;
-        Ok((self.invitation(organization, id)?, secret))
+        .await
     }
 
     /// One that ends with the invitation, once it is told when.
@@ -209,10 +207,9 @@ impl Service {
         self.joint_change(caller, organization, |turn, system| {
             turn.revoke_invitation(id)?;
             end_tokens(system, &caller.actor, organization, id);
-            Ok(())
+            Ok(invitation_shown(turn.state, id, turn.now())?)
         })
-        .await?;
-        self.invitation(organization, id)
+        .await
     }
 
     /// Makes the caller a member: by the invitation's token, shown or given besides an access token of its own.
@@ -226,14 +223,15 @@ impl Service {
         member: Option<MemberId>,
         name: Option<String>,
     ) -> Result<Accepted, Error> {
-        let (organization, id) = match (caller.invitation(), token) {
-            (Some((organization, id)), _) => (organization.clone(), id.clone()),
-            (None, Some(token)) => self.invitation_of(token)?,
+        let shown = match (caller.invitation(), token) {
+            (Some(_), _) => caller.secret(),
+            (None, Some(token)) => Some(SecretHash::of(token)),
             (None, None) => {
                 let problem = "is missing; give the token of the invitation that is to be accepted";
                 return Err(crate::domain::error::Invalid::new("invitation_token", problem).into());
             }
         };
+        let (organization, id) = self.invitation_of(shown)?;
         let cell = self.organization_cell(&organization)?;
         let email = self.invitation(&organization, &id)?.invitation.email;
         let own = self.own_token(caller, &email)?;
@@ -246,7 +244,10 @@ impl Service {
         let new = self.mint(TokenId::trusted(secret::new_id("token")?), String::from("first"), bearer, None)?;
         self.wait_for_room().await?;
         let actor = Actor::member(&member);
-        let Done { answer, position } = self.joint_turn(&cell, &actor, |turn, system| {
+        let done = self.joint_turn(&cell, &actor, |turn, system| {
+            turn.check_organization()?;
+            // Sent again or revoked since, the token is none any more.
+            self.invitation_of(shown)?;
             let (token, secret) = match &own {
                 Some(own) => (own.also_for(granted, system.state)?, None),
                 None => (new.token, Some(new.secret)),
@@ -254,17 +255,16 @@ impl Service {
             turn.accept_invitation(&id, member.clone(), name)?;
             end_tokens(system, &actor, &organization, &id);
             system.emit(&actor, Event::TokenSet(Box::new(token)));
-            Ok::<_, Error>(secret)
+            let member = member_shown(turn.state, &member, turn.now())?;
+            Ok::<_, Error>(Accepted { organization, member, secret })
         });
-        let secret = answer?;
-        self.writer.wait_durable(position).await?;
-        let member = self.member(&organization, &member)?;
-        Ok(Accepted { organization, member, secret })
+        self.acknowledge(done.transposed()?).await
     }
 
-    fn invitation_of(&self, token: &str) -> Result<(OrganizationId, InvitationId), Error> {
+    fn invitation_of(&self, shown: Option<SecretHash>) -> Result<(OrganizationId, InvitationId), Error> {
         let now = self.clock.now();
-        match self.tokens.find(&SecretHash::of(token), now, |known| known.bearer.clone()) {
+        let known = shown.and_then(|shown| self.tokens.find(&shown, now, |known| known.bearer.clone()));
+        match known {
             Some(Bearer::Invitee(organization, id)) => Ok((organization, id)),
             _ => Err(crate::domain::error::Invalid::new("invitation_token", "is unknown or has expired").into()),
         }
@@ -314,6 +314,11 @@ fn end_tokens(system: &mut SystemTurn<'_>, actor: &Actor, organization: &Organiz
     for token in ended {
         system.emit(actor, Event::TokenDeleted(token));
     }
+}
+
+fn invitation_shown(state: &OrganizationState, id: &InvitationId, now: Timestamp) -> Outcome<InvitationView> {
+    let missing = || Conflict::NotFound { kind: "invitation", id: id.to_string() };
+    Ok(shown(state.invitations.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?, now))
 }
 
 fn shown(invitation: Invitation, now: Timestamp) -> InvitationView {

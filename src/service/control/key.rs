@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyView, Listed, Repeatable, check_etag, get, list};
+use super::{KeyView, Listed, Repeatable, View, check_etag, get, list};
 use crate::{
     domain::{
         entity::{Key, Managed},
@@ -11,8 +11,13 @@ use crate::{
         policy::{Models, Policy},
         time::{Span, Timestamp},
     },
-    engine::{directory::Route, table::KeyRow, turn::KeyChange},
-    service::{Caller, Error, Service, secret, turn::Done},
+    engine::{
+        directory::Route,
+        state::OrganizationState,
+        table::KeyRow,
+        turn::{KeyChange, Outcome},
+    },
+    service::{Caller, Error, Service, secret},
 };
 
 /// How much of a secret is kept to recognise it by.
@@ -39,6 +44,16 @@ pub struct KeyFilter {
     pub team: Option<TeamId>,
     pub member: Option<MemberId>,
     pub rule: Option<RuleId>,
+}
+
+fn effective_rule(state: &OrganizationState, id: &KeyId) -> Option<RuleId> {
+    let own = state.keys.find(id)?.entity.rule;
+    Some(state.rules.effective(own)?.rule.id.clone())
+}
+
+fn shown(state: &OrganizationState, id: &KeyId, now: Timestamp) -> Outcome<KeyView> {
+    let view = get(state, &state.keys, (id, id.as_str()), |row: &KeyRow| row.key.clone(), now)?;
+    Ok(KeyView { view, effective_rule: effective_rule(state, id) })
 }
 
 impl Service {
@@ -81,9 +96,9 @@ impl Service {
             update_time: now,
         };
         let hash = SecretHash::of(&secret);
-        let Done { answer, position } = self.joint_turn(&cell, &caller.actor, |turn, system| {
+        let done = self.joint_turn_of(&cell, caller, |turn, system| {
             if let Some(before) = turn.created_before(request, fingerprint)? {
-                return Ok((KeyId::trusted(before), None));
+                return Ok((shown(turn.state, &KeyId::trusted(before), turn.now())?, None));
             }
             turn.check_key(&key, &policy)?;
             // Ids of keys are unique over all organizations.
@@ -98,11 +113,9 @@ impl Service {
             if let Some(key) = turn.state.keys.place(&id) {
                 self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
             }
-            Ok((id, Some(secret)))
-        });
-        let (id, secret) = answer?;
-        self.writer.wait_durable(position).await?;
-        Ok((self.key(organization, &id)?, secret))
+            Ok((shown(turn.state, &id, turn.now())?, Some(secret)))
+        })?;
+        self.acknowledge(done).await
     }
 
     /// # Errors
@@ -110,8 +123,7 @@ impl Service {
     pub fn key(&self, organization: &OrganizationId, id: &KeyId) -> Result<KeyView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let entity = |row: &KeyRow| row.key.clone();
-        get(&inner.state, &inner.state.keys, (id, id.as_str()), entity, self.clock.now())
+        Ok(shown(&inner.state, id, self.clock.now())?)
     }
 
     /// # Errors
@@ -148,29 +160,25 @@ impl Service {
         self.change(caller, organization, |turn| {
             check_etag(turn.state, turn.state.keys.find_live(id), etag)?;
             // Who may do so to its own keys only is no manager.
-            turn.update_key(id, change, caller.only.is_none())
+            turn.update_key(id, change, caller.only.is_none())?;
+            shown(turn.state, id, turn.now())
         })
-        .await?;
-        self.key(organization, id)
+        .await
     }
 
-    /// The rule in force for a key.
+    /// The rules in force for keys.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
     pub fn effective_rules(
         &self,
         organization: &OrganizationId,
-        keys: &[KeyView],
+        keys: &[View<Key>],
     ) -> Result<Vec<Option<RuleId>>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
         let state = &inner.state;
-        let effective = |key: &KeyView| {
-            let own = state.keys.find(&key.entity.id)?.entity.rule;
-            Some(state.rules.effective(own)?.rule.id.clone())
-        };
-        Ok(keys.iter().map(effective).collect())
+        Ok(keys.iter().map(|key| effective_rule(state, &key.entity.id)).collect())
     }
 
     /// Gives a key another secret, which it answers this once; the one before is taken for `grace` too. One before that ends at
@@ -189,7 +197,7 @@ impl Service {
         self.wait_for_room().await?;
         let secret = secret::new_secret("qk")?;
         let hash = SecretHash::of(&secret);
-        let Done { answer, position } = self.joint_turn(&cell, &caller.actor, |turn, system| {
+        let done = self.joint_turn_of(&cell, caller, |turn, system| {
             let until = turn.now() + grace;
             turn.rotate_key(id, secret[..PREFIX].to_owned(), until)?;
             let before =
@@ -208,11 +216,9 @@ impl Service {
                     self.directory.retire_secret(replaced, route, until, self.clock.now());
                 }
             }
-            Ok::<_, Error>(())
-        });
-        answer?;
-        self.writer.wait_durable(position).await?;
-        Ok((self.key(organization, id)?, secret))
+            Ok((shown(turn.state, id, turn.now())?, secret))
+        })?;
+        self.acknowledge(done).await
     }
 
     /// # Errors

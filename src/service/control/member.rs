@@ -7,8 +7,12 @@ use crate::{
         entity::Member,
         id::{DEFAULT_TEAM, MemberId, OrganizationId, TeamId},
         policy::Policy,
+        time::Timestamp,
     },
-    engine::turn::MemberChange,
+    engine::{
+        state::OrganizationState,
+        turn::{MemberChange, Outcome, Turn},
+    },
     service::{Caller, Error, Service, allocation::matches, secret},
 };
 
@@ -23,6 +27,10 @@ pub struct NewMember {
     pub policy: Policy,
     /// Empty means the default team.
     pub teams: Vec<TeamId>,
+}
+
+pub(super) fn member_shown(state: &OrganizationState, id: &MemberId, now: Timestamp) -> Outcome<View<Member>> {
+    get(state, &state.members, (id, id.as_str()), Member::clone, now)
 }
 
 impl Service {
@@ -43,22 +51,14 @@ impl Service {
         if teams.is_empty() {
             teams.push(TeamId::trusted(DEFAULT_TEAM));
         }
-        let id = self
-            .create(
-                caller,
-                organization,
-                repeatable,
-                id,
-                |made| MemberId::trusted(made),
-                |turn, id| {
-                    let (create_time, update_time) = (turn.now(), turn.now());
-                    let id = id.clone();
-                    let member = Member { id, name, email, role, disabled, deleted: false, create_time, update_time };
-                    turn.create_member(member, &teams, &policy)
-                },
-            )
-            .await?;
-        self.member(organization, &id)
+        let make = |turn: &mut Turn<'_>, id: &MemberId| {
+            let (create_time, update_time) = (turn.now(), turn.now());
+            let id = id.clone();
+            let member = Member { id, name, email, role, disabled, deleted: false, create_time, update_time };
+            turn.create_member(member, &teams, &policy)
+        };
+        let parse = |made: &str| MemberId::trusted(made);
+        self.create(caller, organization, repeatable, (id, parse), make, member_shown).await
     }
 
     /// # Errors
@@ -66,7 +66,7 @@ impl Service {
     pub fn member(&self, organization: &OrganizationId, id: &MemberId) -> Result<View<Member>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        get(&inner.state, &inner.state.members, (id, id.as_str()), Member::clone, self.clock.now())
+        Ok(member_shown(&inner.state, id, self.clock.now())?)
     }
 
     /// # Errors
@@ -96,10 +96,10 @@ impl Service {
     ) -> Result<View<Member>, Error> {
         self.change(caller, organization, |turn| {
             check_etag(turn.state, turn.state.members.find_live(id), etag)?;
-            turn.update_member(id, change)
+            turn.update_member(id, change)?;
+            member_shown(turn.state, id, turn.now())
         })
-        .await?;
-        self.member(organization, id)
+        .await
     }
 
     /// # Errors

@@ -18,7 +18,7 @@ use crate::{
         state::OrganizationState,
         turn::{Context, OrganizationChange, Outcome, Turn},
     },
-    service::{Caller, Error, Service, secret},
+    service::{Caller, Error, Service, secret, turn::Done},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,9 +90,8 @@ impl Service {
             update_time: now,
             bounds: new.bounds.map(Box::new),
         };
-        let position = self.found(caller, organization, (&new.policy, &new.ceiling), repeatable)?;
-        self.writer.wait_durable(position).await?;
-        self.organization(&id)
+        let done = self.found(caller, organization, (&new.policy, &new.ceiling), repeatable)?;
+        self.acknowledge(done).await
     }
 
     /// Makes the organization's state, then puts it where it is found; a repeat finds what was made.
@@ -102,7 +101,7 @@ impl Service {
         organization: Organization,
         (policy, ceiling): (&Policy, &Policy),
         Repeatable { request, fingerprint }: Repeatable<'_>,
-    ) -> Result<u64, Error> {
+    ) -> Result<Done<OrganizationView>, Error> {
         let id = organization.id.clone();
         let mut state = OrganizationState::new(organization.clone());
         let prices = self.prices.load();
@@ -119,14 +118,19 @@ impl Service {
             Ok(()) => {
                 // Under the lock, so that nothing of the organization is enqueued before its first events.
                 inner.position = self.writer.push(records);
-                Ok(inner.position)
+                let answer = OrganizationView::of(&inner.state, Some(context.now));
+                Ok(Done { answer, position: inner.position })
             }
             Err(taken) => {
                 drop(inner);
                 let mut inner = taken.lock();
                 let position = inner.position;
-                match Turn::new(&mut inner.state, context).created_before(request, fingerprint)? {
-                    Some(_) => Ok(position),
+                let turn = Turn::new(&mut inner.state, context);
+                match turn.created_before(request, fingerprint)? {
+                    Some(_) => {
+                        turn.check_organization()?;
+                        Ok(Done { answer: OrganizationView::of(turn.state, Some(context.now)), position })
+                    }
                     None => Err(Error::Exists { kind: "organization", id: id.to_string() }),
                 }
             }
@@ -163,10 +167,10 @@ impl Service {
     ) -> Result<OrganizationView, Error> {
         self.change(caller, id, |turn| {
             check_own_etag(turn.state, etag)?;
-            turn.update_organization(change)
+            turn.update_organization(change)?;
+            Ok(OrganizationView::of(turn.state, Some(turn.now())))
         })
-        .await?;
-        self.organization(id)
+        .await
     }
 
     /// # Errors
@@ -176,8 +180,11 @@ impl Service {
         caller: &Caller,
         id: &OrganizationId,
     ) -> Result<OrganizationView, Error> {
-        self.change(caller, id, |turn: &mut Turn<'_>| turn.convert_to_team_account().map(drop)).await?;
-        self.organization(id)
+        self.change(caller, id, |turn| {
+            turn.convert_to_team_account()?;
+            Ok(OrganizationView::of(turn.state, Some(turn.now())))
+        })
+        .await
     }
 
     /// # Errors

@@ -10,7 +10,7 @@ use crate::{
     },
     engine::{
         state::{OrganizationState, References},
-        turn::{RuleChange, Turn},
+        turn::{Outcome, RuleChange, Turn},
     },
     service::{
         Caller, Error, Service,
@@ -59,6 +59,10 @@ fn shown(state: &OrganizationState, rule: &Rule) -> RuleView {
     RuleView { rule: rule.clone(), references, etag: etag_of(rule, &[]) }
 }
 
+fn rule_shown(state: &OrganizationState, id: &RuleId, _: Timestamp) -> Outcome<RuleView> {
+    Ok(shown(state, &live(&state.rules.rules, id, id.as_str())?.entity))
+}
+
 impl Service {
     /// # Errors
     /// [`Error`] when the id is or was in use, or credits aren't tracked.
@@ -75,8 +79,7 @@ impl Service {
         };
         let make = |turn: &mut Turn<'_>, id: &RuleId| turn.create_rule(new.into_rule(id.clone(), turn.now()));
         let parse = |made: &str| RuleId::trusted(made);
-        let id = self.create(caller, organization, repeatable, id, parse, make).await?;
-        self.rule(organization, &id)
+        self.create(caller, organization, repeatable, (id, parse), make, rule_shown).await
     }
 
     /// # Errors
@@ -84,8 +87,7 @@ impl Service {
     pub fn rule(&self, organization: &OrganizationId, id: &RuleId) -> Result<RuleView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let row = live(&inner.state.rules.rules, id, id.as_str())?;
-        Ok(shown(&inner.state, &row.entity))
+        Ok(rule_shown(&inner.state, id, self.clock.now())?)
     }
 
     /// # Errors
@@ -124,10 +126,10 @@ impl Service {
             if let (Some(given), Some(row)) = (etag, turn.state.rules.rules.find_live(id)) {
                 same_etag(given, etag_of(&row.entity, &[]))?;
             }
-            turn.update_rule(id, change)
+            turn.update_rule(id, change)?;
+            rule_shown(turn.state, id, turn.now())
         })
-        .await?;
-        self.rule(organization, id)
+        .await
     }
 
     /// # Errors

@@ -6,8 +6,12 @@ use crate::{
         entity::{Membership, Team},
         id::{MemberId, OrganizationId, TeamId},
         policy::Policy,
+        time::Timestamp,
     },
-    engine::turn::{MembershipChange, TeamChange},
+    engine::{
+        state::OrganizationState,
+        turn::{MembershipChange, Outcome, TeamChange, Turn},
+    },
     service::{Caller, Error, Service, allocation::matches, secret},
 };
 
@@ -29,6 +33,19 @@ pub struct MembershipFilter {
     pub member: Option<MemberId>,
 }
 
+fn team_shown(state: &OrganizationState, id: &TeamId, now: Timestamp) -> Outcome<View<Team>> {
+    get(state, &state.teams, (id, id.as_str()), Team::clone, now)
+}
+
+fn membership_shown(
+    state: &OrganizationState,
+    (team, member): (&TeamId, &MemberId),
+    now: Timestamp,
+) -> Outcome<MembershipView> {
+    let id = (team.clone(), member.clone());
+    get(state, &state.memberships, (&id, &format!("{team}/{member}")), Membership::clone, now)
+}
+
 impl Service {
     /// # Errors
     /// [`Error`] when the id is or was in use or the policy doesn't fit.
@@ -44,22 +61,14 @@ impl Service {
             None => TeamId::trusted(secret::new_id("team")?),
         };
         let NewTeam { name, disabled, policy, member_policy, .. } = new;
-        let id = self
-            .create(
-                caller,
-                organization,
-                repeatable,
-                id,
-                |made| TeamId::trusted(made),
-                |turn, id| {
-                    let (create_time, update_time) = (turn.now(), turn.now());
-                    let id = id.clone();
-                    let team = Team { id, name, member_policy, disabled, deleted: false, create_time, update_time };
-                    turn.create_team(team, &policy)
-                },
-            )
-            .await?;
-        self.team(organization, &id)
+        let make = |turn: &mut Turn<'_>, id: &TeamId| {
+            let (create_time, update_time) = (turn.now(), turn.now());
+            let id = id.clone();
+            let team = Team { id, name, member_policy, disabled, deleted: false, create_time, update_time };
+            turn.create_team(team, &policy)
+        };
+        let parse = |made: &str| TeamId::trusted(made);
+        self.create(caller, organization, repeatable, (id, parse), make, team_shown).await
     }
 
     /// # Errors
@@ -67,7 +76,7 @@ impl Service {
     pub fn team(&self, organization: &OrganizationId, id: &TeamId) -> Result<View<Team>, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        get(&inner.state, &inner.state.teams, (id, id.as_str()), Team::clone, self.clock.now())
+        Ok(team_shown(&inner.state, id, self.clock.now())?)
     }
 
     /// # Errors
@@ -97,10 +106,10 @@ impl Service {
     ) -> Result<View<Team>, Error> {
         self.change(caller, organization, |turn| {
             check_etag(turn.state, turn.state.teams.find_live(id), etag)?;
-            turn.update_team(id, change)
+            turn.update_team(id, change)?;
+            team_shown(turn.state, id, turn.now())
         })
-        .await?;
-        self.team(organization, id)
+        .await
     }
 
     /// # Errors
@@ -134,12 +143,11 @@ impl Service {
             caller,
             organization,
             repeatable,
-            id,
-            |made| String::from(made),
+            (id, |made: &str| String::from(made)),
             |turn, _| turn.create_membership(team, member, policy),
+            |state, _, now| membership_shown(state, (team, member), now),
         )
-        .await?;
-        self.membership(organization, team, member)
+        .await
     }
 
     /// # Errors
@@ -152,9 +160,7 @@ impl Service {
     ) -> Result<MembershipView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        let id = (team.clone(), member.clone());
-        let name = format!("{team}/{member}");
-        get(&inner.state, &inner.state.memberships, (&id, &name), Membership::clone, self.clock.now())
+        Ok(membership_shown(&inner.state, (team, member), self.clock.now())?)
     }
 
     /// # Errors
@@ -188,10 +194,10 @@ impl Service {
     ) -> Result<MembershipView, Error> {
         self.change(caller, organization, |turn| {
             check_etag(turn.state, turn.state.memberships.find_live(&(team.clone(), member.clone())), etag)?;
-            turn.update_membership(team, member, change)
+            turn.update_membership(team, member, change)?;
+            membership_shown(turn.state, (team, member), turn.now())
         })
-        .await?;
-        self.membership(organization, team, member)
+        .await
     }
 
     /// # Errors
