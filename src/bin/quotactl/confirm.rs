@@ -5,7 +5,11 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use clap::Args;
 use serde_json::json;
 
-use crate::{failure::Failure, output::Output, style};
+use crate::{
+    failure::Failure,
+    output::{Output, escaped_lines},
+    style,
+};
 
 /// Whether a command that takes something away may go ahead.
 #[derive(Debug, Clone, Copy, Default, Args)]
@@ -43,7 +47,8 @@ fn confirmed(question: &str) -> Result<bool, Failure> {
         return Err(Failure::other(format!("{question} Nobody is at a terminal to answer: say --yes if so")));
     }
     let unread = |error: io::Error| Failure::other(format!("no answer can be read: {error}"));
-    eprint!("{question} {} ", style::asking("[y/N]"));
+    // What somebody called it must not look like something else, nor like an answer.
+    eprint!("{} {} ", escaped_lines(question), style::asking("[y/N]"));
     io::stderr().flush().map_err(unread)?;
     let mut answer = String::new();
     io::stdin().lock().read_line(&mut answer).map_err(unread)?;
