@@ -54,6 +54,8 @@ pub struct Settings {
     pub remembered: Span,
     /// How many closed reservations an organization remembers, whatever their age.
     pub remembered_max: usize,
+    /// How long memory keeps what of the control plane is over; the books keep it for ever.
+    pub remembered_ended: Span,
     pub snapshot_interval: Duration,
     /// Bytes of one gRPC message, received or sent.
     pub max_message_size: usize,
@@ -96,6 +98,7 @@ impl Default for Settings {
             queue_capacity: 100_000,
             remembered: Span::seconds(600),
             remembered_max: 100_000,
+            remembered_ended: Span::seconds(30 * 86_400),
             snapshot_interval: Duration::from_mins(5),
             max_message_size: 1 << 20,
             connections: Connections::default(),
@@ -169,6 +172,9 @@ pub struct Given {
     /// Request ids of closed reservations remembered per organization at most [default: 100000]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_REMEMBERED_MAX")]
     pub remembered_max: Option<u64>,
+    /// How long memory keeps decided requests, orders and invitations, alerts and deleted payment methods, in days [default: 30]
+    #[arg(long, value_name = "DAYS", env = "QUOTAD_REMEMBERED_ENDED_DAYS")]
+    pub remembered_ended_days: Option<u64>,
     /// Time between snapshots, in seconds; longer means a slower restart [default: 300]
     #[arg(long, value_name = "SECONDS", env = "QUOTAD_SNAPSHOT_INTERVAL_SECONDS")]
     pub snapshot_interval_seconds: Option<u64>,
@@ -327,8 +333,11 @@ impl Settings {
     /// Fails if the file can't be read or parsed, names a key that doesn't exist, or any value is out of range.
     pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        let settings = Self::from_given(args.given.clone().or(file))?;
-        Ok(Self { accept_journal_loss: args.accept_journal_loss, accept_clock: args.accept_clock, ..settings })
+        let given = args.given.clone().or(file);
+        let remembered_ended = given.remembered_ended()?;
+        let settings = Self::from_given(given)?;
+        let ServeArgs { accept_journal_loss, accept_clock, .. } = *args;
+        Ok(Self { accept_journal_loss, accept_clock, remembered_ended, ..settings })
     }
 
     fn from_given(given: Given) -> Result<Self, ConfigError> {
@@ -437,6 +446,12 @@ impl Given {
         })
     }
 
+    fn remembered_ended(&self) -> Result<Span, ConfigError> {
+        let days = within("remembered_ended_days", self.remembered_ended_days, 1..=3650, "days")?;
+        let days = days.and_then(|days| i64::try_from(days).ok());
+        Ok(days.map_or(Settings::default().remembered_ended, |days| Span::seconds(days * 86_400)))
+    }
+
     fn watching(&self) -> Result<WatchBounds, ConfigError> {
         let default = WatchBounds::default();
         let bound = |setting, given: Option<u32>, default| {
@@ -482,6 +497,7 @@ impl Given {
             queue_capacity: self.queue_capacity.or(lower.queue_capacity),
             remembered_seconds: self.remembered_seconds.or(lower.remembered_seconds),
             remembered_max: self.remembered_max.or(lower.remembered_max),
+            remembered_ended_days: self.remembered_ended_days.or(lower.remembered_ended_days),
             snapshot_interval_seconds: self.snapshot_interval_seconds.or(lower.snapshot_interval_seconds),
             max_message_size: self.max_message_size.or(lower.max_message_size),
             max_connections: self.max_connections.or(lower.max_connections),

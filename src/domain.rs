@@ -8,6 +8,7 @@ pub mod allocation;
 pub mod bounds;
 pub mod contact;
 pub mod decision;
+pub mod ended;
 pub mod entity;
 pub mod error;
 pub mod event;

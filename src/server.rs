@@ -211,6 +211,7 @@ async fn recover(
             snapshot_every: settings.snapshot_interval,
             journal_max: settings.journal_max_bytes,
             longest_lag: settings.books_max_lag,
+            remember_ended: settings.remembered_ended,
             bounds: settings.bounds,
             calls: settings.calls,
             // Where only the provider was set, it is what makes the difference.

@@ -98,6 +98,8 @@ pub use verify::{Difference, Verification, verify_recovered};
 pub struct Tuning {
     /// How long ended reservations and request ids stay in memory.
     pub remember: Span,
+    /// How long what of the control plane is over stays in memory.
+    pub remember_ended: Span,
     /// How many of them an organization may have in memory.
     pub remember_at_most: usize,
     /// Between two rounds of snapshots.

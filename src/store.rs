@@ -28,6 +28,7 @@ use rust_decimal::Decimal;
 pub use project::prepare_rows;
 
 use crate::domain::{
+    ended::{Ended, EndedName},
     event::{EntryKind, LimitNo, Record, Reserved, Settled, Stream, TopUp},
     id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
     lease::{Lease, StoreId},
@@ -86,6 +87,9 @@ pub trait Store: Send + Sync + 'static {
     /// A Charge or `TopUp` with this request id: their ids are unique for ever.
     async fn find_entry(&self, organization: &OrganizationId, request: &RequestId)
     -> Result<Option<Entry>, StoreError>;
+
+    /// Something of the control plane that is over, for when memory has given it up.
+    async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError>;
 
     /// One entry of the ledger.
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError>;
@@ -176,6 +180,13 @@ impl LeaseStatus {
 pub enum ReservationKey<'a> {
     No(ReservationNo),
     Request(&'a KeyId, &'a RequestId),
+}
+
+/// Names something that is over: itself, or by the request id that it was ordered with.
+#[derive(Debug, Clone, Copy)]
+pub enum EndedKey<'a> {
+    Name(&'a EndedName),
+    Request(&'a RequestId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

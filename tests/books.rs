@@ -71,6 +71,7 @@ in_every_database! {
         entries_are_listed_newest_first_filtered_and_paged
         a_query_is_narrowed_to_the_numbers_of_its_times
         every_end_of_a_reservation_is_found_as_it_was_journalled
+        what_is_over_is_found_whole_as_it_is_in_the_end
         usage_is_summed_by_group_and_money_in_is_none
         sums_beyond_the_integers_saturate_and_stop_nothing
         a_change_is_listed_with_what_was_before

@@ -38,6 +38,8 @@ mod corrections;
 mod crash;
 #[path = "money/ended.rs"]
 mod ended;
+#[path = "money/forgotten.rs"]
+mod forgotten;
 #[path = "money/mails.rs"]
 mod mails;
 #[path = "money/orders.rs"]

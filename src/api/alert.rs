@@ -40,9 +40,9 @@ serve! {
 scoped! {
     GetAlertSettingsRequest: organization_id;
     UpdateAlertSettingsRequest: settings.organization_id, fields update_mask;
-    GetAlertRequest: organization_id;
+    GetAlertRequest: organization_id, of Alert(alert_id);
     ListAlertsRequest: organization_id;
-    AcknowledgeAlertRequest: organization_id;
+    AcknowledgeAlertRequest: organization_id, of Alert(alert_id);
     SendTestAlertRequest: organization_id;
 }
 

@@ -69,6 +69,7 @@ macro_rules! serve {
                 let (_, extensions, message) = request.into_parts();
                 let caller = crate::api::auth::caller(&extensions).map_err(crate::api::status::status)?;
                 let scope = crate::api::serve::Scoped::scope(&message);
+                self.0.recall_subject(caller, &scope).await.map_err(crate::api::status::status)?;
                 let caller = self.0.permit(caller, &scope).map_err(crate::api::status::status)?;
                 let _under_way = self.0.enter(&caller, &scope).await.map_err(crate::api::status::status)?;
                 let answer = self.$answer(&caller, message)$(.$wait)?;

@@ -53,10 +53,10 @@ serve! {
 scoped! {
     TopUpRequest: organization_id;
     GetBalanceRequest: organization_id;
-    GetTopUpOrderRequest: organization_id;
+    GetTopUpOrderRequest: organization_id, of Order(order_id);
     ListTopUpOrdersRequest: organization_id;
-    DecideTopUpOrderRequest: organization_id;
-    CreatePaymentMethodRequest: payment_method.organization_id;
+    DecideTopUpOrderRequest: organization_id, of Order(order_id);
+    CreatePaymentMethodRequest: payment_method.organization_id, of PaymentMethod(payment_method.id);
     ListPaymentMethodsRequest: organization_id;
     DeletePaymentMethodRequest: organization_id;
     GetAutoTopUpRequest: organization_id;

@@ -39,7 +39,7 @@ fn nothing_given_means_the_defaults() {
 }
 
 /// Bounds of an organization and of its callers, by their settings.
-fn default_bounds() -> [(&'static str, String); 24] {
+fn default_bounds() -> [(&'static str, String); 25] {
     let default = Settings::default();
     [
         ("verifications_per_hour", default.calls.verifications_per_hour.to_string()),
@@ -47,6 +47,7 @@ fn default_bounds() -> [(&'static str, String); 24] {
         ("ledger_reads_at_once", default.calls.ledger_reads_at_once.to_string()),
         ("control_calls_at_once", default.calls.control_calls_at_once.to_string()),
         ("control_calls_per_second", default.calls.control_calls_per_second.to_string()),
+        ("remembered_ended_days", (default.remembered_ended.as_micros() / 86_400_000_000).to_string()),
         ("max_keys", default.bounds.keys.to_string()),
         ("max_members", default.bounds.members.to_string()),
         ("max_teams", default.bounds.teams.to_string()),
@@ -157,7 +158,7 @@ const BOUNDS: &str = "max_keys = 1\nmax_members = 2\nmax_teams = 3\nmax_rules = 
         max_credit_requests = 6\nmax_credit_requests_per_day = 7\nmax_payment_methods = 8\nmax_keys_per_hour = 9\n\
         max_invitations_per_hour = 10\nmax_resends_per_day = 11\nmax_mails_per_hour = 12\nmax_mails_per_address = 13\n\
         max_open_per_key = 14\nmax_open = 15\nmax_label_bytes = 16\n\
-        max_unread_revocations = 17\nmax_watchers_per_token = 18\nmax_watchers = 19\n";
+        remembered_ended_days = 7\nmax_unread_revocations = 17\nmax_watchers_per_token = 18\nmax_watchers = 19\n";
 
 fn other_bounds() -> (Bounds, CallBounds, WatchBounds) {
     let bounds = Bounds {
@@ -216,6 +217,7 @@ fn every_key_of_the_file_is_taken() {
         queue_capacity: 5000,
         remembered: Span::HOUR,
         remembered_max: 2000,
+        remembered_ended: Span::seconds(7 * 86_400),
         snapshot_interval: Duration::from_secs(7),
         max_message_size: 8192,
         connections: Connections { max: 6, max_per_peer: 0, bytes_each: 1 << 20, bytes: 16 << 20 },

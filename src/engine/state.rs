@@ -13,7 +13,7 @@ use super::{
     limit::LimitEntry,
     reservation::{Hold, KeptTaken, Reservation, Settlement},
     shared::Recent,
-    table::{KeyRow, Row, Table},
+    table::{KeyRow, Row, Shelf, Table},
 };
 use crate::domain::{
     access::Invitation,
@@ -48,6 +48,7 @@ pub use alerts::Alerts;
 pub use allocations::{Allocations, MemberAllocation, TeamAllocation};
 pub use apply::Inconsistent;
 pub use audit::{Mismatch, window_name};
+use forget::{EndedAt, Recalled};
 pub use frequency::{Counted, Frequencies};
 pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
@@ -67,11 +68,11 @@ pub struct OrganizationState {
     pub memberships: Table<Membership>,
     pub keys: Table<KeyRow>,
     pub rules: RuleBook,
-    pub invitations: Table<Invitation>,
+    pub invitations: Shelf<Invitation>,
     pub allocations: Allocations,
     /// The open ones, by their address in lower case: there is one an address.
     pub invited: HashMap<SmolStr, InvitationId, RandomState>,
-    pub credit_requests: Table<CreditRequest>,
+    pub credit_requests: Shelf<CreditRequest>,
     /// Requests for credits that await a decision.
     pub undecided: Tally,
     pub payments: Payments,
@@ -96,6 +97,13 @@ pub struct OrganizationState {
     pub(super) requests: HashMap<RequestId, Taken, RandomState>,
     /// What may be forgotten, the oldest first.
     pub(super) closed: VecDeque<Closed>,
+    /// What of the control plane is over, the oldest first.
+    ended: VecDeque<EndedAt>,
+    /// Whether any of that was ever forgotten.
+    has_forgotten_ended: bool,
+    /// What of it was taken back for a while, the oldest first.
+    #[serde(skip)]
+    recalled: Recalled,
     /// Whether a Charge was ever forgotten: only then must the books be asked for an unknown request id.
     pub has_forgotten: bool,
     /// Of the last event.
@@ -213,10 +221,10 @@ impl OrganizationState {
             memberships: Table::default(),
             keys: Table::default(),
             rules: RuleBook::default(),
-            invitations: Table::default(),
+            invitations: Shelf::default(),
             allocations: Allocations::default(),
             invited: HashMap::default(),
-            credit_requests: Table::default(),
+            credit_requests: Shelf::default(),
             undecided: Tally::default(),
             payments: Payments::default(),
             alerts: Alerts::default(),
@@ -232,6 +240,9 @@ impl OrganizationState {
             open_of: Vec::new(),
             requests: HashMap::default(),
             closed: VecDeque::new(),
+            ended: VecDeque::new(),
+            has_forgotten_ended: false,
+            recalled: Recalled::default(),
             has_forgotten: false,
             sequence: 0,
             entry: 0,

@@ -18,6 +18,9 @@ use crate::domain::{
 };
 
 mod kept;
+mod shelf;
+
+pub use shelf::Shelf;
 
 /// A full table gets room for this part of its rows more. There are very many of one row, and some of a million.
 const GROWTH: usize = 4;
@@ -29,6 +32,22 @@ pub trait Entity {
     type Id: Clone + Eq + Hash + Serialize + DeserializeOwned;
     fn id(&self) -> Self::Id;
     fn is_deleted(&self) -> bool;
+}
+
+/// Where entities are found by their ids.
+pub trait Find<E: Entity> {
+    /// Deleted ones included.
+    fn find(&self, id: &E::Id) -> Option<&Row<E>>;
+
+    fn find_live(&self, id: &E::Id) -> Option<&Row<E>> {
+        self.find(id).filter(|row| !row.entity.is_deleted())
+    }
+}
+
+impl<E: Entity> Find<E> for Table<E> {
+    fn find(&self, id: &E::Id) -> Option<&Row<E>> {
+        self.row(self.place(id)?)
+    }
 }
 
 /// An entity and the limits of its policy.

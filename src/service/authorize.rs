@@ -63,7 +63,11 @@ enum Named {
 impl Named {
     fn of(subject: Subject<'_>) -> Self {
         match subject {
-            Subject::Any => Self::Any,
+            Subject::Any
+            | Subject::Alert(_)
+            | Subject::Order(_)
+            | Subject::Invitation(_)
+            | Subject::PaymentMethod(_) => Self::Any,
             Subject::Member(id) => Self::Member(id.into()),
             Subject::Key(id) => Self::Key(id.into()),
             Subject::CreditRequest(id) => Self::CreditRequest(id.into()),
@@ -131,6 +135,12 @@ pub enum Subject<'a> {
     Member(&'a str),
     Key(&'a str),
     CreditRequest(&'a str),
+    /// Nobody's in particular, as those after it.
+    Alert(&'a str),
+    Order(&'a str),
+    Invitation(&'a str),
+    /// One that is to be made.
+    PaymentMethod(&'a str),
 }
 
 /// A token with what is told of its bearer: made once, because each call asks.
@@ -432,7 +442,12 @@ fn check_role(
     }
     let not_found = |kind, id: &str| Error::NotFound { kind, id: id.chars().take(64).collect() };
     let owner = match *subject {
-        Subject::Any | Subject::Member("") => return Ok(Some(member.clone())),
+        Subject::Any
+        | Subject::Member("")
+        | Subject::Alert(_)
+        | Subject::Order(_)
+        | Subject::Invitation(_)
+        | Subject::PaymentMethod(_) => return Ok(Some(member.clone())),
         Subject::Member(other) if other == member.as_str() => return Ok(Some(member.clone())),
         Subject::Member(_) => {
             return Err(denied(format!("the role {role} may do so for itself only, member {member}")));

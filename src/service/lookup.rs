@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Error, ReservationRef, Service, turn::Done};
+use super::{Caller, Error, ReservationRef, Scope, Service, Subject, turn::Done};
 use crate::{
     domain::{
+        ended::EndedName,
         event::Settled,
-        id::{KeyId, RequestId},
+        id::{AlertId, CreditRequestId, InvitationId, KeyId, MemberId, MethodId, OrderId, OrganizationId, RequestId},
         reservation_id::{ReservationId, ReservationNo},
         time::Timestamp,
     },
@@ -17,7 +18,7 @@ use crate::{
         state::Taken,
         turn::{Forgotten, Outcome, Turn, check_age},
     },
-    store::{EntryDetail, ReservationKey, StoredEnd, StoredReservation},
+    store::{EndedKey, EntryDetail, ReservationKey, StoredEnd, StoredReservation},
 };
 
 /// Where a reservation is to be found.
@@ -137,28 +138,71 @@ impl Service {
         Ok(Missing::Closed(reservation))
     }
 
-    /// Lets memory know a Charge under this id, if one was ever made: their ids are unique for ever.
+    /// Lets memory know a Charge or an order under this id, if one was ever made: their ids are unique for ever.
     pub(super) async fn recall_entry(&self, cell: &Arc<Cell>, request: &RequestId) -> Result<(), Error> {
+        let (position, may_have_ordered) = {
+            let inner = cell.lock();
+            let may_have_ordered = inner.state.may_have_ordered(request);
+            if !may_have_ordered && (!inner.state.has_forgotten || inner.state.taken(request).is_some()) {
+                return Ok(());
+            }
+            (inner.position, may_have_ordered)
+        };
+        self.wait_stored(position).await?;
+        if may_have_ordered && let Some(order) = self.store.find_ended(&cell.id, EndedKey::Request(request)).await? {
+            cell.lock().state.recall_ended(order, self.clock.now());
+            return Ok(());
+        }
+        // Corrections are never forgotten.
+        if let Some(entry) = self.store.find_entry(&cell.id, request).await?
+            && let EntryDetail::Settled(settled) = entry.detail
+        {
+            let charge = Taken::Charge(Arc::new(Settlement::from(&*settled)));
+            cell.lock().state.recall_request(request, charge, self.clock.now());
+        }
+        Ok(())
+    }
+
+    /// Lets memory know, for a while, what of the control plane is over and only the books know still.
+    ///
+    /// # Errors
+    /// [`Error::StoreUnavailable`] when they must be asked and can't be.
+    pub async fn recall_ended(&self, organization: &OrganizationId, name: EndedName) -> Result<(), Error> {
+        let Some(cell) = self.directory.find(organization) else { return Ok(()) };
         let position = {
             let inner = cell.lock();
-            if !inner.state.has_forgotten || inner.state.taken(request).is_some() {
+            if !inner.state.may_have_ended(&name) {
                 return Ok(());
             }
             inner.position
         };
         self.wait_stored(position).await?;
-        if let Some(entry) = self.store.find_entry(&cell.id, request).await? {
-            // Orders and corrections are never forgotten.
-            if let EntryDetail::Settled(settled) = entry.detail {
-                let mut inner = cell.lock();
-                inner.state.recall_request(
-                    request,
-                    Taken::Charge(Arc::new(Settlement::from(&*settled))),
-                    self.clock.now(),
-                );
-            }
+        if let Some(ended) = self.store.find_ended(organization, EndedKey::Name(&name)).await? {
+            cell.lock().state.recall_ended(ended, self.clock.now());
         }
         Ok(())
+    }
+
+    /// The same of what a message is about, before it is judged whose that is.
+    ///
+    /// # Errors
+    /// As [`Self::recall_ended`].
+    pub async fn recall_subject(&self, caller: &Caller, scope: &Scope<'_>) -> Result<(), Error> {
+        let Some(organization) = scope.organization else { return Ok(()) };
+        let name = match scope.subject {
+            Subject::CreditRequest(id) => EndedName::CreditRequest(CreditRequestId::trusted(id)),
+            Subject::Alert(id) => EndedName::Alert(AlertId::trusted(id)),
+            Subject::Order(id) => EndedName::Order(OrderId::trusted(id)),
+            Subject::Invitation(id) => EndedName::Invitation(InvitationId::trusted(id)),
+            Subject::PaymentMethod(id) => EndedName::PaymentMethod(MethodId::trusted(id)),
+            Subject::Any | Subject::Member(_) | Subject::Key(_) => return Ok(()),
+        };
+        let belongs =
+            |(_, grants): (_, &[(OrganizationId, MemberId)])| grants.iter().any(|(of, _)| of.as_str() == organization);
+        if !caller.is_operator() && !caller.access().is_some_and(belongs) {
+            return Ok(());
+        }
+        self.recall_ended(&OrganizationId::trusted(organization), name).await
     }
 }
 

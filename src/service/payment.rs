@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
+        ended::EndedName,
         event::EntryKind,
         fingerprint::Fingerprint,
         id::{MemberId, MethodId, OrderId, OrganizationId, RequestId},
@@ -148,6 +149,7 @@ impl Service {
     ) -> Result<TopUpOrder, Error> {
         let missing = || Error::NotFound { kind: "organization", id: organization.to_string() };
         let cell = self.directory.find(organization).ok_or_else(missing)?;
+        self.recall_ended(organization, EndedName::Order(id.clone())).await?;
         self.wait_for_room().await?;
         let done = self.turn_of(&cell, caller, |turn| Ok(turn.decide_order(id, outcome, reference, reason)?))?;
         self.acknowledge(done).await

@@ -205,12 +205,14 @@ impl Service {
 
     /// Forgets what is over for long enough and in the books.
     pub(super) async fn forget(&self, cell: &Cell) {
-        let before = self.clock.now() - self.tuning.remember;
+        let now = self.clock.now();
+        let before = now - self.tuning.remember;
         loop {
             {
                 let mut inner = cell.lock();
                 let stored = inner.stored;
-                if inner.state.forget(before, self.tuning.remember_at_most, stored) == 0 {
+                let ended = inner.state.forget_ended(now, self.tuning.remember_ended, stored);
+                if inner.state.forget(before, self.tuning.remember_at_most, stored) + ended == 0 {
                     return;
                 }
             }

@@ -15,6 +15,7 @@ use crate::domain::{
     access::AccessToken,
     alert::Alert,
     allocation::{Allocation, CreditRequest},
+    ended::{EndedName, ended_by},
     entity::{Key, Member, Membership, Organization, PriceEntry, Team},
     event::{EntryKind, Event, Extended, LimitNo, NumberedLimit, Record, Reserved, Settled, Stream, TopUp},
     id::{
@@ -46,6 +47,8 @@ pub(super) struct Batch<'a> {
     pub credit_requests: BTreeMap<Of<CreditRequestId>, &'a CreditRequest>,
     pub orders: BTreeMap<Of<OrderId>, &'a TopUpOrder>,
     pub alerts: BTreeMap<Of<AlertId>, &'a Alert>,
+    /// What is over, by the event that says how it is.
+    pub ended: BTreeMap<Of<EndedName>, &'a Event>,
     /// Of policies, and counters that were opened: each for ever.
     pub limits: BTreeMap<Of<LimitNo>, LimitRow<'a>>,
     /// The last policy of each place: limits of earlier batches that it leaves out aren't active any more.
@@ -147,7 +150,10 @@ impl<'a> Batch<'a> {
             batch.changes.extend(ChangeRow::of(record));
             match &record.stream {
                 Stream::System => batch.add_system(&record.event),
-                Stream::Organization(id) => batch.add(id, record),
+                Stream::Organization(id) => {
+                    batch.ended.extend(ended_by(&record.event).map(|name| ((id.clone(), name), &record.event)));
+                    batch.add(id, record);
+                }
             }
         }
         // Stable, so that each ledger stays in its order. Every index of entries begins with the organization: one place in

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{
-    Audit, Change, ChangeQuery, Entry, EntryQuery, Grouping, ReservationKey, Store, StoreError, StoreStatus,
+    Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, ReservationKey, Store, StoreError, StoreStatus,
     StoredReservation, Totals,
     connection::{Connection, Database},
     lease, project,
@@ -11,6 +11,7 @@ use super::{
     states,
 };
 use crate::domain::{
+    ended::Ended,
     event::{Record, Stream},
     id::{OrganizationId, RequestId},
     lease::Lease,
@@ -110,6 +111,10 @@ impl<D: Database + ?Sized> Store for D {
         request: &RequestId,
     ) -> Result<Option<Entry>, StoreError> {
         read!(self.lookup, connection => find::entry(connection, organization, request))
+    }
+
+    async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError> {
+        read!(self.lookup, connection => find::ended_entity(connection, organization, by))
     }
 
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {

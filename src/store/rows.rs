@@ -36,6 +36,7 @@ pub(super) fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreErr
     all.push(audit_log(batch));
     all.extend(system(batch));
     all.extend(finance::of(batch));
+    all.push(finance::ended(batch)?);
     all.extend(ledger::of(batch)?);
     Ok(all)
 }

@@ -79,7 +79,7 @@ const fn keep_null(name: &'static str, kind: Kind) -> Column {
 const ORGANIZATION: Column = key("organization_id", Text);
 
 /// All but the one row of the projector and of the lease, in the order that foreign keys want.
-pub(super) static ALL: [&Table; 24] = [
+pub(super) static ALL: [&Table; 25] = [
     &ORGANIZATIONS,
     &TEAMS,
     &MEMBERS,
@@ -95,6 +95,7 @@ pub(super) static ALL: [&Table; 24] = [
     &CREDIT_REQUESTS,
     &TOP_UP_ORDERS,
     &ALERTS,
+    &ENDED_ENTITIES,
     &BUDGET_WINDOWS,
     &RESERVATIONS,
     &LEDGER_HEADS,
@@ -330,6 +331,17 @@ pub(super) static ALERTS: Table = Table {
         set("create_time", Time),
         set_null("acknowledged_by", Text),
         set_null("acknowledge_time", Time),
+    ],
+};
+
+pub(super) static ENDED_ENTITIES: Table = Table {
+    name: "ended_entities",
+    columns: &[
+        ORGANIZATION,
+        key("kind", Text),
+        key("entity_id", Text),
+        set_null("request_id", Text),
+        set("detail", Bytes),
     ],
 };
 

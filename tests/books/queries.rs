@@ -6,15 +6,16 @@ use quotad::{
     domain::{
         alert::{AlertSettings, Webhook},
         contact::WebhookSecret,
+        ended::{Ended, EndedName},
         event::{EntryKind, Event, Extended, Reserved},
-        id::{KeyId, MemberId, MethodId, Model, OrganizationId, RequestId},
+        id::{Actor, AlertId, KeyId, MemberId, MethodId, Model, OrderId, OrganizationId, RequestId},
         money::Nanos,
-        payment::PaymentMethod,
+        payment::{OrderSource, OrderState, PaymentMethod, TopUpOrder},
         reservation_id::ReservationNo,
         time::Span,
         usage::{Amounts, Usage},
     },
-    store::{ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, StoredEnd, Totals},
+    store::{ChangeQuery, EndedKey, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, StoredEnd, Totals},
 };
 
 use crate::{
@@ -236,6 +237,49 @@ pub(crate) async fn nothing_secret_stands_in_the_audit_log(books: &Books) {
         assert!(after.contains(shown), "{after}");
         assert!(!after.contains(&secret.reveal()) && !after.contains("pm_secret"), "{after}");
     }
+}
+
+pub(crate) async fn what_is_over_is_found_whole_as_it_is_in_the_end(books: &Books) {
+    let mut script = Script::new();
+    let method = |id: &str, deleted| {
+        let (label, token) = (format!("{id} {deleted}"), String::new());
+        let (id, member) = (MethodId::trusted(id), MemberId::trusted("ann"));
+        PaymentMethod { id, member, label, token, deleted, create_time: START }
+    };
+    for (id, deleted) in [("kept", false), ("gone", false), ("gone", true)] {
+        script.of(&acme(), Event::PaymentMethodSet(Box::new(method(id, deleted))));
+    }
+    let order = |state| TopUpOrder {
+        id: OrderId::trusted("order-1"),
+        request: RequestId::trusted("paid"),
+        fingerprint: 7,
+        amount: Nanos::units(5),
+        source: OrderSource::Operator,
+        method: None,
+        actor: Actor::OPERATOR,
+        reason: String::from("größer"),
+        state,
+        reference: String::new(),
+        failure: String::new(),
+        placed: true,
+        entry: None,
+        create_time: START,
+        update_time: START,
+    };
+    for state in [OrderState::Pending, OrderState::Failed, OrderState::Reversed] {
+        script.of(&acme(), Event::OrderSet(Box::new(order(state))));
+    }
+    books.store.project(LEASE, &script.records).await.unwrap();
+    let found = async |by: EndedKey<'_>| books.store.find_ended(&acme(), by).await.unwrap();
+    let method_of = |id: &str| EndedName::PaymentMethod(MethodId::trusted(id));
+    assert_eq!(found(EndedKey::Name(&method_of("kept"))).await, None, "it isn't over");
+    let gone = Ended::PaymentMethod(Box::new(method("gone", true)));
+    assert_eq!(found(EndedKey::Name(&method_of("gone"))).await, Some(gone));
+    let reversed = Some(Ended::Order(Box::new(order(OrderState::Reversed))));
+    assert_eq!(found(EndedKey::Name(&EndedName::Order(OrderId::trusted("order-1")))).await, reversed);
+    assert_eq!(found(EndedKey::Request(&RequestId::trusted("paid"))).await, reversed);
+    assert_eq!(found(EndedKey::Request(&RequestId::trusted("other"))).await, None);
+    assert_eq!(found(EndedKey::Name(&EndedName::Alert(AlertId::trusted("order-1")))).await, None, "of another kind");
 }
 
 pub(crate) async fn an_audit_finds_what_was_tampered_with(books: &Books) {

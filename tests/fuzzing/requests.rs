@@ -134,6 +134,7 @@ async fn start(disk: &Arc<Disk>, webhooks: &Webhooks) -> Arc<Service> {
             snapshot_every: Duration::from_hours(1),
             journal_max: u64::MAX,
             longest_lag: u64::MAX,
+            remember_ended: Span::seconds(30 * 86_400),
             bounds: Bounds::default(),
             calls: CallBounds::default(),
             orders: OrderTerms::default(),

@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use quotad::{
     domain::{
+        ended::{Ended, ended_in},
         event::{Record, Stream},
         id::{OrganizationId, RequestId},
         lease::{JournalId, Lease, StoreId, first_epoch_after},
@@ -16,8 +17,8 @@ use quotad::{
         time::{Span, Timestamp},
     },
     store::{
-        Audit, Change, ChangeQuery, Entry, EntryQuery, Grouping, LEASE_SECONDS, LeaseStatus, ReservationKey, Store,
-        StoreError, StoreStatus, StoredReservation, Totals,
+        Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, LEASE_SECONDS, LeaseStatus, ReservationKey,
+        Store, StoreError, StoreStatus, StoredReservation, Totals,
     },
 };
 
@@ -242,6 +243,17 @@ impl Store for Books {
     ) -> Result<Option<Entry>, StoreError> {
         self.reach().await?;
         Ok(answers::entry_of(&self.tables.lock().unwrap().records, organization, request))
+    }
+
+    async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError> {
+        self.reach().await?;
+        let tables = self.tables.lock().unwrap();
+        let of = tables.records.iter().rev().filter(|record| record.stream.key() == organization.as_str());
+        let named = |ended: &Ended| match by {
+            EndedKey::Name(name) => ended.name() == *name,
+            EndedKey::Request(request) => ended.request() == Some(request),
+        };
+        Ok(of.filter_map(|record| ended_in(&record.event)).find(named))
     }
 
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {

@@ -80,6 +80,7 @@ pub(crate) fn tuning(chance: &Chance) -> Tuning {
         snapshot_every: Duration::from_millis(*chance.pick(&[200, 2000, 60_000])),
         journal_max: *chance.pick(&[12_000, u64::MAX, u64::MAX]),
         longest_lag: *chance.pick(&[5, 1000, u64::MAX]),
+        remember_ended: Span::seconds(30 * 86_400),
         bounds: Bounds::default(),
         calls: CallBounds::default(),
         orders: OrderTerms::default(),

@@ -33,12 +33,12 @@ fn sets_limits(request: &proto::CreateInvitationRequest) -> bool {
 }
 
 scoped! {
-    CreateInvitationRequest: invitation.organization_id, sets_limits sets_limits;
-    GetInvitationRequest: organization_id;
+    CreateInvitationRequest: invitation.organization_id, of Invitation(invitation.id), sets_limits sets_limits;
+    GetInvitationRequest: organization_id, of Invitation(invitation_id);
     ListInvitationsRequest: organization_id;
-    UpdateInvitationRequest: invitation.organization_id, fields update_mask;
-    ResendInvitationRequest: organization_id;
-    RevokeInvitationRequest: organization_id;
+    UpdateInvitationRequest: invitation.organization_id, of Invitation(invitation.id), fields update_mask;
+    ResendInvitationRequest: organization_id, of Invitation(invitation_id);
+    RevokeInvitationRequest: organization_id, of Invitation(invitation_id);
 }
 
 // Which organization it is about stands in the token.

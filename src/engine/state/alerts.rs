@@ -15,6 +15,18 @@ use crate::domain::{
 /// Alerts that memory keeps; the books keep all. Those on their way stay beyond that.
 const KEPT: usize = 2000;
 
+/// No part of the history.
+#[derive(Debug, Clone, Default)]
+struct Recalled(HashMap<u64, Alert, RandomState>);
+
+impl PartialEq for Recalled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Recalled {}
+
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Alerts {
     pub settings: Box<AlertSettings>,
@@ -24,6 +36,9 @@ pub struct Alerts {
     due: BTreeSet<(Timestamp, u64)>,
     /// The others.
     ended: BTreeSet<u64>,
+    /// Forgotten, and taken back from the books for a while: found by id alone.
+    #[serde(skip)]
+    recalled: Recalled,
     /// Causes that were told, and until when they aren't told again.
     told: HashMap<SmolStr, Timestamp, RandomState>,
 }
@@ -35,7 +50,8 @@ fn number(id: &AlertId) -> Option<u64> {
 
 impl Alerts {
     pub fn find(&self, id: &AlertId) -> Option<&Alert> {
-        self.log.get(&number(id)?).filter(|alert| alert.id == *id)
+        let number = number(id)?;
+        self.log.get(&number).or_else(|| self.recalled.0.get(&number)).filter(|alert| alert.id == *id)
     }
 
     /// The newest first.
@@ -65,6 +81,36 @@ impl Alerts {
         self.told.insert(cause, until);
     }
 
+    /// Whether there was an alert of this id up to the organization's last event, that isn't here.
+    pub(super) fn may_have_forgotten(&self, id: &AlertId, last: u64) -> bool {
+        self.find(id).is_none() && number(id).is_some_and(|number| number <= last)
+    }
+
+    pub(super) fn forget(&mut self, id: &AlertId) {
+        if let Some(number) = number(id).filter(|number| self.ended.remove(number)) {
+            self.log.remove(&number);
+        }
+    }
+
+    pub(super) fn recall(&mut self, alert: Alert) {
+        if let Some(number) = number(&alert.id).filter(|number| !self.log.contains_key(number)) {
+            self.recalled.0.insert(number, alert);
+        }
+    }
+
+    pub(super) fn end_recall(&mut self, id: &AlertId) {
+        if let Some(number) = number(id) {
+            self.recalled.0.remove(&number);
+        }
+    }
+
+    /// Whether both agree on what neither may have forgotten.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        let same = |(number, alert): (&u64, &Alert)| other.log.get(number).is_none_or(|other| alert == other);
+        (&self.settings, &self.due, &self.told) == (&other.settings, &other.due, &other.told)
+            && self.log.iter().all(same)
+    }
+
     pub(super) fn set(&mut self, alert: Alert) {
         let Some(number) = number(&alert.id) else {
             debug_assert!(false, "{} is no id of an alert", alert.id);
@@ -82,10 +128,12 @@ impl Alerts {
                 self.ended.insert(number);
             }
         }
+        self.recalled.0.remove(&number);
         self.log.insert(number, alert);
-        if self.ended.len() > KEPT
-            && let Some(oldest) = self.ended.pop_first()
-        {
+        // One that was taken back and has changed isn't forgotten again at once, old as it is.
+        let oldest = self.ended.iter().copied().find(|oldest| *oldest != number);
+        if let Some(oldest) = oldest.filter(|_| self.ended.len() > KEPT) {
+            self.ended.remove(&oldest);
             self.log.remove(&oldest);
         }
     }

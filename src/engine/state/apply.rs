@@ -97,6 +97,7 @@ impl OrganizationState {
             other => {
                 self.note_frequency(record);
                 self.administer(other, record.time);
+                self.note_end(record);
             }
         }
         Ok(())

@@ -1,15 +1,175 @@
 //! What memory needn't keep, and what it takes back from the books. No part of the history: the answers are the same.
 
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
 use super::{ClosedWhat, OrganizationState, Taken};
 use crate::{
-    domain::{id::RequestId, reservation_id::ReservationNo, time::Timestamp},
+    domain::{
+        access::InvitationState,
+        allocation::CreditRequestState,
+        ended::{Ended, EndedName, ended_by},
+        event::Record,
+        id::{OrderId, RequestId},
+        payment::OrderState,
+        reservation_id::ReservationNo,
+        time::{Span, Timestamp},
+    },
     engine::reservation::Reservation,
 };
 
 /// Most that one call forgets, so that it holds the organization's lock only shortly.
 const AT_ONCE: usize = 256;
 
+/// Automatic orders count on the cap of their month as long as it may last.
+const MONTH: Span = Span::seconds(32 * 86_400);
+/// How long something of the control plane stays that was taken back, and how much of it.
+const RECALLED_FOR: Span = Span::seconds(60);
+const RECALLED: usize = 1024;
+
+/// When something of the control plane was over, or was changed after that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct EndedAt {
+    time: Timestamp,
+    sequence: u64,
+    name: EndedName,
+}
+
+/// No part of the history: two states are the same whatever was taken back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Recalled(VecDeque<(Timestamp, EndedName)>);
+
+impl PartialEq for Recalled {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Recalled {}
+
 impl OrganizationState {
+    pub(super) fn note_end(&mut self, record: &Record) {
+        if let Some(name) = ended_by(&record.event) {
+            self.ended.push_back(EndedAt { time: record.time, sequence: record.sequence, name });
+        }
+    }
+
+    /// Forgets what of the control plane has been over for `remember`, as far as the books have it (`stored` is the last sequence
+    /// in them). Answers how much it forgot; call again while that is not 0.
+    pub fn forget_ended(&mut self, now: Timestamp, remember: Span, stored: u64) -> usize {
+        while self.recalled.0.front().is_some_and(|(since, _)| *since + RECALLED_FOR <= now) {
+            self.end_recall();
+        }
+        let mut forgotten = 0;
+        while forgotten < AT_ONCE {
+            let Some(oldest) = self.ended.front() else { break };
+            let is_order = matches!(oldest.name, EndedName::Order(_));
+            let remember = if is_order { remember.max(MONTH) } else { remember };
+            if oldest.time + remember > now || oldest.sequence > stored {
+                break;
+            }
+            let Some(EndedAt { time, name, .. }) = self.ended.pop_front() else { break };
+            self.forget_one(&name, time);
+            forgotten += 1;
+        }
+        forgotten
+    }
+
+    fn forget_one(&mut self, name: &EndedName, since: Timestamp) {
+        match name {
+            EndedName::CreditRequest(id) => {
+                let state = self.credit_requests.find(id).map(|row| row.entity.state);
+                if state.is_some_and(|state| state != CreditRequestState::Pending) {
+                    self.credit_requests.remove(id);
+                }
+            }
+            EndedName::Order(id) => {
+                let order = self.payments.order(id);
+                // One that failed may have been settled since.
+                if order.is_some_and(|order| order.state != OrderState::Pending && order.update_time <= since)
+                    && let Some(order) = self.payments.orders.remove(id)
+                {
+                    self.forget_order_request(&order.request, id);
+                }
+            }
+            EndedName::Alert(id) => self.alerts.forget(id),
+            EndedName::Invitation(id) => {
+                let is_pending = |state: &InvitationState| *state == InvitationState::Pending;
+                if self.invitations.find(id).is_some_and(|row| !is_pending(&row.entity.state)) {
+                    self.invitations.remove(id);
+                }
+            }
+            EndedName::PaymentMethod(id) => {
+                if self.payments.methods.find(id).is_some_and(|row| row.entity.deleted) {
+                    self.payments.methods.remove(id);
+                }
+            }
+        }
+        self.has_forgotten_ended = true;
+    }
+
+    fn forget_order_request(&mut self, request: &RequestId, id: &OrderId) {
+        if matches!(self.requests.get(request), Some(Taken::Order(taken)) if taken == id) {
+            self.requests.remove(request);
+        }
+    }
+
+    /// Whether the books may know something of this name that memory doesn't.
+    pub fn may_have_ended(&self, name: &EndedName) -> bool {
+        let is_known = match name {
+            EndedName::CreditRequest(id) => self.credit_requests.find(id).is_some(),
+            EndedName::Order(id) => self.payments.order(id).is_some(),
+            // Those beyond a count are forgotten whenever they ended.
+            EndedName::Alert(id) => return self.alerts.may_have_forgotten(id, self.sequence),
+            EndedName::Invitation(id) => self.invitations.find(id).is_some(),
+            EndedName::PaymentMethod(id) => self.payments.methods.find(id).is_some(),
+        };
+        self.has_forgotten_ended && !is_known
+    }
+
+    /// Whether the books may know an order under this request id that memory doesn't.
+    pub fn may_have_ordered(&self, request: &RequestId) -> bool {
+        self.has_forgotten_ended && self.taken(request).is_none()
+    }
+
+    /// Takes back from the books, for a while, what is over: so that it is found by its id.
+    pub fn recall_ended(&mut self, ended: Ended, now: Timestamp) {
+        self.recalled.0.push_back((now, ended.name()));
+        match ended {
+            Ended::CreditRequest(request) => self.credit_requests.recall(*request),
+            Ended::Order(order) => {
+                let taken = || Taken::Order(order.id.clone());
+                self.requests.entry(order.request.clone()).or_insert_with(taken);
+                self.payments.orders.recall(*order);
+            }
+            Ended::Alert(alert) => self.alerts.recall(*alert),
+            Ended::Invitation(invitation) => self.invitations.recall(*invitation),
+            Ended::PaymentMethod(method) => self.payments.methods.recall(*method),
+        }
+        while self.recalled.0.len() > RECALLED {
+            self.end_recall();
+        }
+    }
+
+    /// Gives up again what was taken back first.
+    fn end_recall(&mut self) {
+        let Some((_, name)) = self.recalled.0.pop_front() else { return };
+        match name {
+            EndedName::CreditRequest(id) => self.credit_requests.end_recall(&id),
+            EndedName::Order(id) => {
+                let request = self.payments.order(&id).map(|order| order.request.clone());
+                self.payments.orders.end_recall(&id);
+                if let (Some(request), None) = (request, self.payments.order(&id)) {
+                    self.forget_order_request(&request, &id);
+                }
+            }
+            EndedName::Alert(id) => self.alerts.end_recall(&id),
+            EndedName::Invitation(id) => self.invitations.end_recall(&id),
+            EndedName::PaymentMethod(id) => self.payments.methods.end_recall(&id),
+        }
+    }
+
     /// Forgets what was over before `before`, and the oldest beyond `keep`, as far as the books have it (`stored` is the
     /// last sequence in them). Answers how much it forgot; call again while that is not 0.
     pub fn forget(&mut self, before: Timestamp, keep: usize, stored: u64) -> usize {

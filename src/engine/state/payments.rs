@@ -15,17 +15,17 @@ use crate::{
     },
     engine::{
         state::{OrganizationState, Tally},
-        table::Table,
+        table::Shelf,
     },
 };
 
-/// All of it stays: money is remembered for ever, and there is little of it.
+/// What is over leaves memory after a while; corrections stay.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Payments {
-    pub methods: Table<PaymentMethod>,
+    pub methods: Shelf<PaymentMethod>,
     /// The methods that aren't deleted.
     pub methods_of: Tally,
-    pub orders: Table<TopUpOrder>,
+    pub orders: Shelf<TopUpOrder>,
     pub auto: Option<Box<AutoTopUp>>,
     /// The automatic order that is pending: there is one at most.
     pub pending_auto: Option<OrderId>,
@@ -88,6 +88,12 @@ impl Payments {
         } else {
             self.pending.remove(&place);
         }
+    }
+
+    /// Whether both agree on what neither may have forgotten.
+    pub(super) fn agrees(&self, other: &Self) -> bool {
+        let whole = |it: &Self| (it.auto.clone(), it.pending_auto.clone(), it.methods_of.clone(), it.corrected.clone());
+        whole(self) == whole(other)
     }
 
     pub(super) fn correct(&mut self, correction: &Correction) {

@@ -142,6 +142,12 @@ impl World {
         self.replica = self.state.clone();
     }
 
+    /// Forgets what of the control plane has been over for 30 days, as far as the books have it.
+    pub(super) fn forget_ended(&mut self, stored: u64) {
+        while self.state.forget_ended(self.now, Span::seconds(30 * 86_400), stored) > 0 {}
+        self.replica = self.state.clone();
+    }
+
     pub(super) fn advance(&mut self, span: Span) {
         self.now = self.now + span;
     }

@@ -15,7 +15,7 @@ use crate::{
     engine::{
         conflict::Conflict,
         state::Taken,
-        table::{Entity, Table},
+        table::{Entity, Find},
     },
 };
 
@@ -33,7 +33,7 @@ pub use rule::RuleChange;
 pub use team::TeamChange;
 
 /// The entity, if it is there and not deleted.
-pub(super) fn live<'a, E: Entity>(table: &'a Table<E>, id: &E::Id, name: &str) -> Outcome<&'a E> {
+pub(super) fn live<'a, E: Entity + 'a>(table: &'a impl Find<E>, id: &E::Id, name: &str) -> Outcome<&'a E> {
     match table.find(id) {
         Some(row) if row.entity.is_deleted() => Err(Conflict::Gone { kind: E::KIND, id: name.to_owned() }),
         Some(row) => Ok(&row.entity),
@@ -42,7 +42,7 @@ pub(super) fn live<'a, E: Entity>(table: &'a Table<E>, id: &E::Id, name: &str) -
 }
 
 /// Refuses an id that is or was in use.
-pub(super) fn free<E: Entity>(table: &Table<E>, id: &E::Id, name: &str) -> Outcome<()> {
+pub(super) fn free<E: Entity>(table: &impl Find<E>, id: &E::Id, name: &str) -> Outcome<()> {
     match table.find(id) {
         None => Ok(()),
         Some(row) if row.entity.is_deleted() => Err(Conflict::Deleted { kind: E::KIND, id: name.to_owned() }),

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::list::{ENTRY, ENTRY_KINDS, entry_of};
 use crate::{
     domain::{
+        ended::Ended,
         event::{Reserved, Settled},
         id::{OrganizationId, RequestId},
         reservation_id::ReservationNo,
         usage::Amounts,
     },
     store::{
-        Entry, ReservationKey, StoreError, StoredEnd, StoredReservation,
+        EndedKey, Entry, ReservationKey, StoreError, StoredEnd, StoredReservation,
         connection::Connection,
         detail::decode,
         tables::Kind::{Bytes, Int, Nanos as Money, Text, Time},
@@ -152,4 +153,27 @@ pub(in crate::store) async fn numbered(
     sql.push(" AND entry = ").bind(Value::count(entry));
     let row = connection.fetch(sql, &ENTRY_KINDS).await?.into_iter().next();
     row.map(entry_of).transpose()
+}
+
+/// Something of the control plane that is over.
+pub(in crate::store) async fn ended_entity(
+    connection: &mut dyn Connection,
+    organization: &OrganizationId,
+    by: EndedKey<'_>,
+) -> Result<Option<Ended>, StoreError> {
+    let mut sql = Sql::new("SELECT detail FROM ended_entities WHERE organization_id = ");
+    sql.bind(Value::text(organization.as_str()));
+    match by {
+        EndedKey::Name(name) => {
+            sql.push(" AND kind = ").bind(Value::text(name.kind()));
+            sql.push(" AND entity_id = ").bind(Value::text(name.id()));
+        }
+        EndedKey::Request(request) => {
+            sql.push(" AND request_id = ").bind(Value::text(request.as_str()));
+        }
+    }
+    match connection.fetch(sql, &[Bytes]).await?.into_iter().next() {
+        Some(mut row) => decode("what is over", &row.bytes(0)?),
+        None => Ok(None),
+    }
 }

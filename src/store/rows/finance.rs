@@ -3,11 +3,15 @@
 use super::{limits, period_json};
 use crate::{
     domain::{
+        ended::ended_in,
+        event::Event,
         id::{Actor, MemberId, MethodId},
         money::Nanos,
     },
     store::{
+        StoreError,
         batch::Batch,
+        detail::encode,
         tables,
         value::{How, Rows, Value},
     },
@@ -117,4 +121,20 @@ fn alerts<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
         ]);
     }
     rows
+}
+
+/// Fails as [`StoreError::Damaged`] when one can't be encoded.
+pub(super) fn ended<'b>(batch: &'b Batch<'_>) -> Result<Rows<'b>, StoreError> {
+    let mut rows = Rows::new(&tables::ENDED_ENTITIES, How::Merge);
+    for ((organization, name), event) in &batch.ended {
+        let request = if let Event::OrderSet(order) = event { Some(order.request.as_str()) } else { None };
+        rows.push([
+            Value::text(organization.as_str()),
+            Value::text(name.kind()),
+            Value::text(name.id()),
+            Value::opt_text(request),
+            Value::bytes(encode(&ended_in(event))?),
+        ]);
+    }
+    Ok(rows)
 }

@@ -34,12 +34,14 @@ fn the_tables_are_those_that_the_migrations_make() {
     let sqlite = concat!(
         include_str!("../../../migrations/sqlite/0001_books.sql"),
         include_str!("../../../migrations/sqlite/0002_reservations.sql"),
-        include_str!("../../../migrations/sqlite/0003_ceilings.sql")
+        include_str!("../../../migrations/sqlite/0003_ceilings.sql"),
+        include_str!("../../../migrations/sqlite/0004_ended_entities.sql")
     );
     let postgres = concat!(
         include_str!("../../../migrations/postgres/0001_books.sql"),
         include_str!("../../../migrations/postgres/0002_ledger.sql"),
-        include_str!("../../../migrations/postgres/0007_ceilings.sql")
+        include_str!("../../../migrations/postgres/0007_ceilings.sql"),
+        include_str!("../../../migrations/postgres/0008_ended_entities.sql")
     );
     for table in ALL {
         let mut made = [sqlite, postgres].map(|sql| migrated(sql, table.name));
