@@ -79,10 +79,11 @@ fn of_conflict(conflict: Conflict) -> Status {
             [("what", what.to_owned()), ("max", max.to_string())],
         ),
         Conflict::Exhausted(exhausted) => rate_limited(exhausted),
-        Conflict::NotYours(_) => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
         Conflict::StaleEtag { .. } => with_reason(Code::Aborted, "ETAG_STALE", message),
         Conflict::Suspended => with_reason(Code::FailedPrecondition, "ORGANIZATION_SUSPENDED", message),
-        Conflict::ManagersOnly { .. } => with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message),
+        Conflict::NotYours(_) | Conflict::ManagersOnly { .. } => {
+            with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message)
+        }
         Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
     }
 }

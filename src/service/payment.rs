@@ -151,7 +151,7 @@ impl Service {
         let cell = self.directory.find(organization).ok_or_else(missing)?;
         self.recall_ended(organization, EndedName::Order(id.clone())).await?;
         self.wait_for_room().await?;
-        let done = self.turn_of(&cell, caller, |turn| Ok(turn.decide_order(id, outcome, reference, reason)?))?;
+        let done = self.turn_of(&cell, caller, |turn| Ok(turn.decide_order(id, outcome, reference, &reason)?))?;
         self.acknowledge(done).await
     }
 

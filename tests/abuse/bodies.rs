@@ -40,7 +40,7 @@ async fn claim(world: &World, path: &str, token: Option<&str>) {
         (wire, calls)
     };
     let _open = join_all((0..CONNECTIONS).map(|_| connection())).await;
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 #[tokio::test]
@@ -114,7 +114,7 @@ async fn answers_that_nobody_reads_are_bounded_for_a_connection_and_in_all() {
             println!("{refused} of 100 calls were refused at once");
             open.push((wire, answers));
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     measured.assert_undisturbed("answers that nobody reads");

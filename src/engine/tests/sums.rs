@@ -138,7 +138,7 @@ fn an_order_that_was_paid_is_not_settled_where_the_balance_could_not_take_it() {
     assert_too_large(ordered(&mut world, "o9"), "balance");
     world.top_up("operator", billion);
     let settle = |world: &mut World, id| {
-        world.turn(|turn| turn.decide_order(id, PaymentOutcome::Settled, String::new(), String::new())).map(|_| ())
+        world.turn(|turn| turn.decide_order(id, PaymentOutcome::Settled, String::new(), "")).map(|_| ())
     };
     for id in &orders[1..] {
         settle(&mut world, id).unwrap();

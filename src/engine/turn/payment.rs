@@ -208,16 +208,16 @@ impl Turn<'_> {
         id: &OrderId,
         outcome: PaymentOutcome,
         reference: String,
-        failure: String,
+        failure: &str,
     ) -> Outcome<TopUpOrder> {
         self.expire_due(None);
         let order = self.order(id)?;
         match (outcome, order.state) {
             (PaymentOutcome::Settled, OrderState::Pending | OrderState::Failed) => self.settle_order(id, reference)?,
             (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Pending) => {
-                self.fail_order(order, outcome, reference, &failure);
+                self.fail_order(order, outcome, reference, failure);
             }
-            (PaymentOutcome::Reversed, OrderState::Settled) => self.reverse_order(order, &failure)?,
+            (PaymentOutcome::Reversed, OrderState::Settled) => self.reverse_order(order, failure)?,
             (PaymentOutcome::Settled, OrderState::Settled | OrderState::Reversed)
             | (PaymentOutcome::SoftDeclined | PaymentOutcome::HardDeclined, OrderState::Failed)
             | (PaymentOutcome::Reversed, OrderState::Reversed) => {}

@@ -43,7 +43,7 @@ impl Service {
                 // An empty name would leave it to the provider whom to charge instead.
                 Err(why) => {
                     attempts.lock().remove(&(cell.id.clone(), order.id.clone()));
-                    self.fail(cell, &order, PaymentOutcome::HardDeclined, why.to_owned());
+                    self.fail(cell, &order, PaymentOutcome::HardDeclined, why);
                 }
             }
         }
@@ -65,7 +65,7 @@ impl Service {
             }
             Placed::Refused(why) => {
                 attempts.lock().remove(&named);
-                self.fail(cell, order, PaymentOutcome::HardDeclined, why);
+                self.fail(cell, order, PaymentOutcome::HardDeclined, &why);
             }
             // The provider may have it all the same: were it given up, another could be ordered and both be paid.
             Placed::Failed(why) => {
@@ -77,7 +77,7 @@ impl Service {
         }
     }
 
-    fn fail(&self, cell: &Arc<Cell>, order: &TopUpOrder, outcome: PaymentOutcome, why: String) {
+    fn fail(&self, cell: &Arc<Cell>, order: &TopUpOrder, outcome: PaymentOutcome, why: &str) {
         let decided = self.turn(cell, &Actor::SYSTEM, |turn| turn.decide_order(&order.id, outcome, String::new(), why));
         if let Err(conflict) = decided.answer {
             tracing::warn!(order = %order.id, %conflict, "a refused order was decided otherwise meanwhile");

@@ -361,9 +361,9 @@ mod tests {
     #[test]
     fn only_what_is_given_of_a_budget_changes() {
         let changes = BudgetChanges { max: Some("20".into()), ..BudgetChanges::default() };
-        let changed = changed().updating_budget("monthly", changes).unwrap();
-        assert_eq!(changed.policy.budgets, [Budget { max: "20".into(), ..budget("monthly") }]);
-        assert!(changed.removes().is_none());
+        let after = changed().updating_budget("monthly", changes).unwrap();
+        assert_eq!(after.policy.budgets, [Budget { max: "20".into(), ..budget("monthly") }]);
+        assert!(after.removes().is_none());
     }
 
     #[test]
