@@ -42,6 +42,7 @@ mod error;
 mod expiry;
 mod lag;
 mod ledger;
+mod listing;
 mod lookup;
 mod mirror;
 mod outbox;
@@ -72,17 +73,17 @@ pub use crate::{
     store::{Change, ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, Totals},
 };
 pub use alert::{AlertFilter, AlertSettingsChange};
-pub use allocation::{CreditOverview, Found, MemberCredits, SettingsChange, TeamView};
+pub use allocation::{CreditOverview, MemberCredits, SettingsChange, TeamView};
 pub use authorize::{Caller, Scope, Subject};
 pub use books::{Admission, Claimant, Refusal, admit};
 pub use control::{
-    Accepted, InvitationFilter, InvitationView, KeyFilter, KeyView, Listed, MembershipFilter, MembershipView,
-    NewInvitation, NewKey, NewMember, NewOrganization, NewRule, NewTeam, OrganizationView, Repeatable, RuleStatus,
-    RuleView, View,
+    Accepted, InvitationFilter, InvitationView, KeyFilter, KeyView, MembershipFilter, MembershipView, NewInvitation,
+    NewKey, NewMember, NewOrganization, NewRule, NewTeam, OrganizationView, Repeatable, RuleStatus, RuleView, View,
 };
 pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;
 pub use ledger::{Balance, PageStart, Transactions, UsageSummary};
+pub use listing::{Found, Page};
 pub use mirror::rebuild;
 pub use payment::{AutoTopUpView, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider};
 pub use projector::drain;

@@ -31,6 +31,8 @@ mod entities;
 mod ledgers;
 #[path = "grpc/messages.rs"]
 mod messages;
+#[path = "grpc/paging.rs"]
+mod paging;
 #[path = "grpc/people.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod people;

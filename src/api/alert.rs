@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     convert::{
         mask::Mask,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         recipients_in, required,
         time::timestamp_out,
         usage::nanos_out,
@@ -106,8 +106,7 @@ impl AlertApi {
             states: states.iter().enumerate().map(|(i, state)| state_in(i, *state)).collect::<Result<_, _>>()?,
             unacknowledged,
         };
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let found = self.0.list_alerts(&organization, &filter, from, size_in(page_size)?)?;
+        let found = self.0.list_alerts(&organization, &filter, page_in(&list, page_size, &page_token)?)?;
         let Found { items, next, total: _ } = found;
         let alerts = items.into_iter().map(|alert| out(&organization, alert)).collect();
         Ok(proto::ListAlertsResponse { alerts, next_page_token: token_out(&list, next) })

@@ -6,7 +6,7 @@ use super::{
     convert::{
         mask::Mask,
         name_in,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         required,
         time::timestamp_out,
         usage::nanos_out,
@@ -126,8 +126,7 @@ impl AllocationApi {
         let proto::ListTeamAllocationsRequest { organization_id, search, page_size, page_token } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let search = name_in("search", search)?;
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let found = self.0.list_team_credits(&organization, &search, from, size_in(page_size)?).await?;
+        let found = self.0.list_team_credits(&organization, &search, page_in(&list, page_size, &page_token)?).await?;
         let Found { items, next, total } = found;
         Ok(proto::ListTeamAllocationsResponse {
             teams: items.into_iter().map(|team| team_out(&organization, team)).collect(),
@@ -178,8 +177,8 @@ impl AllocationApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let team = TeamId::parse("team_id", &team_id)?;
         let search = name_in("search", search)?;
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let found = self.0.list_member_credits(&organization, &team, &search, from, size_in(page_size)?).await?;
+        let found =
+            self.0.list_member_credits(&organization, &team, &search, page_in(&list, page_size, &page_token)?).await?;
         let Found { items, next, total } = found;
         Ok(proto::ListMemberAllocationsResponse {
             members: items.into_iter().map(|member| member_out(&organization, member)).collect(),
@@ -308,8 +307,8 @@ fn used_percent(used: Nanos, total: Option<Nanos>) -> String {
 
 fn team_out(organization: &OrganizationId, view: TeamView) -> proto::TeamAllocation {
     let TeamView { team, name, credits } = view;
-    let TeamCredits { allocated, members, used, shared_used, available } = credits;
-    let TeamAllocation { allocation, distributed, carried: _, reserve, approved, pool: _ } = allocated;
+    let TeamCredits { allocated, shared_used, available } = credits;
+    let TeamAllocation { allocation, distributed, carried: _, reserve, approved, pool: _, members, used } = allocated;
     let Allocation { monthly, extra } = allocation;
     proto::TeamAllocation {
         organization_id: organization.to_string(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     convert::{
         MAX_FREE_TEXT, optional,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         repeatable,
         time::timestamp_out,
         usage::nanos_out,
@@ -88,8 +88,8 @@ impl CreditRequestApi {
             member: optional("member_id", &member_id, MemberId::parse)?,
             team: optional("team_id", &team_id, TeamId::parse)?,
         };
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let found = self.0.list_credit_requests(caller, &organization, &filter, from, size_in(page_size)?)?;
+        let found =
+            self.0.list_credit_requests(caller, &organization, &filter, page_in(&list, page_size, &page_token)?)?;
         let Found { items, next, total } = found;
         Ok(proto::ListCreditRequestsResponse {
             requests: items.into_iter().map(|view| out(&organization, view)).collect(),

@@ -8,7 +8,7 @@ use super::{
         limits::limit_states,
         mask::Mask,
         name_in, optional,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         policy::{is_set, models_in, models_out, policy_in, policy_out},
         repeatable, required,
         time::{span_in, timestamp_in, timestamp_out},
@@ -85,11 +85,9 @@ impl KeyApi {
             member: optional("member_id", &member_id, MemberId::parse)?,
             rule: optional("rule_id", &rule_id, RuleId::parse)?,
         };
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let listed = self.0.list_keys(caller, &organization, &filter, from, size_in(page_size)?)?;
-        let rules = self.0.effective_rules(&organization, &listed.views)?;
-        let keys = listed.views.into_iter().zip(rules).map(|(view, rule)| out(&organization, view, rule.as_ref()));
-        Ok(proto::ListKeysResponse { keys: keys.collect(), next_page_token: token_out(&list, listed.next) })
+        let found = self.0.list_keys(caller, &organization, &filter, page_in(&list, page_size, &page_token)?)?;
+        let keys = found.items.into_iter().map(|view| key_out(&organization, view));
+        Ok(proto::ListKeysResponse { keys: keys.collect(), next_page_token: token_out(&list, found.next) })
     }
 
     async fn update(

@@ -8,7 +8,7 @@ use super::{
         limits::{limit_states, period_out, unit_out},
         mask::Mask,
         name_in, optional,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         policy::{is_set, policy_in, policy_out},
         repeatable, required, set_in,
         time::timestamp_out,
@@ -134,13 +134,12 @@ impl MemberApi {
         let list = query_name("members", &filters);
         let proto::ListMembersRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let listed = self.0.list_members(&organization, &search, from, size_in(page_size)?)?;
-        let members = listed.views.into_iter().map(|view| out(&organization, view)).collect();
+        let found = self.0.list_members(&organization, &search, page_in(&list, page_size, &page_token)?)?;
+        let members = found.items.into_iter().map(|view| out(&organization, view)).collect();
         Ok(proto::ListMembersResponse {
             members,
-            next_page_token: token_out(&list, listed.next),
-            total_size: listed.total,
+            next_page_token: token_out(&list, found.next),
+            total_size: found.total,
         })
     }
 

@@ -8,7 +8,7 @@ use super::{
         limits::limit_states,
         mask::Mask,
         name_in, optional,
-        page::{page_of, query_name, size_in, token_in},
+        page::{page_of, query_name, size_in, token_in, token_out},
         policy::{policy_in, policy_out},
         repeatable, required,
         time::{timestamp_in, timestamp_out},
@@ -82,8 +82,8 @@ impl OrganizationApi {
         let proto::ListOrganizationsRequest { page_size, page_token } = message;
         let size = size_in(page_size)?;
         let after = token_in::<String>("organizations", &page_token)?.map(OrganizationId::trusted);
-        let (views, next_page_token) =
-            page_of("organizations", size, self.0.list_organizations(after.as_ref(), size + 1), |view| &view.entity.id);
+        let (views, next) = self.0.list_organizations(after.as_ref(), size);
+        let next_page_token = token_out("organizations", next);
         Ok(proto::ListOrganizationsResponse { organizations: views.into_iter().map(out).collect(), next_page_token })
     }
 

@@ -7,7 +7,7 @@ use super::{
         MAX_FREE_TEXT, etag_in,
         mask::Mask,
         name_in, optional,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         repeatable, required,
         time::timestamp_out,
         usage::nanos_out,
@@ -78,8 +78,7 @@ impl RuleApi {
         let list = query_name("rules", &filters);
         let proto::ListRulesRequest { organization_id, status, page_size, page_token } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let found = self.0.list_rules(&organization, status_in(status)?, from, size_in(page_size)?)?;
+        let found = self.0.list_rules(&organization, status_in(status)?, page_in(&list, page_size, &page_token)?)?;
         let Found { items, next, total } = found;
         Ok(proto::ListRulesResponse {
             rules: items.into_iter().map(|view| out(&organization, view)).collect(),

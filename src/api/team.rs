@@ -8,7 +8,7 @@ use super::{
         limits::limit_states,
         mask::Mask,
         name_in, optional,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         policy::{is_set, policy_in, policy_out},
         repeatable, required,
         time::timestamp_out,
@@ -105,10 +105,9 @@ impl TeamApi {
         );
         let proto::ListTeamsRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let listed = self.0.list_teams(&organization, &search, from, size_in(page_size)?)?;
-        let teams = listed.views.into_iter().map(|view| out(&organization, view)).collect();
-        Ok(proto::ListTeamsResponse { teams, next_page_token: token_out(&list, listed.next), total_size: listed.total })
+        let found = self.0.list_teams(&organization, &search, page_in(&list, page_size, &page_token)?)?;
+        let teams = found.items.into_iter().map(|view| out(&organization, view)).collect();
+        Ok(proto::ListTeamsResponse { teams, next_page_token: token_out(&list, found.next), total_size: found.total })
     }
 
     async fn update(
@@ -204,10 +203,9 @@ impl TeamApi {
             team: optional("team_id", &team_id, TeamId::parse)?,
             member: optional("member_id", &member_id, MemberId::parse)?,
         };
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let listed = self.0.list_memberships(&organization, &filter, from, size_in(page_size)?)?;
-        let memberships = listed.views.into_iter().map(|view| membership_out(&organization, view)).collect();
-        Ok(proto::ListMembershipsResponse { memberships, next_page_token: token_out(&list, listed.next) })
+        let found = self.0.list_memberships(&organization, &filter, page_in(&list, page_size, &page_token)?)?;
+        let memberships = found.items.into_iter().map(|view| membership_out(&organization, view)).collect();
+        Ok(proto::ListMembershipsResponse { memberships, next_page_token: token_out(&list, found.next) })
     }
 
     async fn change_membership(

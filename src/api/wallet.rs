@@ -7,7 +7,7 @@ use super::{
         MAX_FREE_TEXT, MAX_TEXT,
         mask::Mask,
         optional,
-        page::{query_name, size_in, token_in, token_out},
+        page::{page_in, query_name, token_out},
         repeatable, required,
         time::timestamp_out,
         usage::nanos_out,
@@ -131,8 +131,8 @@ impl WalletApi {
         let proto::ListTopUpOrdersRequest { organization_id, states, page_size, page_token } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let states: BTreeSet<_> = states.into_iter().enumerate().map(state_in).collect::<Result<_, _>>()?;
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
-        let found = self.0.list_top_up_orders(caller, &organization, &states, from, size_in(page_size)?)?;
+        let at = page_in(&list, page_size, &page_token)?;
+        let found = self.0.list_top_up_orders(caller, &organization, &states, at)?;
         let orders = found.items.into_iter().map(|order| order_out(&organization, order)).collect();
         Ok(proto::ListTopUpOrdersResponse { orders, next_page_token: token_out(&list, found.next) })
     }

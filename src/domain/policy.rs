@@ -191,6 +191,11 @@ pub enum Limit {
 }
 
 impl Limit {
+    /// How much it takes in a list: as much for itself as for each model that it names.
+    pub fn weight(&self) -> usize {
+        1 + self.models().names().len()
+    }
+
     pub fn id(&self) -> &LimitId {
         match self {
             Self::Budget(budget) => &budget.id,
@@ -248,6 +253,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// As [`Limit::weight`].
+    pub fn weight(&self) -> usize {
+        self.limits.iter().map(Limit::weight).sum()
+    }
+
     /// # Errors
     /// [`Invalid`] when there are too many limits, an id stands twice, or a soft cap is above its hard one.
     pub fn checked(limits: Vec<Limit>) -> Result<Self, Invalid> {

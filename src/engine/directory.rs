@@ -2,11 +2,11 @@
 //!
 //! A guard of these maps must never be held across an `.await` or another call on the same map; so everything answers clones.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use dashmap::{DashMap, mapref::entry::Entry};
 use foldhash::fast::RandomState;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use smallvec::SmallVec;
 
 use super::state::OrganizationState;
@@ -78,6 +78,8 @@ pub struct Route {
 #[derive(Debug, Default)]
 pub struct Directory {
     organizations: DashMap<OrganizationId, Arc<Cell>, RandomState>,
+    /// The same in the order of their ids, for lists.
+    in_order: RwLock<BTreeMap<OrganizationId, Arc<Cell>>>,
     keys: DashMap<KeyId, Route, RandomState>,
     /// With the instant from which a secret isn't taken any more, after it was replaced.
     secrets: DashMap<SecretHash, (Route, Timestamp), RandomState>,
@@ -96,10 +98,22 @@ impl Directory {
         match self.organizations.entry(cell.id.clone()) {
             Entry::Occupied(taken) => Err(Arc::clone(taken.get())),
             Entry::Vacant(free) => {
-                free.insert(cell);
+                free.insert(Arc::clone(&cell));
+                self.in_order.write().insert(cell.id.clone(), cell);
                 Ok(())
             }
         }
+    }
+
+    /// At most so many organizations in the order of their ids, those after `after`, deleted ones included.
+    pub fn after(&self, after: Option<&OrganizationId>, limit: usize) -> Vec<Arc<Cell>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let in_order = self.in_order.read();
+        in_order
+            .range::<OrganizationId, _>((from, Bound::Unbounded))
+            .take(limit)
+            .map(|(_, cell)| Arc::clone(cell))
+            .collect()
     }
 
     pub fn route(&self, payer: &Payer, now: Timestamp) -> Option<Route> {
@@ -130,8 +144,6 @@ impl Directory {
 
     /// Every organization, deleted ones included, sorted by id.
     pub fn all(&self) -> Vec<Arc<Cell>> {
-        let mut cells: Vec<_> = self.organizations.iter().map(|cell| Arc::clone(&cell)).collect();
-        cells.sort_by(|a, b| a.id.cmp(&b.id));
-        cells
+        self.after(None, usize::MAX)
     }
 }

@@ -299,6 +299,11 @@ impl OrganizationState {
         limits.iter().filter_map(|no| self.limit(*no)).map(|entry| Limit::clone(&entry.limit)).collect()
     }
 
+    /// The same, shared with the limits.
+    pub fn shared_settings_of(&self, limits: &[LimitNo]) -> Vec<Arc<Limit>> {
+        limits.iter().filter_map(|no| self.limit(*no)).map(|entry| Arc::clone(&entry.limit)).collect()
+    }
+
     /// Lets those share what they are set to that were read one by one.
     pub fn share_settings(&mut self) {
         let mut places = Recent::default();

@@ -26,7 +26,7 @@ pub use shelf::Shelf;
 const GROWTH: usize = 4;
 
 /// What can stand in a [`Table`].
-pub trait Entity {
+pub trait Entity: 'static {
     /// As in errors.
     const KIND: &'static str;
     type Id: Clone + Eq + Hash + Serialize + DeserializeOwned;
@@ -41,6 +41,27 @@ pub trait Find<E: Entity> {
 
     fn find_live(&self, id: &E::Id) -> Option<&Row<E>> {
         self.find(id).filter(|row| !row.entity.is_deleted())
+    }
+}
+
+/// Rows in the order in which they came, by their places, which they keep for ever.
+pub trait Ordered<E: Entity>: 'static {
+    /// From a place on.
+    fn oldest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)>;
+
+    /// From a place down.
+    fn newest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)>;
+}
+
+impl<E: Entity> Ordered<E> for Table<E> {
+    fn oldest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)> {
+        (from..).zip(self.rows.get(from as usize..).unwrap_or_default())
+    }
+
+    fn newest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)> {
+        let until = self.rows.len().min((from as usize).saturating_add(1));
+        let last = u32::try_from(until).unwrap_or(u32::MAX);
+        (0..last).rev().zip(self.rows[..until].iter().rev())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Caller, Error, Service,
-    allocation::{Found, page},
+    listing::{Found, Page, page},
 };
 use crate::{
     domain::{
@@ -107,7 +107,7 @@ impl Service {
         Ok(shown(&inner.state, id)?)
     }
 
-    /// The newest first. `from` counts from the newest.
+    /// The newest first.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
@@ -115,18 +115,16 @@ impl Service {
         &self,
         organization: &OrganizationId,
         filter: &AlertFilter,
-        from: u32,
-        limit: usize,
+        at: Page,
     ) -> Result<Found<Alert>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let matches = |alert: &&Alert| {
+        let matches = |alert: &Alert| {
             (filter.kinds.is_empty() || filter.kinds.contains(&alert.kind))
                 && (filter.states.is_empty() || filter.states.contains(&alert.state()))
                 && !(filter.unacknowledged && alert.acknowledged.is_some())
         };
-        let page = page((0..).zip(inner.state.alerts.all().filter(matches)), from, limit);
-        Ok(Found { items: page.items.into_iter().cloned().collect(), next: page.next, total: page.total })
+        let pick = |_: &OrganizationState, _, alert: &Alert| matches(alert).then(|| alert.clone());
+        Ok(page(&cell, at, |state, from| Box::new(state.alerts.newest_first(from)), pick, |_| 1))
     }
 
     /// # Errors

@@ -1,10 +1,15 @@
 //! Credits handed out per cycle: what administrators set and see.
 
-use super::{Caller, Error, Service};
+use std::sync::Arc;
+
+use super::{
+    Caller, Error, Service,
+    listing::{Found, Order, Page, Search, count_of, page_of},
+};
 use crate::{
     domain::{
         allocation::{Allocation, AllocationSettings, Cadence},
-        entity::AccountKind,
+        entity::{AccountKind, Member, Membership, Team},
         id::{MemberId, OrganizationId, TeamId},
         money::Nanos,
         period::Window,
@@ -12,7 +17,9 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        state::{AccountCredits, Credits, OrganizationState, TeamCredits},
+        directory::Cell,
+        state::{AccountCredits, Allocations, Credits, OrganizationState, TeamCredits},
+        table::Row,
         turn::{AllocationChange, Outcome, Turn},
     },
 };
@@ -62,48 +69,34 @@ pub struct MemberCredits {
     pub used: Nanos,
 }
 
-/// A page of what matches a search, where the next one begins, and how many match in all.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found<T> {
-    pub items: Vec<T>,
-    pub next: Option<u32>,
-    pub total: u32,
-}
-
-/// Whether one of the texts holds what is searched for, whatever the case.
-pub(super) fn matches(search: &str, texts: &[&str]) -> bool {
-    let search = search.to_lowercase();
-    search.is_empty() || texts.iter().any(|text| text.to_lowercase().contains(&search))
-}
-
-/// Cuts a page out of what matches.
-pub(super) fn page<T>(matching: impl Iterator<Item = (u32, T)>, from: u32, limit: usize) -> Found<T> {
-    let (mut items, mut next, mut total) = (Vec::new(), None, 0);
-    for (place, item) in matching {
-        total += 1;
-        if place < from {
-            continue;
-        }
-        if items.len() < limit {
-            items.push(item);
-        } else if next.is_none() {
-            next = Some(place);
-        }
-    }
-    Found { items, next, total }
-}
-
 fn team_view(credits: Credits<'_>, place: u32) -> Option<TeamView> {
     let team = &credits.state.teams.row(place)?.entity;
     Some(TeamView { team: team.id.clone(), name: team.name.clone(), credits: credits.team(place) })
 }
 
-fn overview(credits: Credits<'_>) -> CreditOverview {
-    let live = credits.state.teams.all().filter(|(_, row)| !row.entity.deleted);
+/// Teams that an overview shows; a list shows all.
+const MOST_TEAMS: usize = 1000;
+
+/// As it stands within a change.
+fn overview_of(credits: Credits<'_>) -> CreditOverview {
+    let live = credits.state.teams.all().filter(|(_, row)| !row.entity.deleted).take(MOST_TEAMS);
     CreditOverview {
         account: credits.account(),
         teams: live.filter_map(|(place, _)| team_view(credits, place)).collect(),
     }
+}
+
+/// As it stands, or as it would with other allocations.
+fn overview(cell: &Cell, allocations: Option<&Allocations>) -> CreditOverview {
+    fn credits<'a>(state: &'a OrganizationState, allocations: Option<&'a Allocations>) -> Credits<'a> {
+        Credits { state, allocations: allocations.unwrap_or(&state.allocations) }
+    }
+    let pick = |state: &OrganizationState, place, row: &Row<Team>| {
+        if row.entity.deleted { None } else { team_view(credits(state, allocations), place) }
+    };
+    let first = Page { from: None, limit: MOST_TEAMS };
+    let teams = page_of(cell, (first, Order::OldestFirst), |state| &state.teams, pick, |_| 1).items;
+    CreditOverview { account: credits(&cell.lock().state, allocations).account(), teams }
 }
 
 fn member_credits(state: &OrganizationState, place: u32) -> Option<MemberCredits> {
@@ -139,10 +132,18 @@ impl Service {
         .await
     }
 
+    /// The organization in the cycle that runs now.
+    async fn in_cycle(&self, organization: &OrganizationId) -> Result<Arc<Cell>, Error> {
+        self.at_cycle(organization, |_| Ok(())).await?;
+        self.organization_cell(organization)
+    }
+
     /// # Errors
     /// [`Error`] for a personal account, or when there is no such organization.
     pub async fn allocation_settings(&self, organization: &OrganizationId) -> Result<AllocationSettings, Error> {
-        self.at_cycle(organization, |state| Ok(state.allocations.settings)).await
+        let cell = self.in_cycle(organization).await?;
+        let inner = cell.lock();
+        Ok(inner.state.allocations.settings)
     }
 
     /// With `validate_only` answers what would be, and changes nothing.
@@ -166,7 +167,7 @@ impl Service {
         self.change(caller, organization, |turn| {
             let next = change.of(turn.state.allocations.settings);
             turn.set_allocation_settings(next)?;
-            Ok((next, overview(turn.state.credits())))
+            Ok((next, overview_of(turn.state.credits())))
         })
         .await
     }
@@ -188,7 +189,7 @@ impl Service {
         }
         self.change(caller, organization, |turn| {
             turn.reset_cycle()?;
-            Ok(overview(turn.state.credits()))
+            Ok(overview_of(turn.state.credits()))
         })
         .await
     }
@@ -200,18 +201,16 @@ impl Service {
         cycle: Option<Window>,
         settings: AllocationSettings,
     ) -> Result<CreditOverview, Error> {
-        self.at_cycle(organization, |state| {
-            let mut allocations = state.allocations_in(cycle);
-            allocations.settings = settings;
-            Ok(overview(Credits { state, allocations: &allocations }))
-        })
-        .await
+        let cell = self.in_cycle(organization).await?;
+        let mut allocations = cell.lock().state.allocations_in(cycle);
+        allocations.settings = settings;
+        Ok(overview(&cell, Some(&allocations)))
     }
 
     /// # Errors
     /// [`Error`] for a personal account.
     pub async fn credit_overview(&self, organization: &OrganizationId) -> Result<CreditOverview, Error> {
-        self.at_cycle(organization, |state| Ok(overview(state.credits()))).await
+        Ok(overview(&*self.in_cycle(organization).await?, None))
     }
 
     /// # Errors
@@ -220,17 +219,21 @@ impl Service {
         &self,
         organization: &OrganizationId,
         search: &str,
-        from: u32,
-        limit: usize,
+        at: Page,
     ) -> Result<Found<TeamView>, Error> {
-        self.at_cycle(organization, |state| {
-            let live = state.teams.all().filter(|(_, row)| !row.entity.deleted);
-            let found = live.filter(|(_, row)| matches(search, &[&row.entity.name, row.entity.id.as_str()]));
-            let page = page(found.map(|(place, _)| (place, place)), from, limit);
-            let items = page.items.into_iter().filter_map(|place| team_view(state.credits(), place)).collect();
-            Ok(Found { items, next: page.next, total: page.total })
-        })
-        .await
+        let cell = self.in_cycle(organization).await?;
+        let search = Search::new(search);
+        let matches = |team: &Team| !team.deleted && search.is_in(&[&team.name, team.id.as_str()]);
+        let pick = |state: &OrganizationState, place, row: &Row<Team>| {
+            if matches(&row.entity) { team_view(state.credits(), place) } else { None }
+        };
+        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.teams, pick, |_| 1);
+        let total = if search.is_for_all() {
+            cell.lock().state.teams.live_count()
+        } else {
+            count_of(&cell, |state| &state.teams, |_, row| matches(&row.entity))
+        };
+        Ok(found.of(total))
     }
 
     /// # Errors
@@ -240,22 +243,32 @@ impl Service {
         organization: &OrganizationId,
         team: &TeamId,
         search: &str,
-        from: u32,
-        limit: usize,
+        at: Page,
     ) -> Result<Found<MemberCredits>, Error> {
-        self.at_cycle(organization, |state| {
-            let missing = || Conflict::NotFound { kind: "team", id: team.to_string() };
-            state.teams.find_live(team).ok_or_else(missing)?;
-            let of_team = state.memberships.all().filter(|(_, row)| row.entity.team == *team && !row.entity.deleted);
-            let found = of_team.filter(|(_, row)| {
-                let member = state.members.find(&row.entity.member).map(|row| &row.entity);
-                member.is_some_and(|member| matches(search, &[&member.name, &member.email, member.id.as_str()]))
-            });
-            let page = page(found.map(|(place, _)| (place, place)), from, limit);
-            let items = page.items.into_iter().filter_map(|place| member_credits(state, place)).collect();
-            Ok(Found { items, next: page.next, total: page.total })
-        })
-        .await
+        let cell = self.in_cycle(organization).await?;
+        let members = {
+            let inner = cell.lock();
+            let missing = || Error::NotFound { kind: "team", id: team.to_string() };
+            inner.state.teams.find_live(team).ok_or_else(missing)?;
+            let place = inner.state.teams.place(team).unwrap_or(u32::MAX);
+            inner.state.allocations.team(place).members
+        };
+        let search = Search::new(search);
+        let matches = |state: &OrganizationState, row: &Row<Membership>| {
+            let membership = &row.entity;
+            !membership.deleted
+                && membership.team == *team
+                && state.members.find(&membership.member).is_some_and(|row| {
+                    let Member { id, name, email, .. } = &row.entity;
+                    search.is_in(&[name, email, id.as_str()])
+                })
+        };
+        let pick = |state: &OrganizationState, place, row: &Row<Membership>| {
+            if matches(state, row) { member_credits(state, place) } else { None }
+        };
+        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.memberships, pick, |_| 1);
+        let total = if search.is_for_all() { members } else { count_of(&cell, |state| &state.memberships, matches) };
+        Ok(found.of(total))
     }
 
     async fn change_allocation<T>(

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     Caller, Error, Service,
-    allocation::{Found, page},
+    listing::{Found, Order, Page, Search, count_of, page_of},
     system::SystemTurn,
 };
 use crate::{
@@ -60,15 +60,6 @@ pub type MembershipView = View<Membership>;
 pub struct KeyView {
     pub view: View<Key>,
     pub effective_rule: Option<RuleId>,
-}
-
-/// A page, and where the next one begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed<E> {
-    pub views: Vec<View<E>>,
-    pub next: Option<u32>,
-    /// Of all pages.
-    pub total: u32,
 }
 
 /// A creation's request id with the hash of its content.
@@ -134,18 +125,55 @@ fn get<R: Entity + Serialize, E>(
     Ok(view(state, (&row.entity, entity(&row.entity)), &row.limits, Some(now)))
 }
 
-/// A page of the live entities of a table that match, in the order they were made, from place `from` on.
-fn list<R: Entity + Serialize, E>(
-    state: &OrganizationState,
-    table: &Table<R>,
-    (matches, entity): (impl Fn(&R) -> bool, impl Fn(&R) -> E),
-    from: u32,
-    limit: usize,
-) -> Listed<E> {
-    let live = table.all().filter(|(_, row)| !row.entity.is_deleted() && matches(&row.entity));
-    let Found { items, next, total } = page(live, from, limit);
-    let shown = |row: &Row<R>| view(state, (&row.entity, entity(&row.entity)), &row.limits, None);
-    Listed { views: items.into_iter().map(shown).collect(), next, total }
+/// An entity as lists show it, with the limits that its policy shares.
+struct Shared<R> {
+    source: R,
+    limits: Vec<Arc<Limit>>,
+}
+
+impl<R: Clone + Serialize> Shared<R> {
+    fn of(state: &OrganizationState, row: &Row<R>) -> Self {
+        Self { source: row.entity.clone(), limits: state.shared_settings_of(&row.limits) }
+    }
+
+    fn weight(&self) -> usize {
+        1 + self.limits.iter().map(|limit| limit.weight()).sum::<usize>()
+    }
+
+    /// Copies the limits and hashes it all, which takes longer than the lock should be held.
+    fn view<E>(self, entity: impl Fn(&R) -> E) -> View<E> {
+        let Self { source, limits } = self;
+        let policy: Vec<_> = limits.iter().map(|limit| Limit::clone(limit)).collect();
+        let etag = etag_of(&source, &policy);
+        View { entity: entity(&source), policy, limits: Vec::new(), etag }
+    }
+}
+
+/// A page of the live entities of a table that match, in the order they were made.
+fn list<R: Entity + Clone + Serialize, E>(
+    cell: &Cell,
+    at: Page,
+    table: impl Fn(&OrganizationState) -> &Table<R>,
+    matches: impl Fn(&R) -> bool,
+    entity: impl Fn(&R) -> E,
+) -> Found<View<E>> {
+    let pick = |state: &OrganizationState, _, row: &Row<R>| {
+        (!row.entity.is_deleted() && matches(&row.entity)).then(|| Shared::of(state, row))
+    };
+    page_of(cell, (at, Order::OldestFirst), table, pick, Shared::weight).map(|shared| shared.view(&entity))
+}
+
+/// How many of a table's live entities match a search.
+fn total<R: Entity>(
+    cell: &Cell,
+    search: &Search,
+    table: impl Fn(&OrganizationState) -> &Table<R>,
+    matches: impl Fn(&R) -> bool,
+) -> u32 {
+    if search.is_for_all() {
+        return table(&cell.lock().state).live_count();
+    }
+    count_of(cell, table, |_, row| !row.entity.is_deleted() && matches(&row.entity))
 }
 
 impl Service {

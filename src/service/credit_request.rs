@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Caller, Error, Repeatable, Service,
-    allocation::{Found, page},
+    listing::{Found, Order, Page, count_of, page_of},
     secret,
 };
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     engine::{
         conflict::Conflict,
         state::OrganizationState,
+        table::Row,
         turn::{Outcome, Turn},
     },
 };
@@ -80,7 +81,7 @@ impl Service {
         Ok(shown(&inner.state, id)?)
     }
 
-    /// The newest first. `from` counts from the newest.
+    /// The newest first.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
@@ -89,24 +90,26 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         filter: &CreditRequestFilter,
-        from: u32,
-        limit: usize,
+        at: Page,
     ) -> Result<Found<CreditRequestView>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let state = &inner.state;
         let member = caller.only.as_ref().or(filter.member.as_ref());
-        let matches = |request: &&CreditRequest| {
+        let matches = |request: &CreditRequest| {
             (filter.states.is_empty() || filter.states.contains(&request.state))
                 && member.is_none_or(|member| *member == request.member)
                 && filter.team.as_ref().is_none_or(|team| *team == request.team)
         };
-        let mut found: Vec<&CreditRequest> =
-            state.credit_requests.live().map(|row| &row.entity).filter(matches).collect();
-        found.reverse();
-        let view = |request: &CreditRequest| view(state, request);
-        let page = page((0..).zip(found), from, limit);
-        Ok(Found { items: page.items.into_iter().map(view).collect(), next: page.next, total: page.total })
+        let pick = |state: &OrganizationState, _, row: &Row<CreditRequest>| {
+            matches(&row.entity).then(|| view(state, &row.entity))
+        };
+        let found = page_of(&cell, (at, Order::NewestFirst), |state| &state.credit_requests, pick, |_| 1);
+        let all = member.is_none() && filter.states.is_empty() && filter.team.is_none();
+        let total = if all {
+            cell.lock().state.credit_requests.live_count()
+        } else {
+            count_of(&cell, |state| &state.credit_requests, |_, row| matches(&row.entity))
+        };
+        Ok(found.of(total))
     }
 
     /// # Errors

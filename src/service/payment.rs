@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Caller, Error, Repeatable, Service,
-    allocation::{Found, page},
+    listing::{Found, Order, Page, all_of, page_of},
     secret,
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     engine::{
         conflict::Conflict,
         state::{OrganizationState, Payments},
+        table::Row,
         turn::{AutoTopUpChange, Correctable, NewOrder, Orderer, Turn},
     },
     store::{Entry, EntryDetail},
@@ -108,7 +109,7 @@ impl Service {
         payments.order(id).map(|order| seen_by(caller, payments, order)).ok_or_else(missing)
     }
 
-    /// The newest first. `from` counts from the newest.
+    /// The newest first.
     ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
@@ -117,22 +118,14 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         states: &BTreeSet<OrderState>,
-        from: u32,
-        limit: usize,
+        at: Page,
     ) -> Result<Found<TopUpOrder>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let payments = &inner.state.payments;
-        let matches = |order: &&TopUpOrder| states.is_empty() || states.contains(&order.state);
-        let mut found: Vec<_> = payments
-            .orders
-            .live()
-            .map(|row| &row.entity)
-            .filter(matches)
-            .map(|order| seen_by(caller, payments, order))
-            .collect();
-        found.reverse();
-        Ok(page((0..).zip(found), from, limit))
+        let pick = |state: &OrganizationState, _, row: &Row<TopUpOrder>| {
+            let wanted = states.is_empty() || states.contains(&row.entity.state);
+            wanted.then(|| seen_by(caller, &state.payments, &row.entity))
+        };
+        Ok(page_of(&cell, (at, Order::NewestFirst), |state| &state.payments.orders, pick, |_| 1))
     }
 
     /// What became of a payment; also of an organization that was deleted meanwhile: money that came or went is booked.
@@ -213,9 +206,11 @@ impl Service {
         member: &MemberId,
     ) -> Result<Vec<PaymentMethod>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let methods = inner.state.payments.methods.live().map(|row| &row.entity);
-        Ok(methods.filter(|method| method.member == *member).cloned().collect())
+        let pick = |_: &OrganizationState, _, row: &Row<PaymentMethod>| {
+            let method = &row.entity;
+            (!method.deleted && method.member == *member).then(|| method.clone())
+        };
+        Ok(all_of(&cell, |state| &state.payments.methods, pick))
     }
 
     /// # Errors

@@ -1,6 +1,6 @@
 //! What callers authenticate with: tokens of services, members and invitations.
 
-use super::{Caller, Error, Service, secret};
+use super::{Caller, Error, Service, listing::all_of, secret};
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Role, Scopes},
@@ -254,10 +254,17 @@ impl Service {
 
     fn identity(&self, organization: &OrganizationId, member: &MemberId) -> Option<Identity> {
         let cell = self.directory.find(organization)?;
+        let teams = all_of(
+            &cell,
+            |state| &state.teams,
+            |state, _, row| {
+                let id = (row.entity.id.clone(), member.clone());
+                state.memberships.find_live(&id).map(|_| id.0)
+            },
+        );
         let inner = cell.lock();
         let state = &inner.state;
         let row = state.members.find_live(member).filter(|row| !row.entity.disabled && !state.organization.deleted)?;
-        let memberships = state.memberships.live().map(|row| &row.entity).filter(|m| m.member == *member);
         Some(Identity {
             organization: organization.clone(),
             organization_name: state.organization.name.clone(),
@@ -265,7 +272,7 @@ impl Service {
             name: row.entity.name.clone(),
             email: row.entity.email.clone(),
             role: row.entity.role,
-            teams: memberships.map(|membership| membership.team.clone()).collect(),
+            teams,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr};
 
 use data_encoding::BASE64URL_NOPAD;
 
-use crate::domain::error::Invalid;
+use crate::{domain::error::Invalid, service::Page};
 
 const DEFAULT_SIZE: usize = 100;
 const MAX_SIZE: usize = 1000;
@@ -19,6 +19,14 @@ pub(in crate::api) fn size_in(page_size: i32) -> Result<usize, Invalid> {
         Ok(size) => Ok(size.min(MAX_SIZE)),
         Err(_) => Err(Invalid::new("page_size", format!("{page_size} is negative; give 1 to {MAX_SIZE}"))),
     }
+}
+
+/// Where a page begins, by the token that the page before answered, and its size.
+///
+/// # Errors
+/// [`Invalid`] when the size is negative, or this list never answered the token.
+pub(in crate::api) fn page_in(list: &str, page_size: i32, token: &str) -> Result<Page, Invalid> {
+    Ok(Page { from: token_in(list, token)?, limit: size_in(page_size)? })
 }
 
 /// What a list's tokens are bound to: its name and its filters, so that a token of another query isn't taken. `filters` is the

@@ -6,7 +6,7 @@ use crate::{
         convert::{
             mask::Mask,
             name_in, optional,
-            page::{query_name, size_in, token_in, token_out},
+            page::{page_in, query_name, token_out},
             policy::{is_set, policy_in, policy_out},
             repeatable, required, set_in,
             time::{span_in, timestamp_out},
@@ -115,9 +115,8 @@ impl MemberApi {
         let proto::ListInvitationsRequest { organization_id, states, search, page_size, page_token } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let states = states.into_iter().enumerate().map(state_in).collect::<Result<_, _>>()?;
-        let from = token_in(&list, &page_token)?.unwrap_or(0);
         let filter = InvitationFilter { states, search };
-        let found = self.0.list_invitations(&organization, &filter, from, size_in(page_size)?)?;
+        let found = self.0.list_invitations(&organization, &filter, page_in(&list, page_size, &page_token)?)?;
         let invitations = found.items.into_iter().map(|view| invitation_out(&organization, view)).collect();
         Ok(proto::ListInvitationsResponse { invitations, next_page_token: token_out(&list, found.next) })
     }

@@ -9,7 +9,7 @@ use crate::{
     domain::{
         access::{Invitation, InvitationState},
         allocation::{Allocation, CreditRequest, CreditRequestState},
-        entity::{Key, Member},
+        entity::{Key, Member, Membership},
         event::{Event, LimitNo, NumberedLimit},
         money::Nanos,
         period::{Period, Window},
@@ -32,9 +32,7 @@ impl OrganizationState {
                 self.teams.set((**team).clone());
             }
             Event::MemberSet(member) => self.apply_member(member),
-            Event::MembershipSet(membership) => {
-                self.memberships.set((**membership).clone());
-            }
+            Event::MembershipSet(membership) => self.apply_membership(membership),
             Event::KeySet(key) => self.apply_key(key),
             Event::PolicySet { place, limits } => self.apply_policy(place, limits),
             Event::RuleSet(rule) => self.apply_rule(rule),
@@ -75,6 +73,16 @@ impl OrganizationState {
         let place = self.members.set(member.clone());
         if !member.deleted && !member.email.is_empty() {
             self.emails.insert(email(member), place);
+        }
+    }
+
+    fn apply_membership(&mut self, membership: &Membership) {
+        let id = (membership.team.clone(), membership.member.clone());
+        let was_in = self.memberships.find_live(&id).is_some();
+        self.memberships.set(membership.clone());
+        if let Some(team) = self.teams.place(&membership.team) {
+            let members = &mut self.allocations.team_mut(team).members;
+            *members = *members + u32::from(!membership.deleted) - u32::from(was_in);
         }
     }
 

@@ -59,6 +59,11 @@ impl Alerts {
         self.log.values().rev()
     }
 
+    /// The newest first, from a number down or all, with their numbers.
+    pub fn newest_first(&self, from: Option<u64>) -> impl Iterator<Item = (u64, &Alert)> {
+        self.log.range(..=from.unwrap_or(u64::MAX)).rev().map(|(number, alert)| (*number, alert))
+    }
+
     /// Returns the alerts to try by now, the longest due first.
     pub fn due(&self, now: Timestamp) -> impl Iterator<Item = &Alert> {
         let due = self.due.iter().take_while(move |(next, _)| *next <= now);

@@ -42,6 +42,10 @@ pub struct TeamAllocation {
     pub approved: Nanos,
     /// Counts what its members without an allocation of their own use.
     pub pool: Option<LimitNo>,
+    /// Who is in it.
+    pub members: u32,
+    /// Credits that all of its members used in this cycle, those that left too.
+    pub used: Nanos,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -94,6 +98,8 @@ impl Allocations {
     pub(in crate::engine) fn team_mut(&mut self, place: u32) -> &mut TeamAllocation {
         let at = place as usize;
         if self.teams.len() <= at {
+            // There are very many organizations of one team.
+            self.teams.reserve_exact(at + 1 - self.teams.len() + self.teams.len() / 4);
             self.teams.resize_with(at + 1, TeamAllocation::default);
         }
         &mut self.teams[at]
@@ -103,7 +109,8 @@ impl Allocations {
         self.members.entry(membership).or_default()
     }
 
-    pub(super) fn use_credits(&mut self, membership: u32, credits: Nanos) {
+    pub(super) fn use_credits(&mut self, team: u32, membership: u32, credits: Nanos) {
+        self.team_mut(team).used += credits;
         let at = membership as usize;
         if self.used.len() <= at {
             self.used.resize(at + 1, Nanos::ZERO);
@@ -119,6 +126,7 @@ impl Allocations {
         for team in &mut self.teams {
             team.allocation.extra = None;
             team.approved = Nanos::ZERO;
+            team.used = Nanos::ZERO;
             team.distributed = Nanos::ZERO;
             team.carried = Nanos::ZERO;
         }

@@ -163,7 +163,7 @@ impl OrganizationState {
             && booked.credits != Nanos::ZERO
             && let Some(row) = self.keys.find(&settled.key)
         {
-            self.allocations.use_credits(row.entity.membership, booked.credits);
+            self.allocations.use_credits(row.entity.team, row.entity.membership, booked.credits);
         }
         match settled.reservation {
             Some(no) if self.reservation(no).is_some_and(Reservation::is_open) => {

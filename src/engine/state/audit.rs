@@ -162,7 +162,24 @@ impl OrganizationState {
             found.compare(|| format!("credits distributed in team {}", id()), sums.0, stands.0);
             found.compare(|| format!("credits carried by the pool of team {}", id()), sums.1, stands.1);
         }
+        self.check_teams(&mut found);
         found.0
+    }
+
+    fn check_teams(&self, found: &mut Findings) {
+        let mut sums: HashMap<u32, (u32, Nanos)> = HashMap::new();
+        for (place, row) in self.memberships.all() {
+            let Some(team) = self.teams.place(&row.entity.team) else { continue };
+            let (members, used) = sums.entry(team).or_default();
+            *members += u32::from(!row.entity.deleted);
+            *used += self.allocations.used(place);
+        }
+        for (place, row) in self.teams.all() {
+            let (members, used) = sums.get(&place).copied().unwrap_or_default();
+            let stands = self.allocations.team(place);
+            found.compare(|| format!("members of team {}", row.entity.id), members, stands.members);
+            found.compare(|| format!("credits used by team {}", row.entity.id), used, stands.used);
+        }
     }
 
     fn check_holds(&self, found: &mut Findings) {

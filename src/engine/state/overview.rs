@@ -10,9 +10,6 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TeamCredits {
     pub allocated: TeamAllocation,
-    pub members: u32,
-    /// By all of its members, of their own and of the pool.
-    pub used: Nanos,
     /// Of the pool, and by members beyond their own.
     pub shared_used: Nanos,
     /// Monthly + extra − distributed − used of the pool.
@@ -56,16 +53,10 @@ impl Credits<'_> {
 
     pub fn team(&self, team: u32) -> TeamCredits {
         let allocated = self.allocations.team(team);
-        let id = self.state.teams.row(team).map(|row| &row.entity.id);
-        let (mut members, mut used) = (0, Nanos::ZERO);
-        for (place, row) in self.state.memberships.all().filter(|(_, row)| Some(&row.entity.team) == id) {
-            members += u32::from(!row.entity.deleted);
-            used += self.allocations.used(place);
-        }
         let spent = self.counted(allocated.pool).0;
         let available = allocated.shared().map(|shared| shared - spent);
         let shared_used = spent + allocated.carried;
-        TeamCredits { allocated, members, used, shared_used, available }
+        TeamCredits { allocated, shared_used, available }
     }
 
     /// What a team takes of the organization's credits with this allocation. Where it has nothing itself that is what its members

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Entity, Find, Row};
+use super::{Entity, Find, Ordered, Row};
 
 /// As a [`super::Table`], but rows can be taken away: no other row names one of these by its place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +42,16 @@ impl<E: Entity> Find<E> for Shelf<E> {
             Some(at) => self.row(at),
             None => self.recalled.get(id),
         }
+    }
+}
+
+impl<E: Entity> Ordered<E> for Shelf<E> {
+    fn oldest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)> {
+        self.rows.range(from..).map(|(at, row)| (*at, row))
+    }
+
+    fn newest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)> {
+        self.rows.range(..=from).rev().map(|(at, row)| (*at, row))
     }
 }
 

@@ -144,7 +144,7 @@ fn members_without_an_allocation_share_their_teams_pool() {
     let denial = world.reserve_as(KEY, &ask("a", cost(31))).unwrap().unwrap_err();
     assert_eq!(named(&denial), ["allocation"]);
     assert!(world.spend_as("bobs", "b", 50));
-    assert_eq!((world.available(), world.team_credits().used), (Some(20), Nanos::new(50)));
+    assert_eq!((world.available(), world.team_credits().allocated.used), (Some(20), Nanos::new(50)));
     assert!(!world.spend_as("bobs", "c", 21), "ann's part isn't the pool's");
     assert!(world.spend_as(KEY, "d", 30));
     assert!(!world.spend_as(KEY, "e", 1), "whose own is used up does not fall back to the pool");
@@ -226,7 +226,7 @@ fn a_cycle_that_ends_starts_from_zero_and_takes_extra_credits_with_it() {
     world.advance(Span::DAY);
     assert!(world.spend_as(KEY, "c", 10), "works again without anyone doing anything");
     assert!(!world.spend_as(KEY, "d", 1), "the extra is gone");
-    assert_eq!((world.available(), world.team_credits().used), (Some(40), Nanos::new(10)));
+    assert_eq!((world.available(), world.team_credits().allocated.used), (Some(40), Nanos::new(10)));
     assert_eq!(world.account().used, Nanos::new(10));
 }
 

@@ -433,7 +433,7 @@ impl Both {
             assert_eq!(credits.allocated.distributed.get(), reference.distributed(at), "distributed of {team}");
             assert_eq!(credits.available.map(Nanos::get), reference.available(at), "available of {team}");
             let used = reference.sum(|u| u.spent, |u| Reference::is_in(u.member, at));
-            assert_eq!(credits.used.get(), used, "used by {team}");
+            assert_eq!(credits.allocated.used.get(), used, "used by {team}");
         }
         for (at, (member, team)) in MEMBERS.iter().enumerate() {
             let id = (TeamId::trusted(TEAMS[*team]), MemberId::trusted(*member));

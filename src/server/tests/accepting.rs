@@ -7,7 +7,7 @@ use futures::poll;
 use super::{staged::Stage, *};
 use crate::{
     domain::{
-        access::Role,
+        access::{InvitationState, Role},
         entity::AccountKind,
         id::{InvitationId, TokenId},
     },
@@ -73,7 +73,7 @@ fn member(id: &str) -> MemberId {
 }
 
 fn is_open(stage: &Stage, of: &str, id: &InvitationId) -> bool {
-    stage.running.service.invitation(&organization(of), id).unwrap().state_name() == "pending"
+    stage.running.service.invitation(&organization(of), id).unwrap().invitation.state == InvitationState::Pending
 }
 
 #[tokio::test]

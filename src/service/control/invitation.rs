@@ -12,10 +12,10 @@ use crate::{
         policy::Policy,
         time::{Span, Timestamp},
     },
-    engine::{conflict::Conflict, state::OrganizationState, system::SystemState, turn::Outcome},
+    engine::{conflict::Conflict, state::OrganizationState, system::SystemState, table::Row, turn::Outcome},
     service::{
         Caller, Error, Service,
-        allocation::{Found, matches, page},
+        listing::{Found, Order, Page, Search, page_of},
         secret,
         system::SystemTurn,
         token::NewToken,
@@ -48,18 +48,6 @@ pub struct InvitationFilter {
     /// Empty matches all.
     pub states: BTreeSet<&'static str>,
     pub search: String,
-}
-
-impl InvitationView {
-    /// As in messages.
-    pub fn state_name(&self) -> &'static str {
-        match (&self.invitation.state, self.expired) {
-            (InvitationState::Pending, false) => "pending",
-            (InvitationState::Pending, true) => "expired",
-            (InvitationState::Accepted(_), _) => "accepted",
-            (InvitationState::Revoked, _) => "revoked",
-        }
-    }
 }
 
 /// Who joined.
@@ -133,19 +121,18 @@ impl Service {
         &self,
         organization: &OrganizationId,
         filter: &InvitationFilter,
-        from: u32,
-        limit: usize,
+        at: Page,
     ) -> Result<Found<InvitationView>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let now = self.clock.now();
-        let all = inner.state.invitations.all().map(|(place, row)| (place, shown(row.entity.clone(), now)));
-        let found = all.filter(|(_, view)| {
-            let Invitation { id, email, name, .. } = &view.invitation;
-            (filter.states.is_empty() || filter.states.contains(view.state_name()))
-                && matches(&filter.search, &[name, email, id.as_str()])
-        });
-        Ok(page(found, from, limit))
+        let (now, search) = (self.clock.now(), Search::new(&filter.search));
+        let pick = |_: &OrganizationState, _, row: &Row<Invitation>| {
+            let Invitation { id, email, name, .. } = &row.entity;
+            let wanted = (filter.states.is_empty() || filter.states.contains(state_name(&row.entity, now)))
+                && search.is_in(&[name, email, id.as_str()]);
+            wanted.then(|| shown(row.entity.clone(), now))
+        };
+        let weigh = |view: &InvitationView| 1 + view.invitation.policy.weight();
+        Ok(page_of(&cell, (at, Order::OldestFirst), |state| &state.invitations, pick, weigh))
     }
 
     /// The limits that the member will have.
@@ -321,7 +308,20 @@ fn invitation_shown(state: &OrganizationState, id: &InvitationId, now: Timestamp
     Ok(shown(state.invitations.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?, now))
 }
 
+fn has_expired(invitation: &Invitation, now: Timestamp) -> bool {
+    invitation.state == InvitationState::Pending && now >= invitation.expire_time
+}
+
+/// As filters name it.
+fn state_name(invitation: &Invitation, now: Timestamp) -> &'static str {
+    match invitation.state {
+        InvitationState::Pending if has_expired(invitation, now) => "expired",
+        InvitationState::Pending => "pending",
+        InvitationState::Accepted(_) => "accepted",
+        InvitationState::Revoked => "revoked",
+    }
+}
+
 fn shown(invitation: Invitation, now: Timestamp) -> InvitationView {
-    let expired = invitation.state == InvitationState::Pending && now >= invitation.expire_time;
-    InvitationView { invitation, expired }
+    InvitationView { expired: has_expired(&invitation, now), invitation }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{KeyView, Listed, Repeatable, View, check_etag, get, list};
+use super::{KeyView, Repeatable, Shared, check_etag, get};
 use crate::{
     domain::{
         entity::{Key, Managed},
@@ -14,10 +14,14 @@ use crate::{
     engine::{
         directory::Route,
         state::OrganizationState,
-        table::KeyRow,
+        table::{KeyRow, Row},
         turn::{KeyChange, Outcome},
     },
-    service::{Caller, Error, Service, secret},
+    service::{
+        Caller, Error, Service,
+        listing::{Found, Order, Page, page_of},
+        secret,
+    },
 };
 
 /// How much of a secret is kept to recognise it by.
@@ -126,6 +130,8 @@ impl Service {
         Ok(shown(&inner.state, id, self.clock.now())?)
     }
 
+    /// With the rule in force for each.
+    ///
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
     pub fn list_keys(
@@ -133,18 +139,21 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         filter: &KeyFilter,
-        from: u32,
-        limit: usize,
-    ) -> Result<Listed<Key>, Error> {
+        at: Page,
+    ) -> Result<Found<KeyView>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
         let member = caller.only.as_ref().or(filter.member.as_ref());
-        let found = |row: &KeyRow| {
+        let matches = |row: &KeyRow| {
             filter.team.as_ref().is_none_or(|team| *team == row.key.team)
                 && member.is_none_or(|member| *member == row.key.member)
                 && filter.rule.as_ref().is_none_or(|rule| row.key.rule.as_ref() == Some(rule))
         };
-        Ok(list(&inner.state, &inner.state.keys, (found, |row: &KeyRow| row.key.clone()), from, limit))
+        let pick = |state: &OrganizationState, _, row: &Row<KeyRow>| {
+            let effective = || state.rules.effective(row.entity.rule).map(|effective| effective.rule.id.clone());
+            (!row.entity.key.deleted && matches(&row.entity)).then(|| (Shared::of(state, row), effective()))
+        };
+        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.keys, pick, |(shared, _)| shared.weight());
+        Ok(found.map(|(shared, effective_rule)| KeyView { view: shared.view(|row| row.key.clone()), effective_rule }))
     }
 
     /// # Errors
@@ -164,21 +173,6 @@ impl Service {
             shown(turn.state, id, turn.now())
         })
         .await
-    }
-
-    /// The rules in force for keys.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] when there is no such organization.
-    pub fn effective_rules(
-        &self,
-        organization: &OrganizationId,
-        keys: &[View<Key>],
-    ) -> Result<Vec<Option<RuleId>>, Error> {
-        let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let state = &inner.state;
-        Ok(keys.iter().map(|key| effective_rule(state, &key.entity.id)).collect())
     }
 
     /// Gives a key another secret, which it answers this once; the one before is taken for `grace` too. One before that ends at

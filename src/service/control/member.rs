@@ -1,6 +1,6 @@
 //! Members.
 
-use super::{Listed, Repeatable, View, check_etag, get, list};
+use super::{Repeatable, View, check_etag, get, list, total};
 use crate::{
     domain::{
         access::Role,
@@ -13,7 +13,11 @@ use crate::{
         state::OrganizationState,
         turn::{MemberChange, Outcome, Turn},
     },
-    service::{Caller, Error, Service, allocation::matches, secret},
+    service::{
+        Caller, Error, Service,
+        listing::{Found, Page, Search},
+        secret,
+    },
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,13 +79,13 @@ impl Service {
         &self,
         organization: &OrganizationId,
         search: &str,
-        from: u32,
-        limit: usize,
-    ) -> Result<Listed<Member>, Error> {
+        at: Page,
+    ) -> Result<Found<View<Member>>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let found = |member: &Member| matches(search, &[&member.name, &member.email, member.id.as_str()]);
-        Ok(list(&inner.state, &inner.state.members, (found, Member::clone), from, limit))
+        let search = Search::new(search);
+        let matches = |member: &Member| search.is_in(&[&member.name, &member.email, member.id.as_str()]);
+        let found = list(&cell, at, |state| &state.members, matches, Member::clone);
+        Ok(found.of(total(&cell, &search, |state| &state.members, matches)))
     }
 
     /// # Errors

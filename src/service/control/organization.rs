@@ -18,7 +18,12 @@ use crate::{
         state::OrganizationState,
         turn::{Context, OrganizationChange, Outcome, Turn},
     },
-    service::{Caller, Error, Service, secret, turn::Done},
+    service::{
+        Caller, Error, Service,
+        listing::{MOST_ROWS, MOST_WEIGHT},
+        secret,
+        turn::Done,
+    },
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +61,10 @@ impl OrganizationView {
             view(state, (organization, organization.clone()), state.limits.all(), now);
         let ceiling = policy.split_off(own);
         Self { entity, policy, ceiling, limits, etag }
+    }
+
+    fn weight(&self) -> usize {
+        1 + self.policy.iter().chain(&self.ceiling).map(Limit::weight).sum::<usize>()
     }
 }
 
@@ -145,15 +154,30 @@ impl Service {
         Ok(OrganizationView::of(&inner.state, Some(self.clock.now())))
     }
 
-    /// In the order of their ids, those after `after`.
-    pub fn list_organizations(&self, after: Option<&OrganizationId>, limit: usize) -> Vec<OrganizationView> {
-        let cells = self.directory.all();
-        let from = after.map_or(0, |after| cells.partition_point(|cell| cell.id <= *after));
-        let live = cells[from..].iter().filter_map(|cell| {
-            let inner = cell.lock();
-            (!inner.state.organization.deleted).then(|| OrganizationView::of(&inner.state, None))
-        });
-        live.take(limit).collect()
+    /// A page in the order of their ids, of those after `after`, and the id after which the next one begins.
+    pub fn list_organizations(
+        &self,
+        after: Option<&OrganizationId>,
+        limit: usize,
+    ) -> (Vec<OrganizationView>, Option<OrganizationId>) {
+        let (mut views, mut weight, mut last) = (Vec::new(), 0, after.cloned());
+        // Deleted ones are among them, but not in the page.
+        for cell in self.directory.after(after, MOST_ROWS) {
+            let shown = {
+                let inner = cell.lock();
+                (!inner.state.organization.deleted).then(|| OrganizationView::of(&inner.state, None))
+            };
+            if let Some(view) = shown {
+                weight += view.weight();
+                if views.len() == limit || (weight > MOST_WEIGHT && !views.is_empty()) {
+                    return (views, last);
+                }
+                views.push(view);
+            }
+            last = Some(cell.id.clone());
+        }
+        let more = !self.directory.after(last.as_ref(), 1).is_empty();
+        (views, last.filter(|_| more))
     }
 
     /// # Errors

@@ -10,11 +10,12 @@ use crate::{
     },
     engine::{
         state::{OrganizationState, References},
+        table::Row,
         turn::{Outcome, RuleChange, Turn},
     },
     service::{
         Caller, Error, Service,
-        allocation::{Found, page},
+        listing::{Found, Order, Page, count_of, page_of},
         secret,
     },
 };
@@ -96,20 +97,18 @@ impl Service {
         &self,
         organization: &OrganizationId,
         status: RuleStatus,
-        from: u32,
-        limit: usize,
+        at: Page,
     ) -> Result<Found<RuleView>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let state = &inner.state;
-        let matches = |rule: &Rule| match status {
+        let matches = |row: &Row<Rule>| match status {
+            _ if row.entity.deleted => false,
             RuleStatus::Any => true,
-            RuleStatus::Enabled => rule.enabled,
-            RuleStatus::Disabled => !rule.enabled,
+            RuleStatus::Enabled => row.entity.enabled,
+            RuleStatus::Disabled => !row.entity.enabled,
         };
-        let live = state.rules.rules.all().filter(|(_, row)| !row.entity.deleted && matches(&row.entity));
-        let Found { items, next, total } = page(live, from, limit);
-        Ok(Found { items: items.into_iter().map(|row| shown(state, &row.entity)).collect(), next, total })
+        let pick = |state: &OrganizationState, _, row: &Row<Rule>| matches(row).then(|| shown(state, &row.entity));
+        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.rules.rules, pick, |_| 1);
+        Ok(found.of(count_of(&cell, |state| &state.rules.rules, |_, row| matches(row))))
     }
 
     /// # Errors

@@ -1,6 +1,6 @@
 //! Teams and memberships.
 
-use super::{Listed, MembershipView, Repeatable, View, check_etag, get, list};
+use super::{MembershipView, Repeatable, View, check_etag, get, list, total};
 use crate::{
     domain::{
         entity::{Membership, Team},
@@ -12,7 +12,11 @@ use crate::{
         state::OrganizationState,
         turn::{MembershipChange, Outcome, TeamChange, Turn},
     },
-    service::{Caller, Error, Service, allocation::matches, secret},
+    service::{
+        Caller, Error, Service,
+        listing::{Found, Page, Search},
+        secret,
+    },
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,13 +89,13 @@ impl Service {
         &self,
         organization: &OrganizationId,
         search: &str,
-        from: u32,
-        limit: usize,
-    ) -> Result<Listed<Team>, Error> {
+        at: Page,
+    ) -> Result<Found<View<Team>>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let found = |team: &Team| matches(search, &[&team.name, team.id.as_str()]);
-        Ok(list(&inner.state, &inner.state.teams, (found, Team::clone), from, limit))
+        let search = Search::new(search);
+        let matches = |team: &Team| search.is_in(&[&team.name, team.id.as_str()]);
+        let found = list(&cell, at, |state| &state.teams, matches, Team::clone);
+        Ok(found.of(total(&cell, &search, |state| &state.teams, matches)))
     }
 
     /// # Errors
@@ -169,17 +173,15 @@ impl Service {
         &self,
         organization: &OrganizationId,
         filter: &MembershipFilter,
-        from: u32,
-        limit: usize,
-    ) -> Result<Listed<Membership>, Error> {
+        at: Page,
+    ) -> Result<Found<MembershipView>, Error> {
         let cell = self.organization_cell(organization)?;
-        let inner = cell.lock();
-        let found = |membership: &Membership| {
+        let matches = |membership: &Membership| {
             let team = filter.team.as_ref().is_none_or(|team| *team == membership.team);
             let member = filter.member.as_ref().is_none_or(|member| *member == membership.member);
             team && member
         };
-        Ok(list(&inner.state, &inner.state.memberships, (found, Membership::clone), from, limit))
+        Ok(list(&cell, at, |state| &state.memberships, matches, Membership::clone))
     }
 
     /// # Errors
