@@ -91,8 +91,10 @@ async fn a_ceiling_is_of_usd_and_quotas_and_no_longer_than_a_policy() {
         refused(policy(vec![budget("b", "1"), credits.clone()], Vec::new())).await,
         "organization.ceiling.budgets[1].unit"
     );
-    let many = (0..33).map(|no| budget(&format!("b{no}"), "1")).collect();
-    assert_eq!(refused(policy(many, Vec::new())).await, "organization.ceiling");
+    let budgets = |count| (0..count).map(|no| budget(&format!("b{no}"), "1")).collect();
+    let quotas = (0..16).map(|no| quota(&format!("q{no}"), Unit::RequestsPerMinute, 1)).collect();
+    assert_eq!(refused(policy(budgets(33), Vec::new())).await, "organization.ceiling.budgets");
+    assert_eq!(refused(policy(budgets(17), quotas)).await, "organization.ceiling");
     let new = |ceiling| {
         let organization = Organization { id: "lab".into(), suspended: true, ceiling, ..Organization::default() };
         proto::CreateOrganizationRequest { organization: Some(organization), request_id: String::new() }
