@@ -103,9 +103,9 @@ async fn alerts_that_are_seen_to_page_by_page_are_all_seen_to() {
     let set = client.update_alert_settings(update).await.unwrap().into_inner().settings.unwrap();
     assert_eq!(set.recipients, ["ops@example.com"], "once, whatever the case");
     let test = || SendTestAlertRequest { organization_id: ACME.into(), ..SendTestAlertRequest::default() };
-    let mut sent = Vec::new();
+    let mut made = Vec::new();
     for _ in 0..13 {
-        sent.push(client.send_test_alert(test()).await.unwrap().into_inner().alert.unwrap().id);
+        made.push(client.send_test_alert(test()).await.unwrap().into_inner().alert.unwrap().id);
     }
     let (mut seen, mut page_token) = (Vec::new(), String::new());
     loop {
@@ -129,8 +129,8 @@ async fn alerts_that_are_seen_to_page_by_page_are_all_seen_to() {
             break;
         }
     }
-    sent.reverse();
-    assert_eq!(seen, sent);
+    made.reverse();
+    assert_eq!(seen, made);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
