@@ -52,7 +52,7 @@ async fn open_reservations_of_a_key_end_at_their_bound_and_take_bounded_memory()
     let counts = std::sync::Mutex::new((0, 0));
     let measured = beside(&world, async || {
         loop {
-            let asked = join_all((0..32).map(|_| {
+            let asked = join_all((0..16).map(|_| {
                 let mut quota = world.gateway.quota();
                 async move { quota.reserve(large(15)).await.map(tonic::Response::into_inner) }
             }));
