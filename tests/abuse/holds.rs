@@ -29,7 +29,10 @@ fn large(labels: usize) -> ReserveRequest {
 /// `None` where the machine is too busy to answer.
 fn denied(answer: Result<ReserveResponse, Status>) -> Option<bool> {
     let answer = match answer {
-        Err(status) if status.code() == Code::Unavailable => return None,
+        // The server ends a connection whose caller gives up many calls, as the end of a slice does.
+        Err(status) if status.code() == Code::Unavailable || std::error::Error::source(&status).is_some() => {
+            return None;
+        }
         answer => answer.unwrap(),
     };
     Some(match answer.decision {
