@@ -15,6 +15,7 @@ pub mod event;
 pub mod fingerprint;
 pub mod id;
 pub mod lease;
+pub mod model;
 pub mod money;
 pub mod operation;
 pub mod payment;

@@ -130,8 +130,16 @@ fn an_operation_allocates_exactly_so_often() {
 }
 
 #[test]
+fn an_operation_allocates_no_more_often_where_limits_are_narrowed_to_many_patterns() {
+    let beside = Beside { patterns: 64, ..Beside::default() };
+    let mut account = Account::new("acme", beside);
+    let population = Population { beside, ..Population::default() };
+    check("with long lists of patterns", of_the_engine(&mut account), of_the_service(&serving(&population)));
+}
+
+#[test]
 fn an_operation_allocates_no_more_often_where_there_is_more() {
-    let beside = Beside { keys: MANY, members: 100, teams: 100 };
+    let beside = Beside { keys: MANY, members: 100, teams: 100, ..Beside::default() };
     let mut account = Account::new("acme", beside);
     for _ in 0..MANY {
         for ended in [false, true] {

@@ -159,9 +159,16 @@ fn other_keys_of_the_organization_make_no_operation_more_work() {
 
 #[test]
 fn limits_in_other_places_make_no_operation_more_work() {
-    let beside = |many| Beside { keys: 0, members: many / 2, teams: many / 2 };
+    let beside = |many| Beside { members: many / 2, teams: many / 2, ..Beside::default() };
     let place = |many| with(Population { beside: beside(many), ..Population::default() });
     compare("limits_in_other_places_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+#[test]
+fn longer_lists_of_patterns_make_no_operation_more_work() {
+    let place =
+        |patterns| with(Population { beside: Beside { patterns, ..Beside::default() }, ..Population::default() });
+    compare("longer_lists_of_patterns_make_no_operation_more_work", &place(FEW), &place(64));
 }
 
 #[test]

@@ -31,6 +31,8 @@ mod entities;
 mod ledgers;
 #[path = "grpc/messages.rs"]
 mod messages;
+#[path = "grpc/models.rs"]
+mod models;
 #[path = "grpc/paging.rs"]
 mod paging;
 #[path = "grpc/people.rs"]

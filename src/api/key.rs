@@ -9,7 +9,7 @@ use super::{
         mask::Mask,
         name_in, optional,
         page::{page_in, query_name, token_out},
-        policy::{is_set, models_in, models_out, policy_in, policy_out},
+        policy::{is_set, models_in, models_out, policy_in, policy_out, unmatched_out},
         repeatable, required,
         time::{span_in, timestamp_in, timestamp_out},
     },
@@ -21,6 +21,7 @@ use crate::{
         entity::Key,
         error::Invalid,
         id::{DEFAULT_TEAM, KeyId, MemberId, OrganizationId, RuleId, TeamId},
+        price::PriceBook,
         time::{Span, Timestamp},
     },
     service::{Caller, Error, KeyChange, KeyFilter, KeyView, NewKey, Repeatable, Service, View},
@@ -65,14 +66,17 @@ impl KeyApi {
         let (organization, new) = new_in(required("key", message.key)?)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let (view, secret) = self.0.create_key(caller, &organization, new, repeatable).await?;
-        Ok(proto::CreateKeyResponse { key: Some(key_out(&organization, view)), secret: secret.unwrap_or_default() })
+        Ok(proto::CreateKeyResponse {
+            key: Some(key_out(&organization, view, Some(&self.0.prices()))),
+            secret: secret.unwrap_or_default(),
+        })
     }
 
     fn get(&self, _: &Caller, message: proto::GetKeyRequest) -> Result<proto::GetKeyResponse, Error> {
         let proto::GetKeyRequest { organization_id, key_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let view = self.0.key(&organization, &KeyId::parse("key_id", &key_id)?)?;
-        Ok(proto::GetKeyResponse { key: Some(key_out(&organization, view)) })
+        Ok(proto::GetKeyResponse { key: Some(key_out(&organization, view, Some(&self.0.prices()))) })
     }
 
     fn list(&self, caller: &Caller, message: proto::ListKeysRequest) -> Result<proto::ListKeysResponse, Error> {
@@ -86,7 +90,7 @@ impl KeyApi {
             rule: optional("rule_id", &rule_id, RuleId::parse)?,
         };
         let found = self.0.list_keys(caller, &organization, &filter, page_in(&list, page_size, &page_token)?)?;
-        let keys = found.items.into_iter().map(|view| key_out(&organization, view));
+        let keys = found.items.into_iter().map(|view| key_out(&organization, view, None));
         Ok(proto::ListKeysResponse { keys: keys.collect(), next_page_token: token_out(&list, found.next) })
     }
 
@@ -116,6 +120,7 @@ impl KeyApi {
             previous_secret_until: _,
             etag,
             managed_fields: _,
+            unmatched_models: _,
         } = required("key", key)?;
         let organization = OrganizationId::parse("key.organization_id", &organization_id)?;
         let change = KeyChange {
@@ -128,7 +133,7 @@ impl KeyApi {
         };
         let id = KeyId::parse("key.id", &id)?;
         let view = self.0.update_key(caller, &organization, &id, change, etag_in(&etag)).await?;
-        Ok(proto::UpdateKeyResponse { key: Some(key_out(&organization, view)) })
+        Ok(proto::UpdateKeyResponse { key: Some(key_out(&organization, view, Some(&self.0.prices()))) })
     }
 
     async fn delete(
@@ -157,7 +162,7 @@ impl KeyApi {
         }
         let id = KeyId::parse("key_id", &key_id)?;
         let (view, secret) = self.0.rotate_key(caller, &organization, &id, grace).await?;
-        Ok(proto::RotateKeyResponse { key: Some(key_out(&organization, view)), secret })
+        Ok(proto::RotateKeyResponse { key: Some(key_out(&organization, view, Some(&self.0.prices()))), secret })
     }
 }
 
@@ -185,6 +190,7 @@ fn new_in(key: proto::Key) -> Result<(OrganizationId, NewKey), Invalid> {
         previous_secret_until: _,
         etag: _,
         managed_fields: _,
+        unmatched_models: _,
     } = key;
     let team = optional("key.team_id", &team_id, TeamId::parse)?;
     let new = NewKey {
@@ -201,12 +207,8 @@ fn new_in(key: proto::Key) -> Result<(OrganizationId, NewKey), Invalid> {
     Ok((OrganizationId::parse("key.organization_id", &organization_id)?, new))
 }
 
-fn key_out(organization: &OrganizationId, KeyView { view, effective_rule }: KeyView) -> proto::Key {
-    out(organization, view, effective_rule.as_ref())
-}
-
-fn out(organization: &OrganizationId, view: View<Key>, effective: Option<&RuleId>) -> proto::Key {
-    let View { entity, policy, limits, etag } = view;
+fn key_out(organization: &OrganizationId, view: KeyView, prices: Option<&PriceBook>) -> proto::Key {
+    let KeyView { view: View { entity, policy, limits, etag }, effective_rule } = view;
     let Key {
         id,
         member,
@@ -233,14 +235,15 @@ fn out(organization: &OrganizationId, view: View<Key>, effective: Option<&RuleId
         disabled,
         expire_time: expire_time.map(timestamp_out),
         models: models_out(&models),
-        policy: Some(policy_out(&policy)),
+        policy: Some(policy_out(&policy, prices)),
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
         rule_id: rule.map(|rule| rule.to_string()).unwrap_or_default(),
-        effective_rule_id: effective.map(ToString::to_string).unwrap_or_default(),
+        effective_rule_id: effective_rule.map(|rule| rule.to_string()).unwrap_or_default(),
         previous_secret_until: previous_until.map(timestamp_out),
         etag,
         managed_fields: managed.names().map(str::to_owned).collect(),
+        unmatched_models: unmatched_out(&models, prices),
     }
 }

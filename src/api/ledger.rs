@@ -16,7 +16,7 @@ use super::{
         time::{timestamp_in, timestamp_out},
         usage::{amounts_out, nanos_out},
     },
-    price::price_out,
+    price::applied_out,
     proto::{self, ledger_service_server::LedgerService},
     serve::{scoped, serve},
 };
@@ -262,7 +262,7 @@ fn settled_out(settled: &Settled, common: proto::Transaction) -> proto::Transact
         balance_usd: nanos_out(settled.balance),
         request_id: settled.request.as_ref().map(ToString::to_string).unwrap_or_default(),
         overage: Some(amounts_out(&settled.overage)),
-        price: settled.price.map(|price| price_out(&settled.model, &price, None)),
+        price: settled.price.map(|price| applied_out(&settled.model, &price)),
         labels,
         ..common
     }

@@ -25,6 +25,7 @@ use crate::{
         error::Invalid,
         id::{MemberId, OrganizationId, TeamId},
         policy::{Budget, Limit},
+        price::PriceBook,
     },
     service::{Caller, Error, MemberChange, NewMember, Repeatable, Service, View},
 };
@@ -119,14 +120,14 @@ impl MemberApi {
         };
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let view = self.0.create_member(caller, &organization, new, repeatable).await?;
-        Ok(proto::CreateMemberResponse { member: Some(out(&organization, view)) })
+        Ok(proto::CreateMemberResponse { member: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
     fn get(&self, _: &Caller, message: proto::GetMemberRequest) -> Result<proto::GetMemberResponse, Error> {
         let proto::GetMemberRequest { organization_id, member_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let view = self.0.member(&organization, &MemberId::parse("member_id", &member_id)?)?;
-        Ok(proto::GetMemberResponse { member: Some(out(&organization, view)) })
+        Ok(proto::GetMemberResponse { member: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
     fn list(&self, _: &Caller, message: proto::ListMembersRequest) -> Result<proto::ListMembersResponse, Error> {
@@ -135,7 +136,7 @@ impl MemberApi {
         let proto::ListMembersRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let found = self.0.list_members(&organization, &search, page_in(&list, page_size, &page_token)?)?;
-        let members = found.items.into_iter().map(|view| out(&organization, view)).collect();
+        let members = found.items.into_iter().map(|view| out(&organization, view, None)).collect();
         Ok(proto::ListMembersResponse {
             members,
             next_page_token: token_out(&list, found.next),
@@ -173,7 +174,7 @@ impl MemberApi {
         };
         let id = MemberId::parse("member.id", &id)?;
         let view = self.0.update_member(caller, &organization, &id, change, etag_in(&etag)).await?;
-        Ok(proto::UpdateMemberResponse { member: Some(out(&organization, view)) })
+        Ok(proto::UpdateMemberResponse { member: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
     async fn delete(
@@ -225,7 +226,7 @@ pub(super) fn role_out(role: Role) -> proto::Role {
     }
 }
 
-pub(super) fn out(organization: &OrganizationId, view: View<Member>) -> proto::Member {
+pub(super) fn out(organization: &OrganizationId, view: View<Member>, prices: Option<&PriceBook>) -> proto::Member {
     let View { entity, policy, limits, etag } = view;
     let Member { id, name, email, role, disabled, deleted: _, create_time, update_time } = entity;
     proto::Member {
@@ -234,7 +235,7 @@ pub(super) fn out(organization: &OrganizationId, view: View<Member>) -> proto::M
         name,
         email,
         disabled,
-        policy: Some(policy_out(&policy)),
+        policy: Some(policy_out(&policy, prices)),
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),

@@ -127,6 +127,8 @@ const EVERYWHERE: &[(&str, Bound)] = &[
     ("credits_per_cycle", DECIMAL),
     ("distributed", DECIMAL),
     ("extra", DECIMAL),
+    ("effective_cache_write_per_million", DECIMAL),
+    ("effective_cached_input_per_million", DECIMAL),
     ("held", DECIMAL),
     ("input_per_million", DECIMAL),
     ("low_balance_usd", DECIMAL),
@@ -152,6 +154,7 @@ const EVERYWHERE: &[(&str, Bound)] = &[
     // Of a policy, and of what stands beside it.
     ("limits", times(8 * MAX_LIMITS)),
     ("models", texts(MAX_MODELS, MAX_NAME)),
+    ("unmatched_models", texts(MAX_MODELS, MAX_NAME)),
     ("recipients", texts(MAX_RECIPIENTS, MAX_EMAIL)),
     ("thresholds", texts(MAX_THRESHOLDS, MAX_DECIMAL)),
     ("team_ids", texts(MAX_FIRST_TEAMS, MAX_ID)),

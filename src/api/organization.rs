@@ -25,6 +25,7 @@ use crate::{
         id::{OrganizationId, RuleId},
         money::Factor,
         policy::Policy,
+        price::PriceBook,
     },
     service::{
         Caller, Change, ChangeQuery, Error, NewOrganization, OrganizationChange, OrganizationView, Repeatable, Service,
@@ -65,13 +66,13 @@ impl OrganizationApi {
         let new = new_in(required("organization", message.organization)?).map_err(in_organization)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let view = self.0.create_organization(caller, new, repeatable).await?;
-        Ok(proto::CreateOrganizationResponse { organization: Some(out(view)) })
+        Ok(proto::CreateOrganizationResponse { organization: Some(out(view, Some(&self.0.prices()))) })
     }
 
     fn get(&self, _: &Caller, message: proto::GetOrganizationRequest) -> Result<proto::GetOrganizationResponse, Error> {
         let proto::GetOrganizationRequest { organization_id } = message;
         let view = self.0.organization(&OrganizationId::parse("organization_id", &organization_id)?)?;
-        Ok(proto::GetOrganizationResponse { organization: Some(out(view)) })
+        Ok(proto::GetOrganizationResponse { organization: Some(out(view, Some(&self.0.prices()))) })
     }
 
     fn list(
@@ -84,7 +85,10 @@ impl OrganizationApi {
         let after = token_in::<String>("organizations", &page_token)?.map(OrganizationId::trusted);
         let (views, next) = self.0.list_organizations(after.as_ref(), size);
         let next_page_token = token_out("organizations", next);
-        Ok(proto::ListOrganizationsResponse { organizations: views.into_iter().map(out).collect(), next_page_token })
+        Ok(proto::ListOrganizationsResponse {
+            organizations: views.into_iter().map(|view| out(view, None)).collect(),
+            next_page_token,
+        })
     }
 
     async fn update(
@@ -97,7 +101,7 @@ impl OrganizationApi {
         let etag = organization.etag.clone();
         let (id, change) = change_in(organization, update_mask)?;
         let view = self.0.update_organization(caller, &id, change, etag_in(&etag)).await?;
-        Ok(proto::UpdateOrganizationResponse { organization: Some(out(view)) })
+        Ok(proto::UpdateOrganizationResponse { organization: Some(out(view, Some(&self.0.prices()))) })
     }
 
     async fn delete(
@@ -119,7 +123,7 @@ impl OrganizationApi {
         let proto::ConvertToTeamAccountRequest { organization_id } = message;
         let id = OrganizationId::parse("organization_id", &organization_id)?;
         let view = self.0.convert_to_team_account(caller, &id).await?;
-        Ok(proto::ConvertToTeamAccountResponse { organization: Some(out(view)) })
+        Ok(proto::ConvertToTeamAccountResponse { organization: Some(out(view, Some(&self.0.prices()))) })
     }
 
     async fn audit(
@@ -307,7 +311,7 @@ fn expiry_policy_in(policy: i32) -> Result<ExpiryPolicy, Invalid> {
     }
 }
 
-fn out(view: OrganizationView) -> proto::Organization {
+fn out(view: OrganizationView, prices: Option<&PriceBook>) -> proto::Organization {
     let OrganizationView { entity, policy, ceiling, limits, etag } = view;
     let Organization {
         id,
@@ -335,7 +339,7 @@ fn out(view: OrganizationView) -> proto::Organization {
         }
         .into(),
         disabled,
-        policy: Some(policy_out(&policy)),
+        policy: Some(policy_out(&policy, prices)),
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
@@ -348,7 +352,7 @@ fn out(view: OrganizationView) -> proto::Organization {
         etag,
         bounds: bounds.as_deref().map(bounds_out),
         suspended,
-        ceiling: Some(policy_out(&ceiling)),
+        ceiling: Some(policy_out(&ceiling, prices)),
     }
 }
 

@@ -14,7 +14,13 @@ use super::{
     serve::{serve, unscoped},
 };
 use crate::{
-    domain::{entity::PriceEntry, error::Invalid, id::Model, money::Nanos, price::Price},
+    domain::{
+        entity::PriceEntry,
+        error::Invalid,
+        id::Model,
+        money::Nanos,
+        price::{ListPrice, Price},
+    },
     service::{Caller, Error, PriceChange, Service},
 };
 
@@ -44,13 +50,13 @@ impl PriceApi {
         let proto::CreatePriceRequest { price } = message;
         let (model, price) = price_in(required("price", price)?).map_err(|invalid| invalid.within("price"))?;
         let entry = self.0.create_price(caller, model, price).await?;
-        Ok(proto::CreatePriceResponse { price: Some(price_out(&entry.model, &entry.price, Some(&entry))) })
+        Ok(proto::CreatePriceResponse { price: Some(entry_out(&entry)) })
     }
 
     fn get(&self, _: &Caller, message: proto::GetPriceRequest) -> Result<proto::GetPriceResponse, Error> {
         let proto::GetPriceRequest { model } = message;
-        let entry = self.0.price(&Model::parse("model", &model)?)?;
-        Ok(proto::GetPriceResponse { price: Some(price_out(&entry.model, &entry.price, Some(&entry))) })
+        let entry = self.0.price(&Model::parse_exact("model", &model)?)?;
+        Ok(proto::GetPriceResponse { price: Some(entry_out(&entry)) })
     }
 
     fn list(&self, _: &Caller, message: proto::ListPricesRequest) -> Result<proto::ListPricesResponse, Error> {
@@ -59,7 +65,7 @@ impl PriceApi {
         let after = token_in::<String>("prices", &page_token)?.map(Model::trusted);
         let entries = self.0.list_prices(after.as_ref(), size + 1);
         let (entries, next_page_token) = page_of("prices", size, entries, |entry| &entry.model);
-        let prices = entries.iter().map(|entry| price_out(&entry.model, &entry.price, Some(entry))).collect();
+        let prices = entries.iter().map(entry_out).collect();
         Ok(proto::ListPricesResponse { prices, next_page_token })
     }
 
@@ -73,7 +79,7 @@ impl PriceApi {
         let price = required("price", price)?;
         let (model, change) = change_in(price, &mask).map_err(|invalid| invalid.within("price"))?;
         let entry = self.0.update_price(caller, &model, change).await?;
-        Ok(proto::UpdatePriceResponse { price: Some(price_out(&entry.model, &entry.price, Some(&entry))) })
+        Ok(proto::UpdatePriceResponse { price: Some(entry_out(&entry)) })
     }
 
     async fn delete(
@@ -82,17 +88,17 @@ impl PriceApi {
         message: proto::DeletePriceRequest,
     ) -> Result<proto::DeletePriceResponse, Error> {
         let proto::DeletePriceRequest { model } = message;
-        self.0.delete_price(caller, &Model::parse("model", &model)?).await?;
+        self.0.delete_price(caller, &Model::parse_exact("model", &model)?).await?;
         Ok(proto::DeletePriceResponse {})
     }
 }
 
-/// Empty means 0, or for the cached kinds as the input.
+/// Empty means not set: 0, or for the cached kinds as the input at the moment.
 fn amount_in(field: &str, text: &str) -> Result<Option<Nanos>, Invalid> {
     if text.is_empty() { Ok(None) } else { Nanos::parse(field, text).map(Some) }
 }
 
-fn price_in(price: proto::Price) -> Result<(Model, Price), Invalid> {
+fn price_in(price: proto::Price) -> Result<(Model, ListPrice), Invalid> {
     let proto::Price {
         model,
         input_per_million,
@@ -101,13 +107,14 @@ fn price_in(price: proto::Price) -> Result<(Model, Price), Invalid> {
         output_per_million,
         per_request,
         update_time: _,
+        effective_cached_input_per_million: _,
+        effective_cache_write_per_million: _,
     } = price;
-    let model = Model::parse("model", &model)?;
-    let input = amount_in(FIELDS[0], &input_per_million)?.unwrap_or_default();
-    let price = Price {
-        input,
-        cached_input: amount_in(FIELDS[1], &cached_input_per_million)?.unwrap_or(input),
-        cache_write: amount_in(FIELDS[2], &cache_write_per_million)?.unwrap_or(input),
+    let model = Model::parse_exact("model", &model)?;
+    let price = ListPrice {
+        input: amount_in(FIELDS[0], &input_per_million)?.unwrap_or_default(),
+        cached_input: amount_in(FIELDS[1], &cached_input_per_million)?,
+        cache_write: amount_in(FIELDS[2], &cache_write_per_million)?,
         output: amount_in(FIELDS[3], &output_per_million)?.unwrap_or_default(),
         per_request: amount_in(FIELDS[4], &per_request)?.unwrap_or_default(),
     };
@@ -123,6 +130,8 @@ fn change_in(price: proto::Price, mask: &Mask) -> Result<(Model, PriceChange), I
         output_per_million,
         per_request,
         update_time: _,
+        effective_cached_input_per_million: _,
+        effective_cache_write_per_million: _,
     } = price;
     let pick = |field: &'static str, text: &str| mask.pick(field, || amount_in(field, text));
     let change = PriceChange {
@@ -132,11 +141,23 @@ fn change_in(price: proto::Price, mask: &Mask) -> Result<(Model, PriceChange), I
         output: pick(FIELDS[3], &output_per_million)?.map(Option::unwrap_or_default),
         per_request: pick(FIELDS[4], &per_request)?.map(Option::unwrap_or_default),
     };
-    Ok((Model::parse("model", &model)?, change))
+    Ok((Model::parse_exact("model", &model)?, change))
 }
 
-/// The price of a model; as an entry of the price book it says since when.
-pub(super) fn price_out(model: &Model, price: &Price, entry: Option<&PriceEntry>) -> proto::Price {
+/// A price as it is set, and what follows from that now.
+fn entry_out(entry: &PriceEntry) -> proto::Price {
+    let PriceEntry { model, price, update_time } = entry;
+    let set = |amount: Option<Nanos>| amount.map_or_else(String::new, nanos_out);
+    proto::Price {
+        cached_input_per_million: set(price.cached_input),
+        cache_write_per_million: set(price.cache_write),
+        update_time: Some(timestamp_out(*update_time)),
+        ..applied_out(model, &price.in_force())
+    }
+}
+
+/// A price that a request was charged by.
+pub(super) fn applied_out(model: &Model, price: &Price) -> proto::Price {
     let Price { input, cached_input, cache_write, output, per_request } = *price;
     proto::Price {
         model: model.to_string(),
@@ -145,6 +166,8 @@ pub(super) fn price_out(model: &Model, price: &Price, entry: Option<&PriceEntry>
         cache_write_per_million: nanos_out(cache_write),
         output_per_million: nanos_out(output),
         per_request: nanos_out(per_request),
-        update_time: entry.map(|entry| timestamp_out(entry.update_time)),
+        update_time: None,
+        effective_cached_input_per_million: nanos_out(cached_input),
+        effective_cache_write_per_million: nanos_out(cache_write),
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     domain::{
         entity::{Membership, Team},
         id::{MemberId, OrganizationId, TeamId},
+        price::PriceBook,
     },
     service::{Caller, Error, MembershipChange, MembershipFilter, NewTeam, Repeatable, Service, TeamChange, View},
 };
@@ -88,14 +89,14 @@ impl TeamApi {
         };
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let view = self.0.create_team(caller, &organization, new, repeatable).await?;
-        Ok(proto::CreateTeamResponse { team: Some(out(&organization, view)) })
+        Ok(proto::CreateTeamResponse { team: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
     fn get(&self, _: &Caller, message: proto::GetTeamRequest) -> Result<proto::GetTeamResponse, Error> {
         let proto::GetTeamRequest { organization_id, team_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let view = self.0.team(&organization, &TeamId::parse("team_id", &team_id)?)?;
-        Ok(proto::GetTeamResponse { team: Some(out(&organization, view)) })
+        Ok(proto::GetTeamResponse { team: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
     fn list(&self, _: &Caller, message: proto::ListTeamsRequest) -> Result<proto::ListTeamsResponse, Error> {
@@ -106,7 +107,7 @@ impl TeamApi {
         let proto::ListTeamsRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let found = self.0.list_teams(&organization, &search, page_in(&list, page_size, &page_token)?)?;
-        let teams = found.items.into_iter().map(|view| out(&organization, view)).collect();
+        let teams = found.items.into_iter().map(|view| out(&organization, view, None)).collect();
         Ok(proto::ListTeamsResponse { teams, next_page_token: token_out(&list, found.next), total_size: found.total })
     }
 
@@ -138,7 +139,7 @@ impl TeamApi {
         };
         let id = TeamId::parse("team.id", &id)?;
         let view = self.0.update_team(caller, &organization, &id, change, etag_in(&etag)).await?;
-        Ok(proto::UpdateTeamResponse { team: Some(out(&organization, view)) })
+        Ok(proto::UpdateTeamResponse { team: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
     async fn delete(
@@ -175,7 +176,9 @@ impl TeamApi {
         let policy = policy_in("membership.policy", policy)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let view = self.0.create_membership(caller, &organization, (&team, &member), &policy, repeatable).await?;
-        Ok(proto::CreateMembershipResponse { membership: Some(membership_out(&organization, view)) })
+        Ok(proto::CreateMembershipResponse {
+            membership: Some(membership_out(&organization, view, Some(&self.0.prices()))),
+        })
     }
 
     fn membership(
@@ -187,7 +190,9 @@ impl TeamApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let (team, member) = (TeamId::parse("team_id", &team_id)?, MemberId::parse("member_id", &member_id)?);
         let view = self.0.membership(&organization, &team, &member)?;
-        Ok(proto::GetMembershipResponse { membership: Some(membership_out(&organization, view)) })
+        Ok(proto::GetMembershipResponse {
+            membership: Some(membership_out(&organization, view, Some(&self.0.prices()))),
+        })
     }
 
     fn memberships(
@@ -204,7 +209,7 @@ impl TeamApi {
             member: optional("member_id", &member_id, MemberId::parse)?,
         };
         let found = self.0.list_memberships(&organization, &filter, page_in(&list, page_size, &page_token)?)?;
-        let memberships = found.items.into_iter().map(|view| membership_out(&organization, view)).collect();
+        let memberships = found.items.into_iter().map(|view| membership_out(&organization, view, None)).collect();
         Ok(proto::ListMembershipsResponse { memberships, next_page_token: token_out(&list, found.next) })
     }
 
@@ -234,7 +239,9 @@ impl TeamApi {
             overrides: mask.pick("overrides", || Ok(overrides))?,
         };
         let view = self.0.update_membership(caller, &organization, (&team, &member), change, etag_in(&etag)).await?;
-        Ok(proto::UpdateMembershipResponse { membership: Some(membership_out(&organization, view)) })
+        Ok(proto::UpdateMembershipResponse {
+            membership: Some(membership_out(&organization, view, Some(&self.0.prices()))),
+        })
     }
 
     async fn leave(
@@ -250,7 +257,7 @@ impl TeamApi {
     }
 }
 
-fn out(organization: &OrganizationId, view: View<Team>) -> proto::Team {
+fn out(organization: &OrganizationId, view: View<Team>, prices: Option<&PriceBook>) -> proto::Team {
     let View { entity, policy, limits, etag } = view;
     let Team { id, name, member_policy, disabled, deleted: _, create_time, update_time } = entity;
     proto::Team {
@@ -258,23 +265,27 @@ fn out(organization: &OrganizationId, view: View<Team>) -> proto::Team {
         id: id.to_string(),
         name,
         disabled,
-        policy: Some(policy_out(&policy)),
+        policy: Some(policy_out(&policy, prices)),
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),
-        member_policy: Some(policy_out(&member_policy.limits)),
+        member_policy: Some(policy_out(&member_policy.limits, prices)),
         etag,
     }
 }
 
-fn membership_out(organization: &OrganizationId, view: View<Membership>) -> proto::Membership {
+fn membership_out(
+    organization: &OrganizationId,
+    view: View<Membership>,
+    prices: Option<&PriceBook>,
+) -> proto::Membership {
     let View { entity, policy, limits, etag } = view;
     let Membership { team, member, overrides, deleted: _, create_time, update_time } = entity;
     proto::Membership {
         organization_id: organization.to_string(),
         team_id: team.to_string(),
         member_id: member.to_string(),
-        policy: Some(policy_out(&policy)),
+        policy: Some(policy_out(&policy, prices)),
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         limits: limit_states(&limits),

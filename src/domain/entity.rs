@@ -10,7 +10,7 @@ use super::{
     id::{KeyId, MemberId, Model, OrganizationId, RuleId, TeamId},
     money::Factor,
     policy::{Models, Policy},
-    price::Price,
+    price::ListPrice,
     time::Timestamp,
 };
 
@@ -138,7 +138,11 @@ pub struct Managed {
 impl Managed {
     /// Each field of a new key that restricts it.
     pub fn restrictions(key: &Key) -> Self {
-        Self { disabled: key.disabled, expire_time: key.expire_time.is_some(), models: !key.models.names().is_empty() }
+        Self {
+            disabled: key.disabled,
+            expire_time: key.expire_time.is_some(),
+            models: !key.models.patterns().is_empty(),
+        }
     }
 
     /// As the API names them.
@@ -152,6 +156,6 @@ impl Managed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PriceEntry {
     pub model: Model,
-    pub price: Price,
+    pub price: ListPrice,
     pub update_time: Timestamp,
 }

@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use super::{
     alert::{BudgetAlerts, Threshold},
     error::Invalid,
-    id::{KeyId, LimitId, MemberId, Model, RuleId, TeamId},
+    id::{KeyId, LimitId, MemberId, RuleId, TeamId},
     money::Nanos,
     period::Period,
 };
 
-/// Most limits in one policy, and most models that one limit names.
+pub use super::model::{MAX_MODELS, Models};
+
+/// Most limits in one policy.
 pub const MAX_LIMITS: usize = 32;
-pub const MAX_MODELS: usize = 64;
 /// Most alert thresholds of one budget besides its caps, and most people that it tells.
 pub const MAX_THRESHOLDS: usize = 10;
 pub const MAX_RECIPIENTS: usize = 20;
@@ -100,34 +101,6 @@ impl Unit {
     }
 }
 
-/// The models that a limit or a key is narrowed to; empty means all.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Models(Box<[Model]>);
-
-impl Models {
-    /// # Errors
-    /// [`Invalid`] for `field` when there are too many or one stands twice.
-    pub fn checked(field: &str, models: Vec<Model>) -> Result<Self, Invalid> {
-        if models.len() > MAX_MODELS {
-            return Err(Invalid::new(field, format!("{} models; at most {MAX_MODELS} can be named", models.len())));
-        }
-        for (i, model) in models.iter().enumerate() {
-            if models[..i].contains(model) {
-                return Err(Invalid::new(field, format!("{model} stands twice")));
-            }
-        }
-        Ok(Self(models.into()))
-    }
-
-    pub fn include(&self, model: &Model) -> bool {
-        self.0.is_empty() || self.0.contains(model)
-    }
-
-    pub fn names(&self) -> &[Model] {
-        &self.0
-    }
-}
-
 /// A cap on USD or credits over a period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
@@ -193,7 +166,7 @@ pub enum Limit {
 impl Limit {
     /// How much it takes in a list: as much for itself as for each model that it names.
     pub fn weight(&self) -> usize {
-        1 + self.models().names().len()
+        1 + self.models().patterns().len()
     }
 
     pub fn id(&self) -> &LimitId {

@@ -2,15 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{error::Invalid, money::Nanos, usage::Usage};
+use super::{money::Nanos, usage::Usage};
 
 mod book;
+mod list;
 
 pub use book::PriceBook;
+pub use list::ListPrice;
 
 const MILLION: u128 = 1_000_000;
 
-/// Prices of one model in nano-USD: per million tokens of each kind, and per request.
+/// What one model costs at a moment, in nano-USD: per million tokens of each kind, and per request. A reservation keeps the one that
+/// it was admitted at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Price {
     pub input: Nanos,
@@ -21,27 +24,6 @@ pub struct Price {
 }
 
 impl Price {
-    /// The most that a million tokens, or one request, may cost.
-    const MAX: Nanos = Nanos::units(100_000);
-
-    /// # Errors
-    /// [`Invalid`] when one of the prices is absurd.
-    pub fn checked(self) -> Result<Self, Invalid> {
-        let prices = [
-            ("input_per_million", self.input),
-            ("cached_input_per_million", self.cached_input),
-            ("cache_write_per_million", self.cache_write),
-            ("output_per_million", self.output),
-            ("per_request", self.per_request),
-        ];
-        match prices.into_iter().find(|(_, price)| *price > Self::MAX) {
-            Some((field, price)) => {
-                Err(Invalid::new(field, format!("{price} is more than the largest price, {}", Self::MAX)))
-            }
-            None => Ok(self),
-        }
-    }
-
     /// Nano-USD × 10⁶, exact.
     fn exact(&self, usage: &Usage) -> u128 {
         let times = |tokens: u64, price: Nanos| u128::from(tokens) * u128::from(price.get().unsigned_abs());

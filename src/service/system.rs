@@ -9,13 +9,13 @@ use crate::{
         event::{Event, Record},
         id::{Actor, Model, SecretHash, TokenId},
         money::Nanos,
-        price::Price,
+        price::{ListPrice, PriceBook},
         time::Timestamp,
     },
     engine::system::SystemState,
 };
 
-/// Fields of a price to change; `None` leaves one as it is, an inner `None` makes it the same as the input's.
+/// Fields of a price to change; `None` leaves one as it is, an inner `None` unsets it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PriceChange {
     pub input: Option<Nanos>,
@@ -119,7 +119,7 @@ impl Service {
 
     /// # Errors
     /// [`Error::Exists`] when the model has a price.
-    pub async fn create_price(&self, caller: &Caller, model: Model, price: Price) -> Result<PriceEntry, Error> {
+    pub async fn create_price(&self, caller: &Caller, model: Model, price: ListPrice) -> Result<PriceEntry, Error> {
         self.wait_for_room().await?;
         let done = self.system_changes(|system| {
             if system.state.prices.get(&model).is_some() {
@@ -137,13 +137,12 @@ impl Service {
     pub async fn update_price(&self, caller: &Caller, model: &Model, change: PriceChange) -> Result<PriceEntry, Error> {
         self.wait_for_room().await?;
         let done = self.system_changes(|system| {
-            let Price { input, cached_input, cache_write, output, per_request } =
-                system.state.prices.price(model).ok_or_else(|| unpriced(model))?;
-            let input = change.input.unwrap_or(input);
-            let price = Price {
-                input,
-                cached_input: change.cached_input.map_or(cached_input, |price| price.unwrap_or(input)),
-                cache_write: change.cache_write.map_or(cache_write, |price| price.unwrap_or(input)),
+            let ListPrice { input, cached_input, cache_write, output, per_request } =
+                system.state.prices.get(model).ok_or_else(|| unpriced(model))?.price;
+            let price = ListPrice {
+                input: change.input.unwrap_or(input),
+                cached_input: change.cached_input.unwrap_or(cached_input),
+                cache_write: change.cache_write.unwrap_or(cache_write),
                 output: change.output.unwrap_or(output),
                 per_request: change.per_request.unwrap_or(per_request),
             };
@@ -164,6 +163,11 @@ impl Service {
             None => Err(unpriced(model)),
         })?;
         Ok(self.writer.wait_durable(position).await?)
+    }
+
+    /// The price book as it is now.
+    pub fn prices(&self) -> Arc<PriceBook> {
+        self.prices.load_full()
     }
 
     /// # Errors

@@ -13,7 +13,8 @@ use super::{
 use crate::domain::{
     access::Bearer,
     entity::{AccountKind, ExpiryPolicy, WalletMode},
-    id::{Model, OrganizationId, RuleId},
+    id::{OrganizationId, RuleId},
+    model::ModelPattern,
     money::Nanos,
     period::Period,
     policy::{AllocationPlace, Limit, Models, Place, Scope},
@@ -43,7 +44,7 @@ pub(super) fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreErr
 
 /// JSON array of the models' names.
 fn models_json(models: &Models) -> Value<'static> {
-    let names: Vec<&str> = models.names().iter().map(Model::as_str).collect();
+    let names: Vec<&str> = models.patterns().iter().map(ModelPattern::as_str).collect();
     Value::json(serde_json::json!(names).to_string())
 }
 
@@ -179,8 +180,8 @@ fn system<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 5] {
             Some(entry) => prices.push([
                 Value::text(model.as_str()),
                 Value::Nanos(entry.price.input),
-                Value::Nanos(entry.price.cached_input),
-                Value::Nanos(entry.price.cache_write),
+                Value::opt(entry.price.cached_input, Value::Nanos),
+                Value::opt(entry.price.cache_write, Value::Nanos),
                 Value::Nanos(entry.price.output),
                 Value::Nanos(entry.price.per_request),
                 Value::Time(entry.update_time),

@@ -206,8 +206,8 @@ pub(super) static PRICES: Table = Table {
     columns: &[
         key("model", Text),
         set("input_per_million", Nanos),
-        set("cached_input_per_million", Nanos),
-        set("cache_write_per_million", Nanos),
+        set_null("cached_input_per_million", Nanos),
+        set_null("cache_write_per_million", Nanos),
         set("output_per_million", Nanos),
         set("per_request", Nanos),
         set("update_time", Time),

@@ -15,7 +15,7 @@ use quotad::domain::{
     payment::Correction,
     period::Period,
     policy::{AllocationPlace, Budget, BudgetUnit, Limit, Models, Place, Policy, Unit},
-    price::Price,
+    price::ListPrice,
     reservation_id::ReservationNo,
     time::{Span, Timestamp},
     usage::{Amounts, Usage},
@@ -289,7 +289,7 @@ pub(crate) fn token(id: &str, bearer: Bearer, now: Timestamp) -> AccessToken {
 }
 
 pub(crate) fn price(model: &str, nanos: i64, now: Timestamp) -> Event {
-    let price = Price { input: Nanos::new(nanos), output: Nanos::units(nanos), ..Price::default() };
+    let price = ListPrice { input: Nanos::new(nanos), output: Nanos::units(nanos), ..ListPrice::default() };
     Event::PriceSet(Box::new(PriceEntry { model: Model::trusted(model), price, update_time: now }))
 }
 

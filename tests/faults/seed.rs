@@ -56,7 +56,7 @@ pub(crate) fn policy(max: &str) -> Option<Policy> {
     };
     let mut minute = budget(MINUTE, Unit::Usd, PeriodKind::Every, max);
     minute.period.as_mut().unwrap().interval = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-    let quota = |id: &str, unit: Unit, max| Quota { id: id.into(), unit: unit.into(), max, models: Vec::new() };
+    let quota = |id: &str, unit: Unit, max| Quota { id: id.into(), unit: unit.into(), max, ..Quota::default() };
     Some(Policy {
         budgets: vec![
             budget(BUDGET, Unit::Usd, PeriodKind::OneTime, max),

@@ -94,7 +94,7 @@ pub(crate) fn budget(id: &str, max: &str) -> Budget {
 }
 
 pub(crate) fn quota(id: &str, unit: Unit, max: u64) -> Quota {
-    Quota { id: id.to_owned(), unit: unit.into(), max, models: Vec::new() }
+    Quota { id: id.to_owned(), unit: unit.into(), max, ..Quota::default() }
 }
 
 pub(crate) fn policy(budgets: Vec<Budget>, quotas: Vec<Quota>) -> Option<Policy> {

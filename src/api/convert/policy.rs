@@ -13,10 +13,12 @@ use crate::{
     domain::{
         alert::{BudgetAlerts, Threshold},
         error::Invalid,
-        id::{LimitId, Model},
+        id::LimitId,
+        model::{ModelPattern, Models},
         money::Nanos,
         period::{Period, Zone},
-        policy::{Budget, BudgetUnit, Limit, Models, Policy, Quota, QuotaUnit},
+        policy::{Budget, BudgetUnit, Limit, Policy, Quota, QuotaUnit},
+        price::PriceBook,
     },
 };
 
@@ -38,7 +40,7 @@ pub(in crate::api) fn policy_in(field: &str, policy: Option<proto::Policy>) -> R
 }
 
 fn budget_in(field: &str, budget: proto::Budget) -> Result<Budget, Invalid> {
-    let proto::Budget { id, unit, max, soft, period, models, alerts } = budget;
+    let proto::Budget { id, unit, max, soft, period, models, alerts, unmatched_models: _ } = budget;
     let at = |name: &str| format!("{field}.{name}");
     let amount = |name: &str, text: &str| match text {
         "" => Ok(None),
@@ -87,7 +89,7 @@ fn alerts_out(alerts: &BudgetAlerts) -> proto::BudgetAlerts {
 }
 
 fn quota_in(field: &str, quota: proto::Quota) -> Result<Quota, Invalid> {
-    let proto::Quota { id, unit, max, models } = quota;
+    let proto::Quota { id, unit, max, models, unmatched_models: _ } = quota;
     let at = |name: &str| format!("{field}.{name}");
     Ok(Quota {
         id: LimitId::parse(&at("id"), &id)?,
@@ -110,14 +112,14 @@ fn unknown(field: &str, value: i32, choices: &str) -> Invalid {
 }
 
 /// # Errors
-/// [`Invalid`] for `field` when there are too many, one is no model's name, or one stands twice.
+/// [`Invalid`] for `field` when there are too many, one is no model's name and no pattern, or one stands twice.
 pub(in crate::api) fn models_in(field: &str, models: &[String]) -> Result<Models, Invalid> {
-    let names = models.iter().enumerate().map(|(i, model)| Model::parse(&format!("{field}[{i}]"), model));
+    let names = models.iter().enumerate().map(|(i, model)| ModelPattern::parse(&format!("{field}[{i}]"), model));
     Models::checked(field, names.collect::<Result<_, _>>()?)
 }
 
 pub(in crate::api) fn models_out(models: &Models) -> Vec<String> {
-    models.names().iter().map(ToString::to_string).collect()
+    models.patterns().iter().map(ToString::to_string).collect()
 }
 
 fn period_in(field: &str, period: proto::Period) -> Result<Period, Invalid> {
@@ -171,12 +173,18 @@ fn week_start_in(field: &str, day: i32) -> Result<u8, Invalid> {
     }
 }
 
+/// Returns the entries that match no priced model; none where the answer doesn't say it, for want of `prices`.
+pub(in crate::api) fn unmatched_out(models: &Models, prices: Option<&PriceBook>) -> Vec<String> {
+    prices.map_or_else(Vec::new, |prices| models.unmatched(prices).map(ToString::to_string).collect())
+}
+
 /// Whether it sets any limit.
 pub(in crate::api) fn is_set(policy: Option<&proto::Policy>) -> bool {
     policy.is_some_and(|policy| *policy != proto::Policy::default())
 }
 
-pub(in crate::api) fn policy_out(limits: &[Limit]) -> proto::Policy {
+/// With `prices`, each limit says which of its models have none.
+pub(in crate::api) fn policy_out(limits: &[Limit], prices: Option<&PriceBook>) -> proto::Policy {
     let mut policy = proto::Policy::default();
     for limit in limits {
         match limit {
@@ -189,6 +197,7 @@ pub(in crate::api) fn policy_out(limits: &[Limit]) -> proto::Policy {
                     period: Some(period_out(period)),
                     models: models_out(models),
                     alerts: alerts.as_deref().map(alerts_out),
+                    unmatched_models: unmatched_out(models, prices),
                 });
             }
             Limit::Quota(Quota { id, unit: _, max, models }) => policy.quotas.push(proto::Quota {
@@ -196,6 +205,7 @@ pub(in crate::api) fn policy_out(limits: &[Limit]) -> proto::Policy {
                 unit: unit_out(limit.unit()).into(),
                 max: *max,
                 models: models_out(models),
+                unmatched_models: unmatched_out(models, prices),
             }),
         }
     }

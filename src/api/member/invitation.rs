@@ -19,6 +19,7 @@ use crate::{
         contact::check_email,
         error::Invalid,
         id::{InvitationId, MemberId, OrganizationId, TeamId},
+        price::PriceBook,
         time::Span,
     },
     service::{Accepted, Caller, Error, InvitationFilter, InvitationView, NewInvitation, Repeatable},
@@ -90,7 +91,7 @@ impl MemberApi {
         };
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
         let (view, token) = self.0.create_invitation(caller, &organization, new, repeatable).await?;
-        let invitation = Some(invitation_out(&organization, view));
+        let invitation = Some(invitation_out(&organization, view, Some(&self.0.prices())));
         Ok(proto::CreateInvitationResponse { invitation, token: token.unwrap_or_default() })
     }
 
@@ -102,7 +103,9 @@ impl MemberApi {
         let proto::GetInvitationRequest { organization_id, invitation_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let view = self.0.invitation(&organization, &InvitationId::parse("invitation_id", &invitation_id)?)?;
-        Ok(proto::GetInvitationResponse { invitation: Some(invitation_out(&organization, view)) })
+        Ok(proto::GetInvitationResponse {
+            invitation: Some(invitation_out(&organization, view, Some(&self.0.prices()))),
+        })
     }
 
     pub(super) fn invitations(
@@ -117,7 +120,7 @@ impl MemberApi {
         let states = states.into_iter().enumerate().map(state_in).collect::<Result<_, _>>()?;
         let filter = InvitationFilter { states, search };
         let found = self.0.list_invitations(&organization, &filter, page_in(&list, page_size, &page_token)?)?;
-        let invitations = found.items.into_iter().map(|view| invitation_out(&organization, view)).collect();
+        let invitations = found.items.into_iter().map(|view| invitation_out(&organization, view, None)).collect();
         Ok(proto::ListInvitationsResponse { invitations, next_page_token: token_out(&list, found.next) })
     }
 
@@ -133,7 +136,9 @@ impl MemberApi {
         let id = InvitationId::parse("invitation.id", &id)?;
         let policy = policy_in("invitation.policy", policy)?;
         let view = self.0.set_invitation_policy(caller, &organization, &id, policy).await?;
-        Ok(proto::UpdateInvitationResponse { invitation: Some(invitation_out(&organization, view)) })
+        Ok(proto::UpdateInvitationResponse {
+            invitation: Some(invitation_out(&organization, view, Some(&self.0.prices()))),
+        })
     }
 
     pub(super) async fn resend(
@@ -145,7 +150,10 @@ impl MemberApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let id = InvitationId::parse("invitation_id", &invitation_id)?;
         let (view, token) = self.0.resend_invitation(caller, &organization, &id, ttl_in(ttl)?).await?;
-        Ok(proto::ResendInvitationResponse { invitation: Some(invitation_out(&organization, view)), token })
+        Ok(proto::ResendInvitationResponse {
+            invitation: Some(invitation_out(&organization, view, Some(&self.0.prices()))),
+            token,
+        })
     }
 
     pub(super) async fn revoke(
@@ -157,7 +165,9 @@ impl MemberApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let id = InvitationId::parse("invitation_id", &invitation_id)?;
         let view = self.0.revoke_invitation(caller, &organization, &id).await?;
-        Ok(proto::RevokeInvitationResponse { invitation: Some(invitation_out(&organization, view)) })
+        Ok(proto::RevokeInvitationResponse {
+            invitation: Some(invitation_out(&organization, view, Some(&self.0.prices()))),
+        })
     }
 
     pub(super) async fn accept(
@@ -170,7 +180,7 @@ impl MemberApi {
         let member = optional("member_id", &member_id, MemberId::parse)?;
         let name = Some(name_in("name", name)?).filter(|name| !name.is_empty());
         let Accepted { organization, member, secret } = self.0.accept_invitation(caller, token, member, name).await?;
-        let member = Some(out(&organization, member));
+        let member = Some(out(&organization, member, Some(&self.0.prices())));
         Ok(proto::AcceptInvitationResponse { member, secret: secret.unwrap_or_default() })
     }
 }
@@ -188,7 +198,11 @@ fn state_in((i, state): (usize, i32)) -> Result<&'static str, Invalid> {
     }
 }
 
-fn invitation_out(organization: &OrganizationId, view: InvitationView) -> proto::Invitation {
+fn invitation_out(
+    organization: &OrganizationId,
+    view: InvitationView,
+    prices: Option<&PriceBook>,
+) -> proto::Invitation {
     let InvitationView { invitation, expired } = view;
     let Invitation { id, email, name, role, teams, policy, invited_by, state, expire_time, create_time, update_time } =
         invitation;
@@ -205,7 +219,7 @@ fn invitation_out(organization: &OrganizationId, view: InvitationView) -> proto:
         name,
         role: role_out(role).into(),
         team_ids: teams.iter().map(ToString::to_string).collect(),
-        policy: Some(policy_out(&policy.limits)),
+        policy: Some(policy_out(&policy.limits, prices)),
         state: state.into(),
         member_id: member,
         invited_by: invited_by.as_str().to_owned(),

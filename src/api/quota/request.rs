@@ -54,7 +54,7 @@ pub(super) fn commit(request: proto::CommitRequest) -> Result<(ReservationRef, C
     let reservation = required_reservation(reservation)?;
     let commit = Commit {
         usage: required_usage_in("usage", usage.as_ref())?,
-        model: if model.is_empty() { None } else { Some(Model::parse("model", &model)?) },
+        model: if model.trim_matches(' ').is_empty() { None } else { Some(Model::parse("model", &model)?) },
     };
     Ok((reservation, commit, include_limits))
 }

@@ -25,6 +25,12 @@ pub(crate) fn decimal(text: &str) -> Result<String, String> {
         .map_err(|_| "isn't a decimal number; give one such as 12.50".to_owned())
 }
 
+/// A model's name or pattern as the server has it, to find it in what the server answered.
+#[expect(clippy::unnecessary_wraps, reason = "a parser of arguments may refuse")]
+pub(crate) fn model(text: &str) -> Result<String, String> {
+    Ok(text.trim().to_ascii_lowercase())
+}
+
 /// The change of just these fields, given or not by the user.
 pub(crate) fn paths<S: Into<String>>(fields: impl IntoIterator<Item = S>) -> prost_types::FieldMask {
     prost_types::FieldMask { paths: fields.into_iter().map(Into::into).collect() }

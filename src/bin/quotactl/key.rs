@@ -8,7 +8,7 @@ use quotad::api::proto::{
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Organization, edited, mask},
+    arguments::{Organization, edited, mask, model},
     confirm::Consent,
     context::Context,
     failure::{Failure, required},
@@ -88,10 +88,10 @@ pub(crate) enum KeyCommand {
         #[arg(long, conflicts_with = "expire_time")]
         no_expire_time: bool,
         /// A model that it may use too, repeatable: besides those before
-        #[arg(long = "add-model", value_name = "MODEL", conflicts_with_all = ["models", "all_models"])]
+        #[arg(long = "add-model", value_name = "MODEL", value_parser = model, conflicts_with_all = ["models", "all_models"])]
         added: Vec<String>,
         /// A model that it may not use any more, repeatable
-        #[arg(long = "remove-model", value_name = "MODEL", conflicts_with_all = ["models", "all_models"])]
+        #[arg(long = "remove-model", value_name = "MODEL", value_parser = model, conflicts_with_all = ["models", "all_models"])]
         removed: Vec<String>,
         /// Allows all models
         #[arg(long, conflicts_with = "models")]
@@ -132,7 +132,7 @@ pub(crate) struct Fields {
     /// Refused from this instant on
     #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     expire_time: Option<Timestamp>,
-    /// A model that the key may use, repeatable: these and no others; all if none is given
+    /// A model that the key may use, or a pattern such as `claude-opus-*`; repeatable: these and no others; all if none is given
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
     /// The access rule that binds it; the organization's default if none is given
@@ -270,7 +270,7 @@ impl Item for Key {
             secret,
             state(self.disabled),
             instant(self.expire_time.as_ref()),
-            if self.models.is_empty() { "all".to_owned() } else { self.models.join(", ") },
+            models(self),
             rule(self),
             instant(self.create_time.as_ref()),
         ]
@@ -287,6 +287,7 @@ impl Item for Key {
             "disabled": self.disabled,
             "expire_time": instant_json(self.expire_time.as_ref()),
             "models": self.models,
+            "unmatched_models": self.unmatched_models,
             "policy": policy_file::json(self.policy.as_ref()),
             "create_time": instant_json(self.create_time.as_ref()),
             "update_time": instant_json(self.update_time.as_ref()),
@@ -298,6 +299,14 @@ impl Item for Key {
             "managed_fields": self.managed_fields,
         })
     }
+}
+
+/// Those that it may use; what no model with a price is meant by says so.
+fn models(key: &Key) -> String {
+    let shown = |model: &String| {
+        if key.unmatched_models.contains(model) { format!("{model} (no price)") } else { model.clone() }
+    };
+    if key.models.is_empty() { "all".to_owned() } else { key.models.iter().map(shown).collect::<Vec<_>>().join(", ") }
 }
 
 /// The rule in force, and why it is another than the key's own.
@@ -314,6 +323,16 @@ fn rule(key: &Key) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn models_without_a_price_are_marked() {
+        let shown = |models: &[&str], unmatched: &[&str]| {
+            let of = |texts: &[&str]| texts.iter().map(ToString::to_string).collect();
+            super::models(&Key { models: of(models), unmatched_models: of(unmatched), ..Key::default() })
+        };
+        assert_eq!(shown(&[], &[]), "all");
+        assert_eq!(shown(&["small", "gpt-*"], &["gpt-*"]), "small, gpt-* (no price)");
+    }
 
     #[test]
     fn the_rule_in_force_is_shown_with_the_reason() {

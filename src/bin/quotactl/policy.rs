@@ -138,7 +138,7 @@ pub(crate) struct BudgetArgs {
     /// Where an every:SPAN period starts counting
     #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     anchor: Option<Timestamp>,
-    /// Binds only this model, repeatable; all if none is given
+    /// Binds only this model, or those that a pattern such as `claude-opus-*` means; repeatable; all if none is given
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
     /// Also alerts at this amount, or share of the hard cap such as 80%; repeatable
@@ -167,6 +167,7 @@ impl BudgetArgs {
                 ..self.period
             }),
             models: self.models,
+            ..Budget::default()
         }
     }
 }
@@ -175,7 +176,7 @@ impl BudgetArgs {
 pub(crate) struct QuotaArgs {
     #[command(flatten)]
     max: QuotaMax,
-    /// Binds only this model, repeatable; all if none is given
+    /// Binds only this model, or those that a pattern such as `claude-opus-*` means; repeatable; all if none is given
     #[arg(long = "model", value_name = "MODEL")]
     models: Vec<String>,
 }
@@ -207,7 +208,7 @@ impl QuotaMax {
 impl QuotaArgs {
     fn quota(self, id: String) -> Quota {
         let (unit, max) = self.max.given().unwrap_or_default();
-        Quota { id, unit: unit.into(), max, models: self.models }
+        Quota { id, unit: unit.into(), max, models: self.models, ..Quota::default() }
     }
 }
 
@@ -284,9 +285,23 @@ pub(crate) fn show(out: Output, found: &Found) -> Result<(), Failure> {
         return out.value(&value);
     }
     if found.limits.is_empty() && found.policy != Policy::default() {
-        return out.text(&planned(&found.policy));
+        out.text(&planned(&found.policy))?;
+    } else {
+        out.text(&limits::shown(&found.limits))?;
     }
-    out.text(&limits::shown(&found.limits))
+    match unmatched(&found.policy) {
+        lines if lines.is_empty() => Ok(()),
+        lines => out.text(&format!("\n{lines}")),
+    }
+}
+
+/// What of the policy binds nothing but requests that state their cost, a line each limit.
+fn unmatched(policy: &Policy) -> String {
+    let budgets = policy.budgets.iter().map(|budget| (&budget.id, &budget.unmatched_models));
+    let quotas = policy.quotas.iter().map(|quota| (&quota.id, &quota.unmatched_models));
+    let said = budgets.chain(quotas).filter(|(_, models)| !models.is_empty());
+    let lines = said.map(|(id, models)| format!("{id}: no model with a price is {}", models.join(", nor ")));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn planned(policy: &Policy) -> String {

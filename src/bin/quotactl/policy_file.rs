@@ -34,6 +34,9 @@ struct BudgetFile {
     period: PeriodFile,
     #[serde(default)]
     models: Vec<String>,
+    /// Said by the server, and ignored where it is read back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unmatched_models: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alerts: Option<AlertsFile>,
 }
@@ -55,6 +58,9 @@ struct QuotaFile {
     max: u64,
     #[serde(default)]
     models: Vec<String>,
+    /// Said by the server, and ignored where it is read back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unmatched_models: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +131,7 @@ impl BudgetFile {
             max: self.max.into(),
             soft: self.soft.into(),
             models: self.models,
+            unmatched_models: Vec::new(),
             alerts: self.alerts.map(|alerts| BudgetAlerts {
                 thresholds: alerts.thresholds.into_iter().map(Into::into).collect(),
                 recipients: alerts.recipients,
@@ -136,7 +143,7 @@ impl BudgetFile {
 impl QuotaFile {
     fn into_proto(self, field: &str) -> Result<Quota, String> {
         let unit = enumerated::<quotad::api::proto::Unit>(&format!("{field}.unit"), &self.unit)?;
-        Ok(Quota { id: self.id, unit, max: self.max, models: self.models })
+        Ok(Quota { id: self.id, unit, max: self.max, models: self.models, ..Quota::default() })
     }
 }
 
@@ -168,6 +175,7 @@ impl From<&Policy> for PolicyFile {
             soft: Amount::Text(budget.soft.clone()),
             period: PeriodFile::from(&budget.period.clone().unwrap_or_default()),
             models: budget.models.clone(),
+            unmatched_models: budget.unmatched_models.clone(),
             alerts: budget.alerts.as_ref().map(|alerts| AlertsFile {
                 thresholds: alerts.thresholds.iter().cloned().map(Amount::Text).collect(),
                 recipients: alerts.recipients.clone(),
@@ -178,6 +186,7 @@ impl From<&Policy> for PolicyFile {
             unit: unit(quota.unit),
             max: quota.max,
             models: quota.models.clone(),
+            unmatched_models: quota.unmatched_models.clone(),
         });
         Self { budgets: budgets.collect(), quotas: quotas.collect(), limits: IgnoredAny }
     }
@@ -247,6 +256,7 @@ mod tests {
     fn what_get_prints_is_what_set_reads() {
         let policy = parse(TOML, false).unwrap();
         let mut printed = json(Some(&policy));
+        printed["budgets"][1]["unmatched_models"] = serde_json::json!(["small"]);
         printed["limits"] = serde_json::json!([{ "limit_id": "monthly", "spent": "3" }]);
         assert_eq!(parse(&printed.to_string(), true).unwrap(), policy);
     }

@@ -58,12 +58,18 @@ pub(crate) struct Fields {
     /// USD per million input tokens
     #[arg(long, value_name = "USD", value_parser = decimal)]
     input: Option<String>,
-    /// USD per million input tokens read from a cache; as input if never set
+    /// USD per million input tokens read from a cache; what input costs at the moment if not set
     #[arg(long, value_name = "USD", value_parser = decimal)]
     cached_input: Option<String>,
-    /// USD per million input tokens written to a cache; as input if never set
+    /// Unsets the price of tokens read from a cache: they cost what input costs at the moment
+    #[arg(long, conflicts_with = "cached_input")]
+    no_cached_input: bool,
+    /// USD per million input tokens written to a cache; what input costs at the moment if not set
     #[arg(long, value_name = "USD", value_parser = decimal)]
     cache_write: Option<String>,
+    /// Unsets the price of tokens written to a cache: they cost what input costs at the moment
+    #[arg(long, conflicts_with = "cache_write")]
+    no_cache_write: bool,
     /// USD per million output tokens
     #[arg(long, value_name = "USD", value_parser = decimal)]
     output: Option<String>,
@@ -76,8 +82,8 @@ impl Fields {
     fn mask(&self) -> Option<prost_types::FieldMask> {
         mask(&[
             ("input_per_million", self.input.is_some()),
-            ("cached_input_per_million", self.cached_input.is_some()),
-            ("cache_write_per_million", self.cache_write.is_some()),
+            ("cached_input_per_million", self.cached_input.is_some() || self.no_cached_input),
+            ("cache_write_per_million", self.cache_write.is_some() || self.no_cache_write),
             ("output_per_million", self.output.is_some()),
             ("per_request", self.per_request.is_some()),
         ])
@@ -93,7 +99,7 @@ impl Fields {
             cache_write_per_million: self.cache_write.unwrap_or_default(),
             output_per_million: self.output.unwrap_or_default(),
             per_request: self.per_request.unwrap_or_default(),
-            update_time: None,
+            ..Price::default()
         }
     }
 }
@@ -127,7 +133,8 @@ impl PriceCommand {
 async fn set(context: &Context, model: String, fields: Fields) -> Result<Price, Failure> {
     let mut client = context.server.prices();
     let Some(update_mask) = fields.mask() else {
-        let flags = "--input, --cached-input, --cache-write, --output, --per-request";
+        let flags =
+            "--input, --cached-input, --no-cached-input, --cache-write, --no-cache-write, --output, --per-request";
         return Err(Failure::other(format!("nothing to set; give at least one of {flags}")));
     };
     let price = Some(fields.price(model));
@@ -140,6 +147,11 @@ async fn set(context: &Context, model: String, fields: Fields) -> Result<Price, 
         Err(status) => return Err(status.into()),
     };
     required(price, "price")
+}
+
+/// What it costs, and that it isn't set where it follows the input.
+fn cached(set: &str, effective: &str) -> String {
+    if set.is_empty() { format!("{} (as input)", amount(effective)) } else { amount(set) }
 }
 
 impl Item for Price {
@@ -157,8 +169,8 @@ impl Item for Price {
         vec![
             self.model.clone(),
             amount(&self.input_per_million),
-            amount(&self.cached_input_per_million),
-            amount(&self.cache_write_per_million),
+            cached(&self.cached_input_per_million, &self.effective_cached_input_per_million),
+            cached(&self.cache_write_per_million, &self.effective_cache_write_per_million),
             amount(&self.output_per_million),
             amount(&self.per_request),
             instant(self.update_time.as_ref()),
@@ -171,6 +183,8 @@ impl Item for Price {
             "input_per_million": self.input_per_million,
             "cached_input_per_million": self.cached_input_per_million,
             "cache_write_per_million": self.cache_write_per_million,
+            "effective_cached_input_per_million": self.effective_cached_input_per_million,
+            "effective_cache_write_per_million": self.effective_cache_write_per_million,
             "output_per_million": self.output_per_million,
             "per_request": self.per_request,
             "update_time": instant_json(self.update_time.as_ref()),

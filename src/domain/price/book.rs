@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 
 use super::Price;
-use crate::domain::{entity::PriceEntry, id::Model};
+use crate::domain::{
+    entity::PriceEntry,
+    model::{Model, ModelPattern},
+};
 
 /// Most entries of a part. A change copies one part, and a pointer for each of the others.
 const PART: usize = 128;
@@ -19,8 +22,9 @@ pub struct PriceBook {
 }
 
 impl PriceBook {
+    /// Returns what the model costs now.
     pub fn price(&self, model: &Model) -> Option<Price> {
-        self.get(model).map(|entry| entry.price)
+        self.get(model).map(|entry| entry.price.in_force())
     }
 
     pub fn get(&self, model: &Model) -> Option<&PriceEntry> {
@@ -59,6 +63,18 @@ impl PriceBook {
         let from = after.and_then(|after| self.part_of(after)).unwrap_or(0);
         let entries = self.parts.iter().skip(from).flat_map(|part| part.iter());
         entries.skip_while(move |entry| after.is_some_and(|after| entry.model <= *after))
+    }
+
+    /// Returns whether any model in the book is meant. Looks only at those that begin as the pattern does.
+    pub fn has_match(&self, pattern: &ModelPattern) -> bool {
+        if let Some(model) = pattern.exact() {
+            return self.get(model).is_some();
+        }
+        let head = pattern.head();
+        let from = self.parts.partition_point(|part| part.last().is_some_and(|last| last.model.as_str() < head));
+        let entries = self.parts.iter().skip(from).flat_map(|part| part.iter().map(|entry| &entry.model));
+        let begun = entries.skip_while(|model| model.as_str() < head);
+        begun.take_while(|model| model.as_str().starts_with(head)).any(|model| pattern.matches(model))
     }
 
     /// The part that a model belongs to: the last one that begins at or before it, else the first. `None` in an empty book.
@@ -101,14 +117,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::{money::Nanos, time::Timestamp};
+    use crate::domain::{money::Nanos, price::ListPrice, time::Timestamp};
 
     fn model(no: u16) -> Model {
         Model::trusted(format!("model-{no:03}"))
     }
 
     fn entry(no: u16, usd: i64) -> PriceEntry {
-        let price = Price { input: Nanos::units(usd), ..Price::default() };
+        let price = ListPrice { input: Nanos::units(usd), ..ListPrice::default() };
         PriceEntry { model: model(no), price, update_time: Timestamp::from_micros(usd) }
     }
 

@@ -9,6 +9,7 @@ use crate::{
         entity::{ExpiryPolicy, Key, Member, Organization, PriceEntry, Team, WalletMode},
         event::Record,
         id::{Actor, DEFAULT_TEAM, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, TeamId},
+        model::ModelPattern,
         money::{Factor, Nanos},
         operation::{Charge, Commit, DEFAULT_TTL, Extend, Reserve},
         period::{Period, Window},
@@ -153,7 +154,7 @@ impl World {
     }
 
     pub(super) fn set_price(&mut self, name: &str, price: Price) {
-        self.prices.set(PriceEntry { model: model(name), price, update_time: self.now });
+        self.prices.set(PriceEntry { model: model(name), price: price.into(), update_time: self.now });
     }
 
     pub(super) fn add_team(&mut self, id: &str) {
@@ -340,6 +341,10 @@ pub(super) fn model(name: &str) -> Model {
     Model::trusted(name)
 }
 
+pub(super) fn pattern(text: &str) -> ModelPattern {
+    ModelPattern::parse("models", text).unwrap()
+}
+
 pub(super) fn request(id: &str) -> RequestId {
     RequestId::trusted(id)
 }
@@ -413,7 +418,7 @@ pub(super) fn slots(id: &str, max: u64) -> Limit {
 
 /// Narrows a limit.
 pub(super) fn only(name: &str, mut limit: Limit) -> Limit {
-    let models = Models::checked("models", vec![model(name)]).unwrap();
+    let models = Models::checked("models", vec![pattern(name)]).unwrap();
     match &mut limit {
         Limit::Budget(budget) => budget.models = models,
         Limit::Quota(quota) => quota.models = models,

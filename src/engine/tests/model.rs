@@ -26,7 +26,7 @@ use crate::{
     },
 };
 use answer::{answered, charged, conflicted, decided};
-use operation::{MODELS, Operation, any_limits, any_operation};
+use operation::{MODELS, Operation, PATTERNS, any_limits, any_operation};
 
 mod answer;
 mod handing;
@@ -329,7 +329,8 @@ impl Model {
                 naive.key_ends[*key] = end.map(Timestamp::micros);
             }
             Operation::KeyModels(key, models) => {
-                let models = Models::checked("models", models.iter().map(|at| model(MODELS[*at])).collect()).unwrap();
+                let models =
+                    Models::checked("models", models.iter().map(|at| pattern(PATTERNS[*at])).collect()).unwrap();
                 let change = KeyChange { models: Some(models.clone()), ..Default::default() };
                 world.turn(|turn| turn.update_key(&KeyId::trusted(KEY_IDS[*key]), change, true)).unwrap();
                 naive.key_models[*key] = models;

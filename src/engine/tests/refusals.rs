@@ -29,8 +29,10 @@ fn the_code_is_that_of_the_first_check_that_fails() {
     world.limits(vec![slots("s", 0)]);
     let denial = world.try_reserve(&unpriced).unwrap_err();
     assert_eq!((denial.code, denial.code.http_status()), (ModelUnpriced, 400));
-    world
-        .key(KeyChange { models: Some(Models::checked("models", vec![model("only")]).unwrap()), ..Default::default() });
+    world.key(KeyChange {
+        models: Some(Models::checked("models", vec![pattern("only")]).unwrap()),
+        ..Default::default()
+    });
     assert_eq!(world.try_reserve(&unpriced).unwrap_err().code, ModelNotAllowed);
     world.organization(OrganizationChange { disabled: Some(true), ..Default::default() });
     assert_eq!(code(&mut world), OrganizationInactive);

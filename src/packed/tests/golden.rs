@@ -9,6 +9,7 @@ use crate::domain::{
     entity::{ExpiryPolicy, Key, Managed, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, Extended, LimitNo, NumberedLimit, Reserved, Settled, TopUp, Touch},
     id::{Holder, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, SecretHash, TeamId, TokenId},
+    model::ModelPattern,
     money::{Factor, Nanos},
     period::{Period, Zone},
     policy::{Budget, BudgetUnit, Limit, Models, Place, Quota, QuotaUnit, Scope, Unit},
@@ -24,7 +25,7 @@ const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const NO: ReservationNo = ReservationNo { epoch: 2, sequence: 77 };
 
 fn models() -> Models {
-    Models::checked("models", vec![Model::trusted("llama")]).unwrap()
+    Models::checked("models", vec![ModelPattern::parse("models", "llama-*").unwrap()]).unwrap()
 }
 
 fn price() -> Price {
@@ -232,7 +233,11 @@ pub(super) fn events() -> Vec<Event> {
             reason: String::from("paid"),
         })),
         Event::Initialized { seal: SealKey::new([7; 32]) },
-        Event::PriceSet(Box::new(PriceEntry { model: Model::trusted("llama"), price: price(), update_time: AT })),
+        Event::PriceSet(Box::new(PriceEntry {
+            model: Model::trusted("llama"),
+            price: price().into(),
+            update_time: AT,
+        })),
         Event::PriceDeleted(Model::trusted("llama")),
         Event::TokenSet(Box::new(AccessToken {
             bearer: Bearer::Service(Scopes::new(

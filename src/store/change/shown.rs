@@ -122,7 +122,7 @@ fn time(time: Option<Timestamp>) -> Value {
 }
 
 fn names(models: &Models) -> Value {
-    texts(models.names())
+    texts(models.patterns())
 }
 
 pub(super) fn policy<'a>(limits: impl IntoIterator<Item = &'a Limit>) -> Value {

@@ -19,7 +19,11 @@ fn migrated(sql: &str, table: &str) -> Vec<(String, bool, bool)> {
     // Columns that came later, none of them of a key.
     let added = format!("ALTER TABLE {table} ADD COLUMN ");
     let added: Vec<&str> = sql.lines().filter_map(|line| line.trim().strip_prefix(&added)).collect();
-    lines.iter().filter(is_column).chain(&added).map(column).collect()
+    let mut columns: Vec<_> = lines.iter().filter(is_column).chain(&added).map(column).collect();
+    for (name, null, _) in &mut columns {
+        *null |= sql.contains(&format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL;"));
+    }
+    columns
 }
 
 fn described(table: &Table) -> Vec<(String, bool, bool)> {
@@ -35,13 +39,15 @@ fn the_tables_are_those_that_the_migrations_make() {
         include_str!("../../../migrations/sqlite/0001_books.sql"),
         include_str!("../../../migrations/sqlite/0002_reservations.sql"),
         include_str!("../../../migrations/sqlite/0003_ceilings.sql"),
-        include_str!("../../../migrations/sqlite/0004_ended_entities.sql")
+        include_str!("../../../migrations/sqlite/0004_ended_entities.sql"),
+        include_str!("../../../migrations/sqlite/0005_list_prices.sql")
     );
     let postgres = concat!(
         include_str!("../../../migrations/postgres/0001_books.sql"),
         include_str!("../../../migrations/postgres/0002_ledger.sql"),
         include_str!("../../../migrations/postgres/0007_ceilings.sql"),
-        include_str!("../../../migrations/postgres/0008_ended_entities.sql")
+        include_str!("../../../migrations/postgres/0008_ended_entities.sql"),
+        include_str!("../../../migrations/postgres/0009_list_prices.sql")
     );
     for table in ALL {
         let mut made = [sqlite, postgres].map(|sql| migrated(sql, table.name));

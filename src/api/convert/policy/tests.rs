@@ -22,11 +22,17 @@ fn budget() -> proto::Budget {
             recipients: vec![String::from("finance@example.org")],
         }),
         models: vec![String::from("llama")],
+        ..proto::Budget::default()
     }
 }
 
 fn quota() -> proto::Quota {
-    proto::Quota { id: String::from("rpm"), unit: proto::Unit::RequestsPerMinute.into(), max: 60, models: Vec::new() }
+    proto::Quota {
+        id: String::from("rpm"),
+        unit: proto::Unit::RequestsPerMinute.into(),
+        max: 60,
+        ..proto::Quota::default()
+    }
 }
 
 fn refused(policy: proto::Policy) -> String {
@@ -46,7 +52,7 @@ fn a_policy_comes_back_as_it_was_set() {
     };
     let policy = proto::Policy { budgets: vec![budget(), every], quotas: vec![quota()] };
     let read = policy_in("policy", Some(policy.clone())).unwrap();
-    assert_eq!(policy_out(&read.limits), policy);
+    assert_eq!(policy_out(&read.limits, None), policy);
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn policy(limits: usize) -> Policy {
             id: format!("{name}-{number}"),
             unit: unit.into(),
             max: QUOTA,
-            models: Vec::new(),
+            ..Quota::default()
         };
         match number % 3 {
             0 => policy.budgets.push(Budget {

@@ -352,7 +352,7 @@ mod tests {
 
     fn changed() -> Changed {
         let quotas =
-            vec![Quota { id: "rpm".into(), unit: Unit::RequestsPerMinute.into(), max: 60, models: Vec::new() }];
+            vec![Quota { id: "rpm".into(), unit: Unit::RequestsPerMinute.into(), max: 60, ..Quota::default() }];
         let policy = Policy { budgets: vec![budget("monthly")], quotas };
         let found = Found::new(Some(policy.clone()), Vec::new(), String::new());
         Changed { place: "member ada".into(), found, policy }

@@ -29,7 +29,6 @@ pub(super) const KEYS: [(&str, &str, &str); 6] = [
 
 fn budget(id: &str, max: &str, soft: &str, kind: PeriodKind) -> Budget {
     Budget {
-        alerts: None,
         id: id.to_owned(),
         unit: Unit::Usd.into(),
         max: max.to_owned(),
@@ -39,12 +38,12 @@ fn budget(id: &str, max: &str, soft: &str, kind: PeriodKind) -> Budget {
             time_zone: if kind == PeriodKind::OneTime { String::new() } else { String::from("Europe/Berlin") },
             ..Period::default()
         }),
-        models: Vec::new(),
+        ..Budget::default()
     }
 }
 
 fn quota(id: &str, unit: Unit, max: u64) -> Quota {
-    Quota { id: id.to_owned(), unit: unit.into(), max, models: Vec::new() }
+    Quota { id: id.to_owned(), unit: unit.into(), max, ..Quota::default() }
 }
 
 fn policy(budgets: Vec<Budget>, quotas: Vec<Quota>) -> Policy {

@@ -16,7 +16,9 @@ use crate::domain::{
 };
 
 /// The last one has no price.
-pub(super) const MODELS: [&str; 3] = ["a", "b", "c"];
+pub(super) const MODELS: [&str; 3] = ["a-1", "b-1", "c-2"];
+/// What limits and keys are narrowed to.
+pub(super) const PATTERNS: [&str; 6] = ["a-1", "b-1", "c-2", "*", "*-1", "a*"];
 
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
@@ -96,7 +98,7 @@ fn any_limit() -> impl Strategy<Value = Limit> {
         1 => (20..250u64).prop_map(|max| tpm("f", max)),
         1 => (1..6u64).prop_map(|max| slots("g", max)),
     ];
-    (limit, prop::option::weighted(0.2, select(&MODELS[..])))
+    (limit, prop::option::weighted(0.2, select(&PATTERNS[..])))
         .prop_map(|(limit, model)| if let Some(model) = model { only(model, limit) } else { limit })
 }
 
@@ -151,7 +153,7 @@ fn any_charge() -> impl Strategy<Value = Operation> {
 fn any_control() -> impl Strategy<Value = Operation> {
     let spot = select(&super::SPOTS[..]);
     let switchable: Vec<Spot> = super::SPOTS.into_iter().filter(|(kind, _)| *kind != 1).collect();
-    let models = prop_oneof![3 => Just(vec![]), 1 => Just(vec![0]), 1 => Just(vec![0, 1])];
+    let models = prop_oneof![3 => Just(vec![]), 1 => Just(vec![0]), 1 => Just(vec![0, 1]), 1 => Just(vec![4])];
     prop_oneof![
         4 => (spot, any_limits()).prop_map(|(spot, limits)| Operation::Policy(spot, limits)),
         3 => (select(switchable), prop::bool::weighted(0.3)).prop_map(|(spot, off)| Operation::Switch(spot, off)),

@@ -5,7 +5,7 @@ use crate::domain::{
     decision::DenialCode,
     id::Model,
     money::Nanos,
-    policy::Unit,
+    policy::{Models, Unit},
     price::Price,
     usage::{Amounts, Usage},
 };
@@ -31,6 +31,21 @@ pub(super) const CODES: [&str; 10] = [
     "ceiling",
 ];
 
+/// Whether a list means the model: a star stands for nothing, or for one character and what a star stands for.
+fn names(models: &Models, model: &Model) -> bool {
+    fn matches(pattern: &[u8], name: &[u8]) -> bool {
+        match (pattern.split_first(), name.split_first()) {
+            (None, name) => name.is_none(),
+            (Some((b'*', rest)), None) => matches(rest, name),
+            (Some((b'*', rest)), Some((_, less))) => matches(rest, name) || matches(pattern, less),
+            (Some((one, rest)), Some((other, less))) => one == other && matches(rest, less),
+            (Some(_), None) => false,
+        }
+    }
+    let patterns = models.patterns();
+    patterns.is_empty() || patterns.iter().any(|p| matches(p.as_str().as_bytes(), model.as_str().as_bytes()))
+}
+
 impl Naive {
     pub(super) fn price(&self, model: &Model) -> Option<Price> {
         self.prices.get(model.as_str()).copied()
@@ -44,7 +59,7 @@ impl Naive {
         let on_path = of(own).into_iter().chain(self.cap(key)).chain(above);
         let counts = |def: &usize| {
             let limit = &self.defs[*def].limit;
-            limit.models().include(model) && self.binds(limit.unit())
+            names(limit.models(), model) && self.binds(limit.unit())
         };
         on_path.filter(counts).collect()
     }
@@ -74,7 +89,7 @@ impl Naive {
             (off(2), DenialCode::MemberInactive, 2),
             (off(3), DenialCode::TeamInactive, 3),
             (off(4) || off(5), DenialCode::OrganizationInactive, 4),
-            (!self.key_models[key].include(model), DenialCode::ModelNotAllowed, 0),
+            (!names(&self.key_models[key], model), DenialCode::ModelNotAllowed, 0),
         ];
         let failing = checks.into_iter().filter(|(fails, ..)| *fails);
         failing.map(|(_, code, kind)| (code, String::from(CODES[kind]))).collect()

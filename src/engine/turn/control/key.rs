@@ -125,7 +125,7 @@ impl Turn<'_> {
         hand.set("disabled", (&mut next.disabled, &mut managed.disabled), disabled, |disabled| *disabled)?;
         let expire = (&mut next.expire_time, &mut managed.expire_time);
         hand.set("expire_time", expire, expire_time, Option::is_some)?;
-        let narrowed = |models: &Models| !models.names().is_empty();
+        let narrowed = |models: &Models| !models.patterns().is_empty();
         hand.set("models", (&mut next.models, &mut managed.models), models, narrowed)?;
         next.name = name.unwrap_or(next.name);
         next.rule = rule.unwrap_or(next.rule);
