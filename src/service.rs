@@ -87,7 +87,7 @@ pub use listing::{Found, Page};
 pub use mirror::rebuild;
 pub use payment::{AutoTopUpView, ManualProvider, NewCorrection, NewTopUp, Ordered, PaymentProvider, WebhookProvider};
 pub use projector::drain;
-pub use quota::{Grant, Question, Released, Reply, ReservationRef};
+pub use quota::{Grant, Question, Reply, ReservationRef};
 pub use revocations::{Lagged, Subscription, WatchPlace, WatchedRevocation};
 pub use system::PriceChange;
 pub use token::{Identity, NewMemberToken, NewToken, WhoAmI};

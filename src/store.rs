@@ -200,9 +200,11 @@ pub struct StoredReservation {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoredEnd {
     Open,
+    /// Given back; `charged` is what of it had been used.
     Released {
         reserved: Arc<Reserved>,
         reason: String,
+        charged: Option<Arc<Settled>>,
     },
     /// Expired; `charged` is what expiry booked, if anything. A late Commit may still come.
     Expired {

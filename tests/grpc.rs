@@ -40,6 +40,8 @@ mod paging;
 mod people;
 #[path = "grpc/policies.rs"]
 mod policies;
+#[path = "grpc/ran.rs"]
+mod ran;
 #[path = "grpc/reads.rs"]
 mod reads;
 #[path = "grpc/reserving.rs"]

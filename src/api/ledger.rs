@@ -215,6 +215,7 @@ fn kind_in((i, kind): (usize, i32)) -> Result<EntryKind, Invalid> {
         Ok(Kind::Refund) => Ok(EntryKind::Refund),
         Ok(Kind::Adjustment) => Ok(EntryKind::Adjustment),
         Ok(Kind::Reversal) => Ok(EntryKind::Reversal),
+        Ok(Kind::Release) => Ok(EntryKind::Release),
         Ok(Kind::Unspecified) | Err(_) => Err(Invalid::new(
             format!("kinds[{i}]"),
             format!("{kind} is no kind of transaction; leave kinds empty for all"),
@@ -233,6 +234,7 @@ fn kind_out(kind: EntryKind) -> proto::TransactionKind {
         EntryKind::Refund => Kind::Refund,
         EntryKind::Adjustment => Kind::Adjustment,
         EntryKind::Reversal => Kind::Reversal,
+        EntryKind::Release => Kind::Release,
     }
 }
 

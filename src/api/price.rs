@@ -24,8 +24,14 @@ use crate::{
     service::{Caller, Error, PriceChange, Service},
 };
 
-const FIELDS: [&str; 5] =
-    ["input_per_million", "cached_input_per_million", "cache_write_per_million", "output_per_million", "per_request"];
+const FIELDS: [&str; 6] = [
+    "input_per_million",
+    "cached_input_per_million",
+    "cache_write_per_million",
+    "output_per_million",
+    "per_request",
+    "cache_outside_input",
+];
 
 pub(super) struct PriceApi(pub(super) Arc<Service>);
 
@@ -109,6 +115,7 @@ fn price_in(price: proto::Price) -> Result<(Model, ListPrice), Invalid> {
         update_time: _,
         effective_cached_input_per_million: _,
         effective_cache_write_per_million: _,
+        cache_outside_input,
     } = price;
     let model = Model::parse_exact("model", &model)?;
     let price = ListPrice {
@@ -117,6 +124,7 @@ fn price_in(price: proto::Price) -> Result<(Model, ListPrice), Invalid> {
         cache_write: amount_in(FIELDS[2], &cache_write_per_million)?,
         output: amount_in(FIELDS[3], &output_per_million)?.unwrap_or_default(),
         per_request: amount_in(FIELDS[4], &per_request)?.unwrap_or_default(),
+        cache_outside_input,
     };
     Ok((model, price.checked()?))
 }
@@ -132,6 +140,7 @@ fn change_in(price: proto::Price, mask: &Mask) -> Result<(Model, PriceChange), I
         update_time: _,
         effective_cached_input_per_million: _,
         effective_cache_write_per_million: _,
+        cache_outside_input,
     } = price;
     let pick = |field: &'static str, text: &str| mask.pick(field, || amount_in(field, text));
     let change = PriceChange {
@@ -140,6 +149,7 @@ fn change_in(price: proto::Price, mask: &Mask) -> Result<(Model, PriceChange), I
         cache_write: pick(FIELDS[2], &cache_write_per_million)?,
         output: pick(FIELDS[3], &output_per_million)?.map(Option::unwrap_or_default),
         per_request: pick(FIELDS[4], &per_request)?.map(Option::unwrap_or_default),
+        cache_outside_input: mask.pick(FIELDS[5], || Ok::<_, Invalid>(cache_outside_input))?,
     };
     Ok((Model::parse_exact("model", &model)?, change))
 }
@@ -158,7 +168,7 @@ fn entry_out(entry: &PriceEntry) -> proto::Price {
 
 /// A price that a request was charged by.
 pub(super) fn applied_out(model: &Model, price: &Price) -> proto::Price {
-    let Price { input, cached_input, cache_write, output, per_request } = *price;
+    let Price { input, cached_input, cache_write, output, per_request, cache_outside_input } = *price;
     proto::Price {
         model: model.to_string(),
         input_per_million: nanos_out(input),
@@ -169,5 +179,6 @@ pub(super) fn applied_out(model: &Model, price: &Price) -> proto::Price {
         update_time: None,
         effective_cached_input_per_million: nanos_out(cached_input),
         effective_cache_write_per_million: nanos_out(cache_write),
+        cache_outside_input,
     }
 }

@@ -112,10 +112,11 @@ pub(super) fn blame_caller(status: Status) -> Status {
     }
 }
 
-fn invalid_argument(Invalid { field, problem }: Invalid) -> Status {
+fn invalid_argument(Invalid { field, problem, is_absurd }: Invalid) -> Status {
     let message = format!("{field}: {problem}");
     let mut details = ErrorDetails::with_bad_request_violation(field.as_str(), problem);
-    details.set_error_info("INVALID_ARGUMENT", DOMAIN, HashMap::from([(String::from("field"), field)]));
+    let reason = if is_absurd { "USAGE_ABSURD" } else { "INVALID_ARGUMENT" };
+    details.set_error_info(reason, DOMAIN, HashMap::from([(String::from("field"), field)]));
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 

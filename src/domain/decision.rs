@@ -177,6 +177,19 @@ pub struct Charged {
     pub balance: super::money::Nanos,
 }
 
+/// A hold that was given back, as the engine answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Released {
+    /// What was held and isn't charged.
+    pub released: Amounts,
+    /// What had been reported as used; zero where nothing was.
+    pub charged: Amounts,
+    /// 0 where nothing was charged.
+    pub entry: u64,
+    pub balance: super::money::Nanos,
+    pub replayed: bool,
+}
+
 /// What made running work stop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RevocationCause {

@@ -10,11 +10,18 @@ pub struct Invalid {
     pub field: String,
     /// The value, and what would be accepted instead.
     pub problem: String,
+    /// True where a usage is larger than any that could be meant.
+    pub is_absurd: bool,
 }
 
 impl Invalid {
     pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
+        Self { field: field.into(), problem: problem.into(), is_absurd: false }
+    }
+
+    /// Refuses a usage that is larger than any that could be meant: the one reason, beside identity, that refuses a settlement.
+    pub fn absurd(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { is_absurd: true, ..Self::new(field, problem) }
     }
 
     /// The same problem seen from one level up: `id` in `policy.budgets[0]`.

@@ -255,6 +255,8 @@ pub struct Settled {
     pub reservation: Option<ReservationNo>,
     pub request: Option<RequestId>,
     pub fingerprint: u64,
+    /// True where a late Commit of another model takes back what expiry charged on the reserved one; what it charges follows.
+    pub takes_back: bool,
     /// When the usage was admitted: its windows are charged.
     pub occurred_at: Timestamp,
     pub key: KeyId,
@@ -275,14 +277,17 @@ pub struct Settled {
     pub wallet: Nanos,
     /// Of the wallet, after this entry.
     pub balance: Nanos,
+    /// The limits that bind the model that ran: they count what is booked. What was held goes from those of the reservation.
     pub touches: Arc<[Touch]>,
     pub labels: Labels,
+    /// Why the hold was given back, of a Release.
+    pub reason: Option<SmolStr>,
 }
 
 impl Settled {
-    /// True where expiry charged it: a Commit may still come.
+    /// Returns true where expiry charged it: a Commit may still come.
     pub fn is_expiry(&self) -> bool {
-        self.kind == EntryKind::Expiry
+        self.kind == EntryKind::Expiry && !self.takes_back
     }
 }
 
@@ -304,7 +309,7 @@ impl Booked {
         Self {
             cost: amounts.usd,
             credits: amounts.credits,
-            input_tokens: signed(usage.input_tokens),
+            input_tokens: signed(usage.input()),
             cached_input_tokens: signed(usage.cached_input_tokens),
             cache_write_tokens: signed(usage.cache_write_tokens),
             output_tokens: signed(usage.output_tokens),
@@ -351,10 +356,12 @@ pub enum EntryKind {
     Refund,
     Adjustment,
     Reversal,
+    /// What was reported as used of a hold that was given back.
+    Release,
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TopUp,
         Self::Commit,
         Self::Charge,
@@ -363,7 +370,16 @@ impl EntryKind {
         Self::Refund,
         Self::Adjustment,
         Self::Reversal,
+        Self::Release,
     ];
+
+    /// Returns true for what books usage, not money alone.
+    pub fn is_usage(self) -> bool {
+        match self {
+            Self::Commit | Self::Charge | Self::Expiry | Self::LateCommit | Self::Release => true,
+            Self::TopUp | Self::Refund | Self::Adjustment | Self::Reversal => false,
+        }
+    }
 
     /// As in SQL.
     pub fn name(self) -> &'static str {
@@ -376,6 +392,7 @@ impl EntryKind {
             Self::Refund => "refund",
             Self::Adjustment => "adjustment",
             Self::Reversal => "reversal",
+            Self::Release => "release",
         }
     }
 }

@@ -34,11 +34,24 @@ impl Fingerprint {
     }
 
     pub fn usage(&mut self, usage: &Usage) -> &mut Self {
-        let Usage { input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, requests, cost } = usage;
+        let Usage {
+            input_tokens,
+            cached_input_tokens,
+            cache_write_tokens,
+            output_tokens,
+            requests,
+            cost,
+            cache_outside_input,
+        } = usage;
         for count in [input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, requests] {
             self.number(*count);
         }
-        self.optional(cost.map(|cost| cost.get().unsigned_abs()))
+        self.optional(cost.map(|cost| cost.get().unsigned_abs()));
+        // What isn't said adds nothing, so that prints of before it could be said stay the same.
+        if let Some(outside) = cache_outside_input {
+            self.number(u64::from(*outside));
+        }
+        self
     }
 
     pub fn labels(&mut self, labels: &Labels) -> &mut Self {

@@ -35,8 +35,8 @@ impl Nanos {
     pub const MAX_INPUT: Self = Self(1_000_000_000 * NANOS);
     /// The largest sum that is kept, above zero and below: 9·10⁹ units.
     pub const MAX_SUM: Self = Self(9_000_000_000 * NANOS);
-    /// The largest cost of one usage: 10⁶ USD.
-    pub const MAX_COST: Self = Self(1_000_000 * NANOS);
+    /// The largest cost of one usage, in USD and in credits: 10⁹. More is absurd.
+    pub const MAX_COST: Self = Self(1_000_000_000 * NANOS);
 
     pub const fn new(nanos: i64) -> Self {
         Self(nanos)
@@ -64,6 +64,22 @@ impl Nanos {
     /// # Errors
     /// [`Invalid`] for `field` when it isn't such a number (`NaN` and `inf` aren't numbers here).
     pub fn parse(field: &str, text: &str) -> Result<Self, Invalid> {
+        Self::parse_within(field, text)?.ok_or_else(|| {
+            Invalid::new(field, format!("{text:?} is more than the largest amount, {}", Self::MAX_INPUT))
+        })
+    }
+
+    /// Reads what a usage cost, as [`Self::parse`] reads other amounts.
+    ///
+    /// # Errors
+    /// [`Invalid`] as there, and as absurd beyond [`Self::MAX_COST`].
+    pub fn parse_cost(field: &str, text: &str) -> Result<Self, Invalid> {
+        let absurd = || Invalid::absurd(field, format!("{text:?} is more than one usage may cost, {}", Self::MAX_COST));
+        Self::parse_within(field, text)?.filter(|cost| *cost <= Self::MAX_COST).ok_or_else(absurd)
+    }
+
+    /// Reads a decimal string; `None` stands for one beyond [`Self::MAX_INPUT`].
+    fn parse_within(field: &str, text: &str) -> Result<Option<Self>, Invalid> {
         if text.len() > 40 {
             return Err(Invalid::new(field, "is longer than any amount; give a decimal such as \"12.50\""));
         }
@@ -82,10 +98,10 @@ impl Nanos {
             return Err(wrong("has more than 9 decimals"));
         }
         if decimal > Self::MAX_INPUT.to_decimal() {
-            return Err(wrong("is more than the largest amount, 1000000000"));
+            return Ok(None);
         }
         let nanos = decimal * Decimal::from(NANOS);
-        i64::try_from(nanos).map(Self).map_err(|_| wrong("is out of range"))
+        i64::try_from(nanos).map(|nanos| Some(Self(nanos))).map_err(|_| wrong("is out of range"))
     }
 
     pub fn to_decimal(self) -> Decimal {

@@ -21,13 +21,15 @@ pub struct Price {
     pub cache_write: Nanos,
     pub output: Nanos,
     pub per_request: Nanos,
+    /// Whether this model's provider counts cached and cache-write tokens beside the input, where a usage doesn't say.
+    pub cache_outside_input: bool,
 }
 
 impl Price {
     /// Nano-USD × 10⁶, exact.
     fn exact(&self, usage: &Usage) -> u128 {
         let times = |tokens: u64, price: Nanos| u128::from(tokens) * u128::from(price.get().unsigned_abs());
-        let plain = usage.input_tokens.saturating_sub(usage.cached_input_tokens + usage.cache_write_tokens);
+        let plain = usage.input().saturating_sub(usage.cached_input_tokens + usage.cache_write_tokens);
         times(plain, self.input)
             + times(usage.cached_input_tokens, self.cached_input)
             + times(usage.cache_write_tokens, self.cache_write)
@@ -69,7 +71,7 @@ mod tests {
             cache_write_tokens: write,
             output_tokens: output,
             requests: 1,
-            cost: None,
+            ..Usage::default()
         }
     }
 
@@ -81,11 +83,18 @@ mod tests {
             cache_write: Nanos::new(3_750_000_000),
             output: Nanos::units(15),
             per_request: Nanos::new(7),
+            cache_outside_input: false,
         };
         // (1000-400-100)×3000 + 400×300 + 100×3750 + 200×15000 nano-USD + 7
         assert_eq!(
             price.cost(&usage(1000, 400, 100, 200)),
             Some(Nanos::new(1_500_000 + 120_000 + 375_000 + 3_000_000 + 7))
+        );
+        let beside = Usage { cache_outside_input: Some(true), ..usage(1000, 400, 100, 200) };
+        assert_eq!(
+            price.cost(&beside),
+            Some(Nanos::new(3_000_000 + 120_000 + 375_000 + 3_000_000 + 7)),
+            "all of the input at its own price"
         );
         let tiny = Price { input: Nanos::new(1), output: Nanos::new(1), ..Price::default() };
         assert_eq!(tiny.cost(&usage(1, 0, 0, 1)), Some(Nanos::new(1)), "two millionths round up once");

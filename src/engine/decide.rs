@@ -11,7 +11,7 @@ use super::{
 use crate::domain::{
     decision::{Denial, DenialCode, Violated, Violation},
     error::{Invalid, SumTooLarge},
-    event::{LimitNo, Touch},
+    event::{LimitNo, Reserved, Touch},
     id::Model,
     money::{Factor, Nanos},
     policy::{Scope, Unit},
@@ -77,19 +77,22 @@ impl From<Invalid> for Refusal {
     }
 }
 
-/// What `usage` costs: as the caller said, else by `price`; `None` without either.
+/// Returns what `usage` costs: as the caller said, else by `price`; `None` without either.
 ///
 /// # Errors
-/// [`Invalid`] when the cost is beyond what one usage may cost.
-pub fn cost_of(usage: &Usage, price: Option<&Price>) -> Result<Option<Nanos>, Invalid> {
-    match (usage.cost, price) {
-        (Some(cost), _) => Ok(Some(cost)),
-        (None, None) => Ok(None),
-        (None, Some(price)) => {
-            let absurd = || Invalid::new("usage", format!("costs more than one usage may, {} USD", Nanos::MAX_COST));
-            price.cost(usage).map(Some).ok_or_else(absurd)
-        }
-    }
+/// [`Invalid`], as absurd, when it costs more than one usage may, in USD or in credits.
+pub fn cost_of(usage: &Usage, price: Option<&Price>, factor: Factor) -> Result<Option<Nanos>, Invalid> {
+    let cost = match (usage.cost, price) {
+        (None, None) => return Ok(None),
+        (Some(cost), _) => Some(cost),
+        (None, Some(price)) => price.cost(usage),
+    };
+    let cost = cost.filter(|cost| cost.times(factor) <= Nanos::MAX_COST);
+    let absurd = || {
+        let problem = format!("costs more than one usage may, {} USD or credits", Nanos::MAX_COST);
+        Invalid::absurd("usage", problem)
+    };
+    cost.map(Some).ok_or_else(absurd)
 }
 
 /// # Errors
@@ -105,9 +108,12 @@ pub fn decide(
         .path(ask.key)
         .filter(|path| !path.key.entity.key.deleted)
         .ok_or_else(|| Refusal::Denied(Box::new(Denial::state(DenialCode::KeyUnknown, Scope::Key, ""))))?;
-    let price = prices.price(ask.model).filter(|_| ask.usage.cost.is_none());
-    let cost = cost_of(ask.usage, price.as_ref())?;
+    let price = prices.price(ask.model);
+    let usage = ask.usage.read(false, price.as_ref());
+    let ask = &Ask { usage: &usage, ..*ask };
+    let price = price.filter(|_| usage.cost.is_none());
     let factor = state.organization.credit_factor;
+    let cost = cost_of(&usage, price.as_ref(), factor)?;
     if let Some(cost) = cost
         && is_active(state, &path, ask.model, now)
         && path.is_open(now)
@@ -168,6 +174,30 @@ fn binding<'a>(
 pub(super) fn wallet_admits(state: &OrganizationState, need: Nanos) -> bool {
     let wallet = &state.wallet;
     wallet.balance.is_positive() && wallet.held + need <= wallet.balance
+}
+
+/// Returns the limits that count a hold's usage where `other` ran in place of the reserved model, in the windows of its admission.
+///
+/// Those that it was held on, without those that don't bind `other` where that `replaces` the reserved model; and those that bind
+/// `other` alone. A limit on both models that the hold isn't on was set later and doesn't count it.
+pub(super) fn touches_of_ran(
+    state: &OrganizationState,
+    reserved: &Reserved,
+    admit_time: Timestamp,
+    (other, replaces): (&Model, bool),
+) -> Touches {
+    let includes =
+        |touch: &Touch, model: &Model| state.limit(touch.limit).is_none_or(|entry| entry.limit.models().include(model));
+    let held = reserved.touches.iter().copied();
+    let mut touches: Touches = held.filter(|touch| !replaces || includes(touch, other)).collect();
+    let Some(key) = state.keys.place(&reserved.key) else { return touches };
+    for touch in touches_at(state, key, other, admit_time) {
+        let is_held_on = reserved.touches.iter().any(|held| held.limit == touch.limit);
+        if !is_held_on && !includes(&touch, &reserved.model) {
+            touches.push(touch);
+        }
+    }
+    touches
 }
 
 /// The limits that usage counts on whatever they say: for work that has been done already, at `at`.

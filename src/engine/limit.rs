@@ -185,6 +185,14 @@ impl LimitEntry {
         }
     }
 
+    /// Returns true where less can still count for an earlier touch: from a rate, nothing is given back that has slid out.
+    pub fn gives_back(&self, touch: &Touch, now: Timestamp) -> bool {
+        match &self.counter {
+            Counter::Budget(_) | Counter::InFlight(_) => true,
+            Counter::Rate(_) => !Rate::has_left(touch.window, now),
+        }
+    }
+
     /// By how much the limit would stand above its cap after [`Self::add`]; at least 0.
     ///
     /// # Errors

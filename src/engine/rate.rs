@@ -57,6 +57,11 @@ impl Rate {
         }
     }
 
+    /// Returns true where what was admitted then counts no more.
+    pub fn has_left(admitted: Timestamp, now: Timestamp) -> bool {
+        has_left(admitted.seconds(), now)
+    }
+
     fn forget(&mut self, now: Timestamp) {
         while let Some((second, amount)) = self.buckets.front().copied() {
             if !has_left(second, now) {

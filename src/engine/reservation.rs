@@ -85,10 +85,11 @@ const _: () = assert!(size_of::<Ended>() + 2 * size_of::<usize>() <= 256, "what 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum End {
     Committed(Settlement),
-    /// Of what was held at last.
+    /// Of what was held at last, and what of it had been used.
     Released {
         held: Amounts,
         reason: SmolStr,
+        charged: Option<Box<Settlement>>,
     },
 }
 
@@ -270,6 +271,12 @@ impl Hold {
 
     pub fn expire_time(&self) -> Timestamp {
         self.changed.as_ref().map_or(self.reserved.expire_time, |changed| changed.expire_time)
+    }
+
+    /// Returns true where its usage was once read as one whose cache comes beside the input: then it stays so.
+    pub fn cache_is_outside(&self) -> bool {
+        let progress = self.changed.as_ref().and_then(|changed| changed.progress);
+        self.usage().cache_is_outside() || progress.is_some_and(|(so_far, _)| so_far.cache_is_outside())
     }
 
     /// What was used so far, and what it comes to.

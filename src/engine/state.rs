@@ -522,6 +522,27 @@ impl OrganizationState {
         }
     }
 
+    /// Takes a hold from the limits that it stands on and counts what is charged on those that it is charged on. A limit that is
+    /// among both is changed by the difference at once: of a rate whose second has slid out, a surplus alone counts.
+    fn replace_hold(
+        &mut self,
+        (held_on, held): (&[Touch], Amounts),
+        (on, charged): (&[Touch], Amounts),
+        now: Timestamp,
+    ) {
+        let freed = Amounts::ZERO.minus(held);
+        if std::ptr::eq(held_on, on) || held_on == on {
+            return self.touch(on, charged, freed, -1, now);
+        }
+        for touch in held_on {
+            let charged = if on.contains(touch) { charged } else { Amounts::ZERO };
+            self.touch(std::slice::from_ref(touch), charged, freed, -1, now);
+        }
+        for touch in on.iter().filter(|touch| !held_on.contains(touch)) {
+            self.touch(std::slice::from_ref(touch), charged, Amounts::ZERO, 0, now);
+        }
+    }
+
     /// Changes what limits count of one request.
     fn touch(&mut self, touches: &[Touch], spent: Amounts, held: Amounts, slots: i64, now: Timestamp) {
         for touch in touches {

@@ -49,6 +49,11 @@ pub enum Salvaged {
         organization: OrganizationId,
         settled: Arc<Settled>,
     },
+    /// Charged by a Release: what had been used of a hold that was given back.
+    Released {
+        organization: OrganizationId,
+        settled: Arc<Settled>,
+    },
     ToppedUp {
         organization: OrganizationId,
         top_up: Box<TopUp>,
@@ -115,6 +120,11 @@ impl Salvage {
                 Event::Settled(settled) if settled.kind == EntryKind::Charge => {
                     return Some(Salvaged::Charged { organization, settled: Arc::clone(settled) });
                 }
+                Event::Settled(settled) if settled.kind == EntryKind::Release => {
+                    return Some(Salvaged::Released { organization, settled: Arc::clone(settled) });
+                }
+                // The late commit that follows says all.
+                Event::Settled(settled) if settled.takes_back => return None,
                 Event::Settled(settled) => return self.committed(organization, settled),
                 Event::ToppedUp(top_up) => return Some(Salvaged::ToppedUp { organization, top_up: top_up.clone() }),
                 _ => {}

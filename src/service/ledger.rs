@@ -1,9 +1,6 @@
 //! The wallet and the books: money in, and what was charged.
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::timeout;
 
@@ -193,7 +190,7 @@ impl Service {
         query.as_of = self.books_reach(&query.organization).await?;
         let as_of_entry = query.as_of;
         // Money that came in is no usage.
-        query.kinds = BTreeSet::from([EntryKind::Commit, EntryKind::Charge, EntryKind::Expiry, EntryKind::LateCommit]);
+        query.kinds = EntryKind::ALL.into_iter().filter(|kind| kind.is_usage()).collect();
         let sums = self.in_time(async {
             let narrowed = self.store.narrow(&query).await?;
             let mut sums = HashMap::<String, Totals>::new();

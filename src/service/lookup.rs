@@ -211,8 +211,9 @@ fn ended(stored: StoredReservation) -> Option<Reservation> {
     let StoredReservation { no, admit_time, end } = stored;
     match end {
         StoredEnd::Open => None,
-        StoredEnd::Released { reserved, reason } => {
-            let end = End::Released { held: reserved.held, reason: reason.into() };
+        StoredEnd::Released { reserved, reason, charged } => {
+            let charged = charged.map(|settled| Box::new(Settlement::from(&*settled)));
+            let end = End::Released { held: reserved.held, reason: reason.into(), charged };
             let ended = Hold::open(no, admit_time, reserved, 0).ended(end, 0);
             Some(Reservation::Ended(Arc::new(ended)))
         }

@@ -5,12 +5,12 @@ use smol_str::SmolStr;
 use super::{Caller, Error, Service, turn::Done};
 use crate::{
     domain::{
-        decision::{Charged, Denial, DenialCode, Granted, LimitState, ReservationState},
+        decision::{Charged, Denial, DenialCode, Granted, LimitState, Released, ReservationState},
         id::{Holder, Model, RequestId},
         operation::{Charge, Commit, Extend, Payer, Reserve},
         policy::Scope,
         reservation_id::{ReservationId, ReservationNo},
-        usage::{Amounts, Usage},
+        usage::Usage,
     },
     engine::{
         conflict::Conflict,
@@ -41,12 +41,6 @@ pub struct Grant {
 pub struct Reply<T> {
     pub answer: T,
     pub limits: Vec<LimitState>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Released {
-    pub released: Amounts,
-    pub replayed: bool,
 }
 
 /// What a Check asks about.
@@ -167,7 +161,7 @@ impl Service {
         Ok(done.map(|(answer, limits)| Reply { answer, limits }))
     }
 
-    /// Gives a hold back. To be told once it is on disk.
+    /// Gives a hold back, but for what was reported as used. To be told once it is on disk.
     ///
     /// # Errors
     /// As [`Self::commit`].
@@ -178,8 +172,7 @@ impl Service {
         reason: &str,
     ) -> Result<Done<Released>, Error> {
         let reason = SmolStr::new(reason);
-        let done = self.settle(caller, reservation, |turn, no| turn.release(no, &reason)).await?;
-        Ok(done.map(|(released, replayed)| Released { released, replayed }))
+        self.settle(caller, reservation, |turn, no| turn.release(no, &reason)).await
     }
 
     /// Renews a hold. To be told once it is on disk, if it reports usage.

@@ -23,6 +23,7 @@ pub struct PriceChange {
     pub cache_write: Option<Option<Nanos>>,
     pub output: Option<Nanos>,
     pub per_request: Option<Nanos>,
+    pub cache_outside_input: Option<bool>,
 }
 
 /// Changes of the system's state, under its lock. What was emitted is in effect, so all that can fail comes before.
@@ -137,7 +138,7 @@ impl Service {
     pub async fn update_price(&self, caller: &Caller, model: &Model, change: PriceChange) -> Result<PriceEntry, Error> {
         self.wait_for_room().await?;
         let done = self.system_changes(|system| {
-            let ListPrice { input, cached_input, cache_write, output, per_request } =
+            let ListPrice { input, cached_input, cache_write, output, per_request, cache_outside_input } =
                 system.state.prices.get(model).ok_or_else(|| unpriced(model))?.price;
             let price = ListPrice {
                 input: change.input.unwrap_or(input),
@@ -145,6 +146,7 @@ impl Service {
                 cache_write: change.cache_write.unwrap_or(cache_write),
                 output: change.output.unwrap_or(output),
                 per_request: change.per_request.unwrap_or(per_request),
+                cache_outside_input: change.cache_outside_input.unwrap_or(cache_outside_input),
             };
             let price = price.checked().map_err(|invalid| invalid.within("price"))?;
             let entry = PriceEntry { model: model.clone(), price, update_time: system.now };

@@ -216,6 +216,7 @@ impl Service {
                     metrics.open_reservations.add(-1);
                 }
                 Event::Revoked { .. } => metrics.revoked.increment(),
+                Event::Settled(settled) if settled.takes_back => {}
                 Event::Settled(settled) => self.count_settled(settled.kind),
                 // Counted once no channel is left to try; acknowledging it changes nothing.
                 Event::AlertSet(alert) if alert.next_attempt().is_none() && alert.acknowledged.is_none() => {
@@ -254,6 +255,10 @@ impl Service {
             }
             EntryKind::Expiry => {
                 metrics.expired.increment();
+                metrics.open_reservations.add(-1);
+            }
+            EntryKind::Release => {
+                metrics.released.increment();
                 metrics.open_reservations.add(-1);
             }
             EntryKind::LateCommit => metrics.committed_late.increment(),

@@ -313,6 +313,12 @@ impl<'a> Batch<'a> {
         if let Some(no) = settled.reservation {
             match (settled.kind, settled.entry) {
                 (EntryKind::Expiry, _) => self.set_state(id, no, "expired"),
+                _ if settled.takes_back => {}
+                (EntryKind::Release, _) => {
+                    let reason = settled.reason.as_ref().map(ToString::to_string);
+                    let (state, settled) = (Some("released"), Some(Arc::clone(settled)));
+                    self.patch(id, no, ReservationPatch { state, reason, settled, ..ReservationPatch::default() });
+                }
                 (_, Some(_)) => self.remove(id, no),
                 (_, None) => {
                     let (state, settled) = (Some("committed"), Some(Arc::clone(settled)));

@@ -34,7 +34,7 @@ pub(super) fn of_entry(kind: &str, detail: &[u8]) -> Result<EntryDetail, StoreEr
         EntryKind::Refund | EntryKind::Adjustment | EntryKind::Reversal => {
             Ok(EntryDetail::Corrected(Box::new(decode(WHAT, detail)?)))
         }
-        EntryKind::Commit | EntryKind::Charge | EntryKind::Expiry | EntryKind::LateCommit => {
+        EntryKind::Commit | EntryKind::Charge | EntryKind::Expiry | EntryKind::LateCommit | EntryKind::Release => {
             Ok(EntryDetail::Settled(Arc::new(decode(WHAT, detail)?)))
         }
     }

@@ -184,6 +184,7 @@ fn system<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 5] {
                 Value::opt(entry.price.cache_write, Value::Nanos),
                 Value::Nanos(entry.price.output),
                 Value::Nanos(entry.price.per_request),
+                Value::Bool(entry.price.cache_outside_input),
                 Value::Time(entry.update_time),
             ]),
         }

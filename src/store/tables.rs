@@ -210,6 +210,7 @@ pub(super) static PRICES: Table = Table {
         set_null("cache_write_per_million", Nanos),
         set("output_per_million", Nanos),
         set("per_request", Nanos),
+        set("cache_outside_input", Bool),
         set("update_time", Time),
     ],
 };

@@ -126,7 +126,10 @@ pub(crate) async fn every_end_of_a_reservation_is_found_as_it_was_journalled(boo
     for (no, request) in [(released, "released"), (raised, "raised")] {
         let held = Amounts { usd: Nanos::new(77), ..Amounts::ZERO };
         let reserved = Arc::new(Reserved { held, ..reserved(request, START) });
-        assert_eq!(end(no).await, Some(StoredEnd::Released { reserved, reason: String::from("unused") }));
+        assert_eq!(
+            end(no).await,
+            Some(StoredEnd::Released { reserved, reason: String::from("unused"), charged: None })
+        );
     }
     let freed_end = StoredEnd::Expired { reserved: Arc::new(reserved("freed", START)), charged: None };
     assert_eq!(end(freed).await, Some(freed_end));

@@ -259,6 +259,7 @@ pub(crate) fn settled(kind: EntryKind, no: Option<ReservationNo>, request: &str,
         reservation: no,
         request: Some(RequestId::trusted(request)),
         fingerprint: 11,
+        takes_back: false,
         occurred_at: now,
         key: KeyId::trusted("key-1"),
         member: MemberId::trusted("ann"),
@@ -274,6 +275,7 @@ pub(crate) fn settled(kind: EntryKind, no: Option<ReservationNo>, request: &str,
         balance: Nanos::ZERO,
         touches: touches(now),
         labels: Some(Arc::from([("team".into(), "r\u{e9}d \"\\\n".into())])),
+        reason: None,
     }
 }
 

@@ -39,8 +39,8 @@ fn wrong_usages() -> Vec<(Usage, &'static str)> {
         "1e-3",
         "0.0000000001",
         "1.0000000001",
-        "1000001",
-        "1000000.000000001",
+        "1000000001",
+        "1000000000.000000001",
         "99999999999999999999999999999",
         "٣",
         " 1",
@@ -63,13 +63,11 @@ fn wrong_usages() -> Vec<(Usage, &'static str)> {
     };
     wrong.extend([
         (tokens_of(u64::MAX, 0, 0, 0), "input_tokens"),
-        (tokens_of(1_000_000_001, 0, 0, 0), "input_tokens"),
+        (tokens_of(1_000_000_000_001, 0, 0, 0), "input_tokens"),
         (tokens_of(1, 0, 0, u64::MAX), "output_tokens"),
-        (tokens_of(10, 11, 0, 0), "cached_input_tokens"),
-        (tokens_of(10, 6, 5, 0), "cached_input_tokens"),
         (tokens_of(10, u64::MAX, 1, 0), "cached_input_tokens"),
         (tokens_of(10, 0, u64::MAX, 0), "cache_write_tokens"),
-        (Usage { requests: 1_000_001, ..tokens(1, 1) }, "requests"),
+        (Usage { requests: 1_000_000_001, ..tokens(1, 1) }, "requests"),
         (Usage { requests: u64::MAX, ..tokens(1, 1) }, "requests"),
     ]);
     wrong
@@ -108,7 +106,7 @@ async fn a_cost_that_the_price_book_makes_absurd_is_refused_too() {
     world.price("gold", "100000", "100000").await;
     let id = world.reserve(reserve("k1", "open", usd("1"))).await.unwrap().reservation_id;
     let gold = |request| ReserveRequest { model: "gold".into(), ..request };
-    let dear = tokens(1_000_000_000, 1_000_000_000);
+    let dear = tokens(1_000_000_000_000, 1_000_000_000_000);
     let status = world.service.quota().reserve(gold(reserve("k1", "r", dear.clone()))).await.unwrap_err();
     assert_eq!(wrong_field(&status), "usage");
     let settled = CommitRequest { model: "gold".into(), ..commit(&id, dear) };

@@ -48,14 +48,19 @@ pub(crate) fn reservation(
                 Arc::make_mut(&mut reserved).held = extended.held;
             }
             Event::Released { reservation, reason } if *reservation == no => {
-                end = StoredEnd::Released { reserved: reserved.clone(), reason: reason.to_string() };
+                end = StoredEnd::Released { reserved: reserved.clone(), reason: reason.to_string(), charged: None };
             }
             Event::Expired { reservation } if *reservation == no => {
                 end = StoredEnd::Expired { reserved: reserved.clone(), charged: None };
             }
             Event::Settled(settled) if settled.reservation == Some(no) => {
-                end = if settled.is_expiry() {
+                end = if settled.takes_back {
+                    StoredEnd::Expired { reserved: reserved.clone(), charged: None }
+                } else if settled.is_expiry() {
                     StoredEnd::Expired { reserved: reserved.clone(), charged: Some(settled.clone()) }
+                } else if settled.kind == EntryKind::Release {
+                    let (reason, charged) = (settled.reason.clone().unwrap_or_default(), Some(settled.clone()));
+                    StoredEnd::Released { reserved: reserved.clone(), reason: reason.to_string(), charged }
                 } else {
                     StoredEnd::Committed(settled.clone())
                 };

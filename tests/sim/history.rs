@@ -220,7 +220,13 @@ impl Followed {
                 let before = self.charged.insert(request.clone(), told(settled));
                 assert!(before.is_none(), "{request} is charged twice");
             }
+            (EntryKind::Expiry, Some(no), _) if settled.takes_back => assert!(self.expired.contains(&no), "{no:?}"),
             (EntryKind::Expiry, Some(no), _) => assert!(self.expired.insert(no), "{no:?} expires twice"),
+            (EntryKind::Release, Some(no), _) => {
+                let held = self.state.hold(no).unwrap().held();
+                let freed = held.minus(settled.total).max(Amounts::ZERO);
+                assert!(self.released.insert(no, freed).is_none(), "{no:?} is released twice");
+            }
             (EntryKind::Commit | EntryKind::LateCommit, Some(no), _) => {
                 assert!(self.committed.insert(no, told(settled)).is_none(), "{no:?} is committed twice");
                 assert!(!self.released.contains_key(&no), "{no:?} is released and committed");

@@ -114,7 +114,9 @@ pub(crate) fn rule(mark: u64) -> NewRule {
 pub(crate) async fn set_up(service: &Arc<Service>, caller: &Caller, chance: &Chance) {
     for (model, per_request) in MODELS.into_iter().zip([Nanos::new(1_000_000), Nanos::new(5_000_000)]) {
         let each = Nanos::units(20);
-        let price = Price { input: each, cached_input: each, cache_write: each, output: each, per_request };
+        let input = each;
+        let price =
+            Price { input, cached_input: each, cache_write: each, output: each, per_request, ..Price::default() };
         service.create_price(caller, Model::trusted(model), price.into()).await.unwrap();
     }
     for number in 0..ORGANIZATIONS {

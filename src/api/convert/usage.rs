@@ -23,12 +23,19 @@ const NANOS: u64 = 1_000_000_000;
 /// # Errors
 /// [`Invalid`] for a field within `field`.
 pub(in crate::api) fn usage_in(field: &str, usage: &proto::Usage) -> Result<Usage, Invalid> {
-    let proto::Usage { input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, requests, cost_usd } =
-        usage;
+    let proto::Usage {
+        input_tokens,
+        cached_input_tokens,
+        cache_write_tokens,
+        output_tokens,
+        requests,
+        cost_usd,
+        cache_outside_input,
+    } = usage;
     let cost = if cost_usd.is_empty() {
         None
     } else {
-        Some(Nanos::parse("cost_usd", cost_usd).map_err(|invalid| invalid.within(field))?)
+        Some(Nanos::parse_cost("cost_usd", cost_usd).map_err(|invalid| invalid.within(field))?)
     };
     let usage = Usage {
         input_tokens: *input_tokens,
@@ -37,6 +44,7 @@ pub(in crate::api) fn usage_in(field: &str, usage: &proto::Usage) -> Result<Usag
         output_tokens: *output_tokens,
         requests: (*requests).max(1),
         cost,
+        cache_outside_input: *cache_outside_input,
     };
     usage.checked().map_err(|invalid| invalid.within(field))
 }
@@ -148,18 +156,21 @@ mod tests {
     }
 
     #[test]
-    fn absurd_usage_names_its_field() {
+    fn usage_that_is_absurd_or_no_number_names_its_field() {
         let cases = [
-            (tokens(u64::MAX, 0, 1, ""), "usage.input_tokens"),
-            (tokens(1, 2, 1, ""), "usage.cached_input_tokens"),
-            (tokens(1, 0, u64::MAX, ""), "usage.requests"),
-            (tokens(1, 0, 1, "NaN"), "usage.cost_usd"),
-            (tokens(1, 0, 1, "-1"), "usage.cost_usd"),
-            (tokens(1, 0, 1, "999999999"), "usage.cost_usd"),
+            (tokens(1_000_000_000_001, 0, 1, ""), "usage.input_tokens", true),
+            (tokens(1, 1_000_000_000_001, 1, ""), "usage.cached_input_tokens", true),
+            (tokens(1, 0, 1_000_000_001, ""), "usage.requests", true),
+            (tokens(1, 0, 1, "1000000000.1"), "usage.cost_usd", true),
+            (tokens(1, 0, 1, "NaN"), "usage.cost_usd", false),
+            (tokens(1, 0, 1, "-1"), "usage.cost_usd", false),
         ];
-        for (usage, field) in cases {
-            assert_eq!(usage_in("usage", &usage).unwrap_err().field, field);
+        for (usage, field, is_absurd) in cases {
+            let invalid = usage_in("usage", &usage).unwrap_err();
+            assert_eq!((invalid.field.as_str(), invalid.is_absurd), (field, is_absurd));
         }
+        let most = tokens(1_000_000_000_000, 1_000_000_000_000, 1_000_000_000, "1000000000");
+        usage_in("usage", &most).unwrap();
         assert_eq!(required_usage_in("usage", None).unwrap_err().field, "usage");
     }
 

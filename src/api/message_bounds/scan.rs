@@ -67,7 +67,7 @@ impl Shapes {
             let Excess { mut path, problem } = excess;
             path.reverse();
             let field = if path.is_empty() { String::from("request") } else { path.join(".") };
-            Invalid { field, problem }
+            Invalid::new(field, problem)
         })
     }
 

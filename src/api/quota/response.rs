@@ -9,8 +9,8 @@ use crate::{
         },
         proto,
     },
-    domain::decision::{Charged, Denial, Granted, LimitState},
-    service::{Grant, Released, Reply},
+    domain::decision::{Charged, Denial, Granted, LimitState, Released},
+    service::{Grant, Reply},
 };
 
 pub(super) fn reserve(reply: Reply<Result<Grant, Denial>>) -> proto::ReserveResponse {
@@ -29,8 +29,14 @@ pub(super) fn commit(reply: Reply<Charged>) -> proto::CommitResponse {
 }
 
 pub(super) fn release(released: &Released) -> proto::ReleaseResponse {
-    let Released { released, replayed } = released;
-    proto::ReleaseResponse { released: Some(amounts_out(released)), replayed: *replayed }
+    let Released { released, charged, entry, balance, replayed } = released;
+    proto::ReleaseResponse {
+        released: Some(amounts_out(released)),
+        replayed: *replayed,
+        charged: Some(amounts_out(charged)),
+        entry: *entry,
+        balance_usd: nanos_out(*balance),
+    }
 }
 
 pub(super) fn extend(answer: Result<Grant, Denial>) -> proto::ExtendResponse {

@@ -104,6 +104,7 @@ impl Check {
             output_tokens: self.output_tokens,
             requests: self.requests,
             cost_usd: self.cost_usd.unwrap_or_default(),
+            cache_outside_input: None,
         };
         CheckRequest {
             payer: Some(self.payer.payer()),

@@ -130,6 +130,7 @@ fn kind_of(salvaged: &Salvaged) -> &'static str {
         Salvaged::Committed { .. } => "commit",
         Salvaged::Charged { .. } => "charge",
         Salvaged::Expired { .. } => "expiry",
+        Salvaged::Released { .. } => "release",
         Salvaged::ToppedUp { .. } => "top-up",
         Salvaged::Changed { .. } => "change",
     }

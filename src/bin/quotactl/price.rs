@@ -76,6 +76,9 @@ pub(crate) struct Fields {
     /// USD per request
     #[arg(long, value_name = "USD", value_parser = decimal)]
     per_request: Option<String>,
+    /// Whether the provider counts cached tokens beside the input (Anthropic, Bedrock), where a usage doesn't say
+    #[arg(long, value_name = "BOOL")]
+    cache_outside_input: Option<bool>,
 }
 
 impl Fields {
@@ -86,6 +89,7 @@ impl Fields {
             ("cache_write_per_million", self.cache_write.is_some() || self.no_cache_write),
             ("output_per_million", self.output.is_some()),
             ("per_request", self.per_request.is_some()),
+            ("cache_outside_input", self.cache_outside_input.is_some()),
         ])
         .ok()
         .flatten()
@@ -99,6 +103,7 @@ impl Fields {
             cache_write_per_million: self.cache_write.unwrap_or_default(),
             output_per_million: self.output.unwrap_or_default(),
             per_request: self.per_request.unwrap_or_default(),
+            cache_outside_input: self.cache_outside_input.unwrap_or_default(),
             ..Price::default()
         }
     }
@@ -133,8 +138,8 @@ impl PriceCommand {
 async fn set(context: &Context, model: String, fields: Fields) -> Result<Price, Failure> {
     let mut client = context.server.prices();
     let Some(update_mask) = fields.mask() else {
-        let flags =
-            "--input, --cached-input, --no-cached-input, --cache-write, --no-cache-write, --output, --per-request";
+        let flags = "--input, --cached-input, --no-cached-input, --cache-write, --no-cache-write, --output, \
+                     --per-request, --cache-outside-input";
         return Err(Failure::other(format!("nothing to set; give at least one of {flags}")));
     };
     let price = Some(fields.price(model));
@@ -187,6 +192,7 @@ impl Item for Price {
             "effective_cache_write_per_million": self.effective_cache_write_per_million,
             "output_per_million": self.output_per_million,
             "per_request": self.per_request,
+            "cache_outside_input": self.cache_outside_input,
             "update_time": instant_json(self.update_time.as_ref()),
         })
     }

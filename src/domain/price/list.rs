@@ -15,6 +15,8 @@ pub struct ListPrice {
     pub cache_write: Option<Nanos>,
     pub output: Nanos,
     pub per_request: Nanos,
+    /// As of the price in force.
+    pub cache_outside_input: bool,
 }
 
 impl ListPrice {
@@ -41,13 +43,14 @@ impl ListPrice {
 
     /// Returns what a request costs now.
     pub fn in_force(&self) -> Price {
-        let Self { input, cached_input, cache_write, output, per_request } = *self;
+        let Self { input, cached_input, cache_write, output, per_request, cache_outside_input } = *self;
         Price {
             input,
             cached_input: cached_input.unwrap_or(input),
             cache_write: cache_write.unwrap_or(input),
             output,
             per_request,
+            cache_outside_input,
         }
     }
 }
@@ -55,8 +58,9 @@ impl ListPrice {
 /// With every kind set.
 impl From<Price> for ListPrice {
     fn from(price: Price) -> Self {
-        let Price { input, cached_input, cache_write, output, per_request } = price;
-        Self { input, cached_input: Some(cached_input), cache_write: Some(cache_write), output, per_request }
+        let Price { input, cached_input, cache_write, output, per_request, cache_outside_input } = price;
+        let (cached_input, cache_write) = (Some(cached_input), Some(cache_write));
+        Self { input, cached_input, cache_write, output, per_request, cache_outside_input }
     }
 }
 

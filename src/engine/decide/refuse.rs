@@ -111,7 +111,7 @@ fn denial(
 ) -> Result<Denied, Invalid> {
     let least = Usage { output_tokens: ask.min_output_tokens.unwrap_or(ask.usage.output_tokens), ..*ask.usage };
     let usage = if price.is_some() { &least } else { ask.usage };
-    let cost = cost_of(usage, price)?;
+    let cost = cost_of(usage, price, state.organization.credit_factor)?;
     let need = Amounts::new(usage, cost.unwrap_or_default(), state.organization.credit_factor);
     let mut violations: Vec<_> =
         failing_state(state, path, ask.model, now).map(|failing| state_violation(state, path, failing)).collect();
@@ -191,7 +191,7 @@ fn output_within(state: &OrganizationState, usage: &Usage, price: &Price, unit: 
             let usd = state.organization.credit_factor.usd_within(Nanos::new(room));
             price.output_within(usage, usd)
         }
-        Unit::TokensPerMinute => u64::try_from(room).ok()?.checked_sub(usage.input_tokens),
+        Unit::TokensPerMinute => u64::try_from(room).ok()?.checked_sub(usage.input()),
         Unit::RequestsPerMinute | Unit::InFlight => Some(u64::MAX),
     }
 }

@@ -38,7 +38,7 @@ pub(super) struct KeptReservation {
 #[derive(Debug, Serialize, Deserialize)]
 enum KeptEnd {
     Committed(Arc<Settled>),
-    Released { reason: SmolStr },
+    Released { reason: SmolStr, charged: Option<Arc<Settled>> },
     Expired { charged: Option<Arc<Settled>> },
 }
 
@@ -92,7 +92,10 @@ impl From<Ended> for KeptReservation {
                 let kind = if settlement.late { EntryKind::LateCommit } else { EntryKind::Commit };
                 (granted, KeptEnd::Committed(whole(&settlement, kind)))
             }
-            End::Released { held, reason } => (held, KeptEnd::Released { reason }),
+            End::Released { held, reason, charged } => {
+                let charged = charged.map(|settlement| whole(&settlement, EntryKind::Release));
+                (held, KeptEnd::Released { reason, charged })
+            }
         };
         let reserved = Arc::new(Reserved {
             request,
@@ -132,7 +135,10 @@ impl From<KeptReservation> for Reservation {
                 return Self::Hold(Box::new(hold));
             }
             Some(KeptEnd::Committed(settled)) => End::Committed(Settlement::from(&*settled)),
-            Some(KeptEnd::Released { reason }) => End::Released { held, reason },
+            Some(KeptEnd::Released { reason, charged }) => {
+                let charged = charged.map(|settled| Box::new(Settlement::from(&*settled)));
+                End::Released { held, reason, charged }
+            }
         };
         Self::Ended(Arc::new(hold.ended(end, sequence)))
     }
@@ -170,6 +176,7 @@ fn whole(settlement: &Settlement, kind: EntryKind) -> Arc<Settled> {
         reservation: None,
         request: None,
         fingerprint,
+        takes_back: false,
         occurred_at: Timestamp::EPOCH,
         key: KeyId::trusted(""),
         member: MemberId::trusted(""),
@@ -185,6 +192,7 @@ fn whole(settlement: &Settlement, kind: EntryKind) -> Arc<Settled> {
         balance,
         touches: Arc::default(),
         labels: None,
+        reason: None,
     })
 }
 
@@ -241,7 +249,12 @@ mod tests {
         changed.revoke(&cause, ADMITTED);
         let ends = [
             End::Committed(Settlement::from(&*settled(EntryKind::LateCommit))),
-            End::Released { held: Amounts { tokens: 4, ..Amounts::ZERO }, reason: "unused".into() },
+            End::Released { held: Amounts { tokens: 4, ..Amounts::ZERO }, reason: "unused".into(), charged: None },
+            End::Released {
+                held: Amounts { tokens: 90, ..Amounts::ZERO },
+                reason: "aborted".into(),
+                charged: Some(Box::new(Settlement::from(&*settled(EntryKind::Release)))),
+            },
         ];
         for hold in [hold(), changed] {
             for charged in [None, Some(settled(EntryKind::Expiry))] {

@@ -9,7 +9,7 @@ use smol_str::SmolStr;
 use super::{Closed, ClosedWhat, OrganizationState, Taken};
 use crate::{
     domain::{
-        event::{Event, Extended, Record, Reserved, Settled},
+        event::{EntryKind, Event, Extended, Record, Reserved, Settled, Touch},
         id::{KeyId, RequestId},
         money::Nanos,
         operation::MAX_AGE,
@@ -24,7 +24,7 @@ use crate::{
 enum Closing {
     Expired(Expired),
     Committed(Settlement),
-    Released(SmolStr),
+    Released(SmolStr, Option<Box<Settlement>>),
 }
 
 /// A record that doesn't continue the state: the journal and the snapshot don't belong together, or one is damaged.
@@ -68,11 +68,11 @@ impl OrganizationState {
             }
             Event::Extended(extended) => self.apply_extended(extended, record.time),
             Event::Released { reservation, reason } => {
-                self.close(*reservation, Amounts::ZERO, Closing::Released(reason.clone()), record.time);
+                self.close(*reservation, None, Closing::Released(reason.clone(), None), record.time);
             }
             Event::Expired { reservation } => {
                 let expired = Expired { charged: None };
-                self.close(*reservation, Amounts::ZERO, Closing::Expired(expired), record.time);
+                self.close(*reservation, None, Closing::Expired(expired), record.time);
             }
             Event::Settled(settled) => self.apply_settled(settled, record.time),
             Event::Revoked { reservation, cause } => {
@@ -167,16 +167,23 @@ impl OrganizationState {
         }
         match settled.reservation {
             Some(no) if self.reservation(no).is_some_and(Reservation::is_open) => {
-                let closing = if settled.is_expiry() {
-                    Closing::Expired(Expired { charged: Some(Arc::clone(settled)) })
-                } else {
-                    Closing::Committed(Settlement::from(&**settled))
+                let closing = match settled.kind {
+                    EntryKind::Expiry => Closing::Expired(Expired { charged: Some(Arc::clone(settled)) }),
+                    EntryKind::Release => {
+                        let charged = Box::new(Settlement::from(&**settled));
+                        Closing::Released(settled.reason.clone().unwrap_or_default(), Some(charged))
+                    }
+                    _ => Closing::Committed(Settlement::from(&**settled)),
                 };
-                self.close(no, booked, closing, now);
+                self.close(no, Some((&settled.touches, booked)), closing, now);
             }
             Some(no) => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
-                self.end(no, End::Committed(Settlement::from(&**settled)));
+                if settled.takes_back {
+                    self.forget_charge(no);
+                } else {
+                    self.end(no, End::Committed(Settlement::from(&**settled)));
+                }
             }
             None => {
                 self.touch(&settled.touches, booked, Amounts::ZERO, 0, now);
@@ -187,8 +194,17 @@ impl OrganizationState {
         }
     }
 
-    /// Ends an open reservation: its hold goes, what was charged stays.
-    fn close(&mut self, no: ReservationNo, charged: Amounts, closing: Closing, now: Timestamp) {
+    /// Leaves an expired hold without the charge that was taken back, so that it can't be taken back twice.
+    fn forget_charge(&mut self, no: ReservationNo) {
+        let sequence = self.sequence;
+        if let Some(hold) = self.hold_mut(no) {
+            hold.expired = Some(Expired { charged: None });
+            hold.sequence = sequence;
+        }
+    }
+
+    /// Ends an open reservation: its hold goes, what was charged counts on the limits that it was charged on.
+    fn close(&mut self, no: ReservationNo, charged: Option<(&[Touch], Amounts)>, closing: Closing, now: Timestamp) {
         let sequence = self.sequence;
         let Some(reservation) = self.hold_mut(no) else { return };
         let reserved = Arc::clone(&reservation.reserved);
@@ -200,7 +216,7 @@ impl OrganizationState {
                 reservation.sequence = sequence;
             }
             Closing::Committed(settlement) => self.end(no, End::Committed(settlement)),
-            Closing::Released(reason) => self.end(no, End::Released { held, reason }),
+            Closing::Released(reason, charged) => self.end(no, End::Released { held, reason, charged }),
         }
         self.expiries.remove(&(expire_time, no));
         if let Some(holder) = revoked {
@@ -210,7 +226,8 @@ impl OrganizationState {
         if reserved.wallet {
             self.wallet.held -= held.usd;
         }
-        self.touch(&reserved.touches, charged, Amounts::ZERO.minus(held), -1, now);
+        let charged = charged.unwrap_or((&reserved.touches, Amounts::ZERO));
+        self.replace_hold((&reserved.touches, held), charged, now);
         self.closed.push_back(Closed { time: now, sequence: self.sequence, what: ClosedWhat::Reservation(no) });
     }
 

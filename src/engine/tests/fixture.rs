@@ -292,7 +292,7 @@ impl World {
     }
 
     pub(super) fn release(&mut self, no: ReservationNo) -> Outcome<bool> {
-        self.turn(|turn| turn.release(no, &"".into())).map(|(_, replayed)| replayed)
+        self.turn(|turn| turn.release(no, &"".into())).map(|released| released.replayed)
     }
 
     pub(super) fn extend(&mut self, no: ReservationNo, extend: &Extend) -> Outcome<Decision<Granted>> {

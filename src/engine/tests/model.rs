@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::{
-        decision::ReservationState,
+        decision::{Released, ReservationState},
         entity::{ExpiryPolicy, WalletMode},
         id::{DEFAULT_TEAM, KeyId, MemberId, RequestId, TeamId},
         money::{Factor, Nanos},
@@ -98,8 +98,11 @@ impl Model {
     }
 
     fn set_price(&mut self, at: usize, input: i64, output: i64, per_request: i64) {
+        // Of the second model the provider counts its cache beside the input.
+        let cache_outside_input = at == 1;
         let (input, output, per_request) = (Nanos::new(input), Nanos::new(output), Nanos::new(per_request));
-        let price = Price { input, cached_input: Nanos::new(100_000), cache_write: input, output, per_request };
+        let cached_input = Nanos::new(100_000);
+        let price = Price { input, cached_input, cache_write: input, output, per_request, cache_outside_input };
         self.world.set_price(MODELS[at], price);
         self.naive.prices.insert(MODELS[at], price);
     }
@@ -142,7 +145,15 @@ impl Model {
             Operation::Release { which, reason } => self.on(*which, |model, no| {
                 let text = if *reason { "why" } else { "" };
                 let engine = model.world.turn(|turn| turn.release(no, &text.into()));
-                let engine = engine.map_or_else(|e| conflicted(&e), |(_, replayed)| Answer::Released { replayed });
+                let engine = engine.map_or_else(
+                    |e| conflicted(&e),
+                    |Released { released, charged, entry, replayed, balance: _ }| Answer::Released {
+                        released,
+                        charged,
+                        entry,
+                        replayed,
+                    },
+                );
                 (engine, model.naive.release(no, *reason))
             }),
             Operation::Extend { which, ttl, so_far, more } => {

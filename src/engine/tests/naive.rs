@@ -74,11 +74,13 @@ pub(super) struct Use {
     pub progress: Option<(Usage, Amounts)>,
     pub revoked: Option<DenialCode>,
     pub state: ReservationState,
-    pub booked: Vec<(Usage, Amounts)>,
-    /// Tokens and requests by the second in which they count.
-    pub posts: Vec<(i64, i64, i64)>,
+    /// Each entry, with what it counts on.
+    pub booked: Vec<(Usage, Amounts, Vec<usize>)>,
+    /// Tokens and requests by the second in which they count, and on what.
+    pub posts: Vec<(i64, i64, i64, Vec<usize>)>,
     pub settled: Option<(Option<Commit>, Answer)>,
-    pub released: Option<bool>,
+    /// For which reason, what was given back and what was charged, under which entry.
+    pub released: Option<(bool, Amounts, Amounts, u64)>,
 }
 
 /// What an operation answers, of both.
@@ -87,7 +89,7 @@ pub(super) enum Answer {
     Granted { held: Amounts, expire: i64, output: u64, replayed: bool, state: ReservationState },
     Denied { code: DenialCode, wait: Option<i64>, violations: Vec<Failing> },
     Charged { charged: Amounts, overage: Amounts, late: bool, replayed: bool, entry: u64, balance: i64 },
-    Released { replayed: bool },
+    Released { released: Amounts, charged: Amounts, entry: u64, replayed: bool },
     ToppedUp { balance: i64, replayed: bool },
     Conflict(&'static str),
     Done,
@@ -162,7 +164,7 @@ impl Naive {
     }
 
     pub(super) fn cost(price: &Price, usage: &Usage) -> i64 {
-        let plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens;
+        let plain = Self::input(usage) - usage.cached_input_tokens - usage.cache_write_tokens;
         let parts = [
             (plain, price.input, 1),
             (usage.cached_input_tokens, price.cached_input, 1),
@@ -174,10 +176,23 @@ impl Naive {
         millionths / 1_000_000 + i64::from(millionths % 1_000_000 > 0)
     }
 
+    /// Says how the cache is counted, for a usage of a reservation that was read as `before`.
+    pub(super) fn read(usage: &Usage, before: bool, price: Option<&Price>) -> Usage {
+        let cache = usage.cached_input_tokens + usage.cache_write_tokens;
+        let said = usage.cache_outside_input.unwrap_or(price.is_some_and(|price| price.cache_outside_input));
+        let beside = before || (cache > 0 && said) || cache > usage.input_tokens;
+        Usage { cache_outside_input: if beside { Some(true) } else { usage.cache_outside_input }, ..*usage }
+    }
+
+    pub(super) fn input(usage: &Usage) -> u64 {
+        let beside = usage.cache_outside_input == Some(true);
+        usage.input_tokens + if beside { usage.cached_input_tokens + usage.cache_write_tokens } else { 0 }
+    }
+
     pub(super) fn amounts(usage: &Usage, usd: i64, factor: i64) -> Amounts {
         let nanos = i128::from(usd) * i128::from(factor);
         let credits = i64::try_from(nanos / 1_000_000_000 + i128::from(nanos % 1_000_000_000 > 0)).unwrap();
-        let tokens = i64::try_from(usage.input_tokens + usage.output_tokens).unwrap();
+        let tokens = i64::try_from(Self::input(usage) + usage.output_tokens).unwrap();
         let requests = i64::try_from(usage.requests).unwrap();
         Amounts { usd: Nanos::new(usd), credits: Nanos::new(credits), tokens, requests }
     }
@@ -197,24 +212,30 @@ impl Naive {
     pub(super) fn standing(&self, def: usize, at: i64) -> (i64, i64) {
         let limit = &self.defs[def].limit;
         let unit = limit.unit();
-        let on_it = self.uses.iter().filter(|used| used.defs.contains(&def));
+        let holds = |used: &Use| used.is_open() && used.defs.contains(&def);
         match (unit, limit.period()) {
-            (Unit::InFlight, _) => (0, i64::try_from(on_it.filter(|used| used.is_open()).count()).unwrap()),
+            (Unit::InFlight, _) => (0, i64::try_from(self.uses.iter().filter(|used| holds(used)).count()).unwrap()),
             (_, None) => {
-                let posts = on_it.flat_map(|used| &used.posts).filter(|(second, ..)| self.counts(*second));
-                let amount = |(_, tokens, requests): &(i64, i64, i64)| {
+                let posts = self.posts_on(def).filter(|(second, ..)| self.counts(*second));
+                let amount = |(_, tokens, requests, _): &(i64, i64, i64, Vec<usize>)| {
                     if unit == Unit::TokensPerMinute { *tokens } else { *requests }
                 };
                 (posts.map(amount).sum(), 0)
             }
             (_, Some(period)) => {
                 let window = Self::window(period, at).0;
-                on_it.filter(|used| Self::window(period, used.admit).0 == window).fold((0, 0), |(spent, held), used| {
-                    let booked: i64 = used.booked.iter().map(|(_, amounts)| Self::of(unit, amounts)).sum();
-                    (spent + booked, held + if used.is_open() { Self::of(unit, &used.held) } else { 0 })
+                let inside = self.uses.iter().filter(|used| Self::window(period, used.admit).0 == window);
+                inside.fold((0, 0), |(spent, held), used| {
+                    let on_it = used.booked.iter().filter(|(_, _, on)| on.contains(&def));
+                    let booked: i64 = on_it.map(|(_, amounts, _)| Self::of(unit, amounts)).sum();
+                    (spent + booked, held + if holds(used) { Self::of(unit, &used.held) } else { 0 })
                 })
             }
         }
+    }
+
+    pub(super) fn posts_on(&self, def: usize) -> impl Iterator<Item = &(i64, i64, i64, Vec<usize>)> {
+        self.uses.iter().flat_map(|used| &used.posts).filter(move |(_, _, _, on)| on.contains(&def))
     }
 
     /// Whether something of this second can lie within the last 60 seconds.
@@ -225,7 +246,7 @@ impl Naive {
     pub(super) fn balance(&self) -> i64 {
         let added: i64 = self.top_ups.iter().map(|(_, amount, _)| amount).sum();
         let paid = self.uses.iter().filter(|used| used.wallet).flat_map(|used| &used.booked);
-        added - paid.map(|(_, amounts)| amounts.usd.get()).sum::<i64>()
+        added - paid.map(|(_, amounts, _)| amounts.usd.get()).sum::<i64>()
     }
 
     pub(super) fn wallet_held(&self) -> i64 {

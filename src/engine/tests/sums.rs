@@ -19,9 +19,9 @@ use crate::{
     },
 };
 
-/// The most that one usage may cost, in nano-USD.
-const MOST: i64 = Nanos::MAX_COST.get();
-/// As often as that, at a thousand credits a USD, sums can take it: 9·10⁹.
+/// The most that one usage may cost at a thousand credits a USD, in nano-USD.
+const MOST: i64 = Nanos::MAX_COST.get() / 1000;
+/// As often as that sums can take it: 9·10⁹.
 const TIMES: i64 = 9;
 
 /// A member that may order what it likes.
@@ -82,15 +82,19 @@ fn holds_are_refused_where_a_counter_could_not_take_what_they_may_charge() {
     let small = world.reserve("small", cost(MOST / 2));
     world.refuses("limit", |world| world.reserve_as(KEY, &ask("r", cost(MOST))));
     let more = |usage| Extend { estimate: Some(usage), ..renew() };
-    world.refuses("limit", |world| world.extend(small, &more(cost(MOST + 1))));
+    world.extend(small, &more(cost(MOST - 1))).unwrap().unwrap();
+    let least = world.reserve("least", cost(1));
+    world.refuses("limit", |world| world.extend(least, &more(cost(2))));
+    world.extend(small, &more(cost(MOST - 1))).unwrap().unwrap();
+    world.release(least).unwrap();
     world.extend(small, &more(cost(MOST))).unwrap().unwrap();
     world.release(holds[0]).unwrap();
     // What runs out is charged, and fits: all of it was held.
     world.advance(crate::domain::operation::DEFAULT_TTL);
     world.expire_due();
     assert_eq!(world.state.open_count(), 0);
-    world.refuses("limit", |world| world.try_charge(&charge("c", cost(MOST + 1))));
     world.charge("c", cost(MOST));
+    world.refuses("limit", |world| world.try_charge(&charge("d", cost(1))));
 }
 
 #[test]

@@ -56,12 +56,15 @@ impl Turn<'_> {
             usage: plan.usage,
             total: plan.held,
             before: Booked::default(),
+            takes_back: false,
             own: Amounts::ZERO,
             wallet: plan.wallet,
+            held_on: Arc::default(),
             touches: Arc::from(plan.touches.as_slice()),
             labels: charge.labels.clone(),
+            reason: None,
         };
-        let overage = self.overage(&bill)?;
+        let overage = self.overage(&bill, None)?;
         Ok(Ok(self.book(bill, overage)))
     }
 
@@ -86,16 +89,18 @@ impl Turn<'_> {
             // Settled at once, it is never open.
             return self.decide(&ask, OpenBounds::NONE);
         }
-        let price = self.context.prices.price(&charge.model).filter(|_| charge.usage.cost.is_none());
+        let price = self.context.prices.price(&charge.model);
+        let usage = charge.usage.read(false, price.as_ref());
+        let price = price.filter(|_| usage.cost.is_none());
         let factor = self.state.organization.credit_factor;
-        let Some(cost) = cost_of(&charge.usage, price.as_ref())? else {
+        let Some(cost) = cost_of(&usage, price.as_ref(), factor)? else {
             let at = Violated::State(Scope::Key, self.key_id(key));
             let violation = Violation { code: DenialCode::ModelUnpriced, at, wait: None };
             return Ok(Err(Denial::of(vec![violation])));
         };
         Ok(Ok(Plan {
-            usage: charge.usage,
-            held: Amounts::new(&charge.usage, cost, factor),
+            usage,
+            held: Amounts::new(&usage, cost, factor),
             price,
             factor,
             wallet: self.state.wallet_binds(),

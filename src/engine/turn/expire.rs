@@ -1,12 +1,10 @@
 //! Holds that ran out.
 
-use std::sync::Arc;
-
 use super::{Turn, settle::Bill};
 use crate::{
     domain::{
         entity::ExpiryPolicy,
-        event::{Booked, EntryKind, Event},
+        event::{EntryKind, Event},
         reservation_id::ReservationNo,
         usage::{Amounts, Usage},
     },
@@ -39,27 +37,9 @@ impl Turn<'_> {
             self.emit(Event::Expired { reservation: no });
             return;
         };
-        let reserved = Arc::clone(&hold.reserved);
-        let bill = Bill {
-            kind: EntryKind::Expiry,
-            reservation: Some(no),
-            request: reserved.request.clone(),
-            fingerprint: 0,
-            occurred_at: hold.admit_time,
-            key: reserved.key.clone(),
-            model: reserved.model.clone(),
-            reserved_model: None,
-            price: reserved.price,
-            usage,
-            total,
-            before: Booked::default(),
-            own: hold.held(),
-            wallet: reserved.wallet,
-            touches: Arc::clone(&reserved.touches),
-            labels: reserved.labels.clone(),
-        };
+        let bill = Bill::of(hold, EntryKind::Expiry, usage, total);
         // Running out moves what is held to what is spent, at most; their sum was checked when it was held. It can't be refused.
-        let overage = self.overage(&bill);
+        let overage = self.overage(&bill, None);
         debug_assert!(overage.is_ok(), "{overage:?}");
         self.book(bill, overage.unwrap_or_default());
     }

@@ -1,7 +1,5 @@
 //! Extend: keeps a hold alive, takes note of progress, holds more if it fits.
 
-use std::sync::Arc;
-
 use super::{Decision, Outcome, Turn, ended_otherwise};
 use crate::{
     domain::{
@@ -26,23 +24,24 @@ impl Turn<'_> {
     /// # Errors
     /// [`Conflict`](super::Conflict) when the reservation is unknown, too old or settled, or when progress or estimate shrink.
     pub fn extend(&mut self, no: ReservationNo, extend: &Extend) -> Outcome<Decision<Granted>> {
-        let reservation = match self.find(no)? {
-            Reservation::Hold(hold) if hold.is_open() => hold,
+        let hold = match self.find(no)? {
+            Reservation::Hold(hold) if hold.is_open() => Hold::clone(hold),
             Reservation::Hold(hold) => return Ok(Err(expired(hold))),
             Reservation::Ended(ended) => return Err(ended_otherwise(&ended.end)),
         };
-        let reserved = Arc::clone(&reservation.reserved);
-        if let Some((cause, _)) = reservation.revoked() {
-            let cause = cause.clone();
-            return Ok(Err(self.stopped(&reserved, &cause)));
+        let reserved = &hold.reserved;
+        if let Some((cause, _)) = hold.revoked() {
+            return Ok(Err(self.stopped(reserved, cause)));
         }
-        check_growth(reservation, extend)?;
-        let (admit_time, held) = (reservation.admit_time, reservation.held());
-        let (usage_before, expire_before) = (reservation.usage(), reservation.expire_time());
-        let mut usage = extend.estimate.unwrap_or(usage_before);
-        let progress = match extend.usage_so_far {
+        check_growth(&hold, extend)?;
+        let (held, usage_before) = (hold.held(), hold.usage());
+        let progress = match &extend.usage_so_far {
             None => None,
-            Some(so_far) => Some((so_far, self.priced(&reserved, &so_far, held)?)),
+            Some(so_far) => Some(self.priced(&hold, so_far)?),
+        };
+        let mut usage = match &extend.estimate {
+            None => usage_before,
+            Some(estimate) => self.priced(&hold, estimate)?.0,
         };
         let mut target = held;
         if let Some((so_far, amounts)) = progress {
@@ -51,26 +50,27 @@ impl Turn<'_> {
         }
         // All of what is held for, so that charging the hold books neither more nor less than it.
         if usage != usage_before {
-            target = target.max(self.priced(&reserved, &usage, held)?);
+            target = target.max(self.priced(&hold, &usage)?.1);
         }
-        let violations = self.failing_extension(&reserved, target.minus(held));
+        let violations = self.failing_extension(reserved, target.minus(held));
         if !violations.is_empty() {
             let mut denial = Denial::of(violations);
             // Who waits until the hold has expired has waited in vain.
-            denial.retry_after = denial.retry_after.filter(|wait| self.now + *wait < expire_before);
+            denial.retry_after = denial.retry_after.filter(|wait| self.now + *wait < hold.expire_time());
             return Ok(Err(denial));
         }
-        self.check_uncapped(&reserved, target.minus(held))?;
-        let expire_time = (self.now + extend.ttl).min(admit_time + MAX_TTL);
+        self.check_uncapped(reserved, target.minus(held))?;
+        let expire_time = (self.now + extend.ttl).min(hold.admit_time + MAX_TTL);
         self.emit(Event::Extended(Box::new(Extended { reservation: no, expire_time, usage, held: target, progress })));
         let mut answer = self.find(no)?.granted(false);
         (answer.expire_time, answer.held, answer.output_tokens) = (expire_time, target, usage.output_tokens);
         Ok(Ok(answer))
     }
 
-    fn priced(&self, reserved: &Reserved, usage: &Usage, held: Amounts) -> Outcome<Amounts> {
-        let (_, cost) = self.settling_cost(reserved, None, usage, held)?;
-        Ok(Amounts::new(usage, cost, reserved.factor))
+    /// Reads what is used of a hold, and says what it comes to.
+    fn priced(&self, hold: &Hold, usage: &Usage) -> Outcome<(Usage, Amounts)> {
+        let (usage, _, cost) = self.settling_cost(hold, None, usage)?;
+        Ok((usage, Amounts::new(&usage, cost, hold.reserved.factor)))
     }
 
     /// Says what made the work stop: the cause's message, under the code that only Extend answers.

@@ -7,7 +7,7 @@ use smol_str::SmolStr;
 use super::{Outcome, Turn, check_age, ended_otherwise};
 use crate::{
     domain::{
-        decision::Charged,
+        decision::{Charged, Released},
         error::SumTooLarge,
         event::{Booked, EntryKind, Event, Labels, Reserved, Settled, Touch},
         id::{KeyId, MemberId, Model, RequestId, TeamId},
@@ -21,9 +21,9 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        decide::{cost_of, touches_at},
+        decide::{cost_of, touches_at, touches_of_ran},
         limit::amount_in,
-        reservation::{End, Expired, Reservation, Settlement},
+        reservation::{End, Expired, Hold, Reservation, Settlement},
         state::OrganizationState,
     },
 };
@@ -52,27 +52,71 @@ pub(super) struct Bill {
     pub total: Amounts,
     /// What expiry has booked of it.
     pub before: Booked,
-    /// What its own hold still stands for.
+    pub takes_back: bool,
+    /// What its own hold still stands for, and on which limits.
     pub own: Amounts,
+    pub held_on: Arc<[Touch]>,
     pub wallet: bool,
+    /// The limits that count it.
     pub touches: Arc<[Touch]>,
     pub labels: Labels,
+    pub reason: Option<SmolStr>,
 }
 
 impl Bill {
+    /// Bills usage of a reservation's own model to the limits that it was held on.
+    pub(super) fn of(hold: &Hold, kind: EntryKind, usage: Usage, total: Amounts) -> Self {
+        let reserved = &hold.reserved;
+        Self {
+            kind,
+            reservation: Some(hold.no),
+            request: reserved.request.clone(),
+            fingerprint: 0,
+            occurred_at: hold.admit_time,
+            key: reserved.key.clone(),
+            model: reserved.model.clone(),
+            reserved_model: None,
+            price: reserved.price,
+            usage,
+            total,
+            before: Booked::default(),
+            takes_back: false,
+            own: if hold.is_open() { hold.held() } else { Amounts::ZERO },
+            held_on: Arc::clone(&reserved.touches),
+            wallet: reserved.wallet,
+            touches: Arc::clone(&reserved.touches),
+            labels: reserved.labels.clone(),
+            reason: None,
+        }
+    }
+
     fn booked(&self) -> Booked {
         Booked::new(&self.usage, self.total).minus(self.before)
     }
+
+    /// Returns what its own hold stands for on a limit that counts it.
+    fn own_on(&self, touch: &Touch) -> Amounts {
+        let is_held_on = Arc::ptr_eq(&self.held_on, &self.touches) || self.held_on.contains(touch);
+        if is_held_on { self.own } else { Amounts::ZERO }
+    }
+}
+
+/// What ran, and what it comes to.
+struct Ran {
+    usage: Usage,
+    price: Option<Price>,
+    cost: Nanos,
+    touches: Arc<[Touch]>,
 }
 
 impl Turn<'_> {
-    /// Charges what was really used, whatever the limits say.
+    /// Charges what was really used, whatever the limits say, to those that bind the model that ran.
     ///
     /// # Errors
-    /// [`Conflict`] when the reservation is unknown, too old or ended otherwise, or the cost is absurd.
+    /// [`Conflict`] when the reservation is unknown, too old or ended otherwise, or the usage is absurd.
     pub fn commit(&mut self, no: ReservationNo, commit: &Commit, fingerprint: u64) -> Outcome<Charged> {
-        let reservation = match self.find(no)? {
-            Reservation::Hold(hold) => hold,
+        let hold = match self.find(no)? {
+            Reservation::Hold(hold) => Hold::clone(hold),
             Reservation::Ended(ended) => {
                 return match &ended.end {
                     End::Committed(settled) if settled.fingerprint == fingerprint => Ok(settled.charged(true)),
@@ -81,62 +125,82 @@ impl Turn<'_> {
                 };
             }
         };
-        let (kind, before, own) = match &reservation.expired {
-            None => (EntryKind::Commit, Booked::default(), reservation.held()),
-            Some(Expired { charged }) => {
-                let before = charged.as_ref().map(|settled| settled.booked).unwrap_or_default();
-                (EntryKind::LateCommit, before, Amounts::ZERO)
-            }
-        };
-        let (reserved, held, occurred_at) =
-            (Arc::clone(&reservation.reserved), reservation.held(), reservation.admit_time);
+        let reserved = &hold.reserved;
         let other = commit.model.as_ref().filter(|model| **model != reserved.model);
-        let (price, cost) = self.settling_cost(&reserved, other, &commit.usage, held)?;
+        let Ran { usage, price, cost, touches } = self.ran(&hold, other, &commit.usage)?;
+        let expired = hold.expired.as_ref().and_then(|expired| expired.charged.as_deref());
         let bill = Bill {
-            kind,
-            reservation: Some(no),
-            request: reserved.request.clone(),
             fingerprint,
-            occurred_at,
-            key: reserved.key.clone(),
             model: other.unwrap_or(&reserved.model).clone(),
             reserved_model: other.map(|_| reserved.model.clone()),
             price,
-            usage: commit.usage,
-            total: Amounts::new(&commit.usage, cost, reserved.factor),
-            before,
-            own,
-            wallet: reserved.wallet,
-            touches: Arc::clone(&reserved.touches),
-            labels: reserved.labels.clone(),
+            before: expired.filter(|_| other.is_none()).map(|charged| charged.booked).unwrap_or_default(),
+            touches,
+            ..Bill::of(&hold, commit_kind(&hold), usage, Amounts::new(&usage, cost, reserved.factor))
         };
-        let overage = self.overage(&bill)?;
+        let taken_back = expired.filter(|_| other.is_some());
+        let overage = self.overage(&bill, taken_back)?;
+        if let Some(charged) = taken_back {
+            self.take_back(&hold, charged);
+        }
         Ok(self.book(bill, overage))
     }
 
-    /// What of a bill puts limits above their caps.
+    /// Returns what ran where a hold is committed, read and priced, with the limits that bind it.
+    fn ran(&self, hold: &Hold, other: Option<&Model>, usage: &Usage) -> Outcome<Ran> {
+        let Hold { reserved, admit_time, .. } = hold;
+        let (usage, price, cost) = self.settling_cost(hold, other, usage)?;
+        let touches = match other {
+            None => Arc::clone(&reserved.touches),
+            Some(other) => {
+                // Providers answer with dated names: only one that has a price takes the reserved model's place.
+                let replaces = self.context.prices.price(other).is_some();
+                let touches = touches_of_ran(self.state, reserved, *admit_time, (other, replaces));
+                Arc::from(touches.as_slice())
+            }
+        };
+        Ok(Ran { usage, price, cost, touches })
+    }
+
+    /// Takes back what expiry charged on the reserved model's limits, because another model ran.
+    fn take_back(&mut self, hold: &Hold, charged: &Settled) {
+        let bill = Bill {
+            price: charged.price,
+            usage: Usage::default(),
+            before: charged.booked,
+            takes_back: true,
+            wallet: charged.wallet != Nanos::ZERO,
+            ..Bill::of(hold, EntryKind::Expiry, Usage::default(), Amounts::ZERO)
+        };
+        self.book(bill, Amounts::ZERO);
+    }
+
+    /// What of a bill puts limits above their caps, once what is `taken_back` before it is gone.
     ///
     /// # Errors
     /// [`SumTooLarge`] when a limit or the balance can't count the bill.
-    pub(super) fn overage(&self, bill: &Bill) -> Result<Amounts, SumTooLarge> {
-        overage(self.state, bill, bill.booked().amounts(), self.now)
+    pub(super) fn overage(&self, bill: &Bill, taken_back: Option<&Settled>) -> Result<Amounts, SumTooLarge> {
+        let back = taken_back.map_or(Amounts::ZERO, |charged| charged.booked.amounts());
+        overage(self.state, bill, back, self.now)
     }
 
-    /// A settlement is never refused for a price: where none is left, what was held is what it costs.
+    /// Reads and prices what was used of a hold, where another model ran by the price of that. A settlement is never refused for a
+    /// price: without one the reserved price counts, and where there was none, what was held is what it costs.
     pub(super) fn settling_cost(
         &self,
-        reserved: &Reserved,
+        hold: &Hold,
         other: Option<&Model>,
         usage: &Usage,
-        held: Amounts,
-    ) -> Outcome<(Option<Price>, Nanos)> {
-        let prices = self.context.prices;
+    ) -> Outcome<(Usage, Option<Price>, Nanos)> {
+        let (reserved, prices) = (&hold.reserved, self.context.prices);
         let price = match other {
             Some(model) => prices.price(model).or(reserved.price),
             None => reserved.price.or_else(|| prices.price(&reserved.model)),
         };
+        let usage = usage.read(hold.cache_is_outside(), price.as_ref());
         let price = price.filter(|_| usage.cost.is_none());
-        Ok((price, cost_of(usage, price.as_ref())?.unwrap_or(held.usd)))
+        let cost = cost_of(&usage, price.as_ref(), reserved.factor)?.unwrap_or(hold.held().usd);
+        Ok((usage, price, cost))
     }
 
     /// Books a bill under the next entry number and stops the work that it leaves no money for.
@@ -155,6 +219,7 @@ impl Turn<'_> {
             reservation: bill.reservation,
             request: bill.request,
             fingerprint: bill.fingerprint,
+            takes_back: bill.takes_back,
             occurred_at: bill.occurred_at,
             key: bill.key,
             member,
@@ -170,6 +235,7 @@ impl Turn<'_> {
             balance: self.state.wallet.balance + wallet,
             touches: bill.touches,
             labels: bill.labels,
+            reason: bill.reason,
         });
         let (exhausted, crossed) = (self.exhausted_by(&settled), self.crossed_by(&settled));
         self.emit(Event::Settled(Arc::clone(&settled)));
@@ -182,28 +248,46 @@ impl Turn<'_> {
         Settlement::from(&*settled).charged(false)
     }
 
-    /// Gives a hold back. Answers what was freed, and whether it had been before.
+    /// Gives a hold back, but for what was reported as used: that is charged, as expiry would charge it.
     ///
     /// # Errors
     /// [`Conflict`] when the reservation is unknown, too old or ended otherwise.
-    pub fn release(&mut self, no: ReservationNo, reason: &SmolStr) -> Outcome<(Amounts, bool)> {
-        let held = match self.find(no)? {
+    pub fn release(&mut self, no: ReservationNo, reason: &SmolStr) -> Outcome<Released> {
+        let hold = match self.find(no)? {
             Reservation::Hold(hold) => match &hold.expired {
-                None => hold.held(),
+                None => Hold::clone(hold),
                 // Nothing was charged and nothing is held any more: what the caller asks for has happened.
-                Some(Expired { charged: None }) => return Ok((Amounts::ZERO, true)),
+                Some(Expired { charged: None }) => return Ok(self.released(Amounts::ZERO, None, true)),
                 Some(Expired { charged: Some(_) }) => return Err(Conflict::ReservationExpired),
             },
             Reservation::Ended(ended) => {
                 return match &ended.end {
-                    End::Released { held, reason: before } if before == reason => Ok((*held, true)),
+                    End::Released { held, reason: before, charged } if before == reason => {
+                        let charged = charged.as_ref().map(|settlement| settlement.charged(true));
+                        let held = *held;
+                        Ok(self.released(held, charged, true))
+                    }
                     End::Released { .. } => Err(Conflict::SettledOtherwise),
                     end @ End::Committed(_) => Err(ended_otherwise(end)),
                 };
             }
         };
-        self.emit(Event::Released { reservation: no, reason: reason.clone() });
-        Ok((held, false))
+        let Some((usage, total)) = hold.progress() else {
+            self.emit(Event::Released { reservation: no, reason: reason.clone() });
+            return Ok(self.released(hold.held(), None, false));
+        };
+        let bill = Bill { reason: Some(reason.clone()), ..Bill::of(&hold, EntryKind::Release, usage, total) };
+        let overage = self.overage(&bill, None)?;
+        let charged = self.book(bill, overage);
+        Ok(self.released(hold.held(), Some(charged), false))
+    }
+
+    fn released(&self, held: Amounts, charged: Option<Charged>, replayed: bool) -> Released {
+        let (total, entry, balance) = match charged {
+            Some(Charged { charged, entry, balance, .. }) => (charged, entry, balance),
+            None => (Amounts::ZERO, 0, self.state.wallet.balance),
+        };
+        Released { released: held.minus(total).max(Amounts::ZERO), charged: total, entry, balance, replayed }
     }
 
     /// Lets a hold that a crash forgot stand again, holding nothing, so that it can be settled like any other. Changes nothing
@@ -242,20 +326,29 @@ impl Turn<'_> {
     }
 }
 
-/// What of the bill was not held and puts a limit above its cap: in each unit the worst of its limits.
+/// Says as what a hold is committed: in time, or after it expired.
+fn commit_kind(hold: &Hold) -> EntryKind {
+    if hold.is_open() { EntryKind::Commit } else { EntryKind::LateCommit }
+}
+
+/// What of the bill was not held and puts a limit above its cap: in each unit the worst of its limits. `back` is what its own expiry
+/// charged on the limits that it was held on, and is taken back before.
 ///
 /// # Errors
 /// [`SumTooLarge`] when a limit or the balance can't count the bill.
-fn overage(state: &OrganizationState, bill: &Bill, booked: Amounts, now: Timestamp) -> Result<Amounts, SumTooLarge> {
-    let freed = Amounts::ZERO.minus(bill.own);
+fn overage(state: &OrganizationState, bill: &Bill, back: Amounts, now: Timestamp) -> Result<Amounts, SumTooLarge> {
+    let booked = bill.booked().amounts();
     let mut overage = Amounts::ZERO;
     for touch in bill.touches.iter().filter(|touch| touch.unit != Unit::InFlight) {
         let Some(entry) = state.limit(touch.limit) else { continue };
-        let excess = entry.excess_after(touch, booked, freed, now)?;
+        let own = bill.own_on(touch);
+        let gives_back = back != Amounts::ZERO && bill.held_on.contains(touch) && entry.gives_back(touch, now);
+        let gone = if gives_back { back } else { Amounts::ZERO };
+        let excess = entry.excess_after(touch, booked.minus(gone), Amounts::ZERO.minus(own), now)?;
         if !state.binds(touch.unit) {
             continue;
         }
-        let not_held = amount_in(touch.unit, booked).saturating_sub(amount_in(touch.unit, bill.own)).max(0);
+        let not_held = amount_in(touch.unit, booked).saturating_sub(amount_in(touch.unit, own)).max(0);
         let over = excess.min(not_held);
         match touch.unit {
             Unit::Usd => overage.usd = overage.usd.max(Nanos::new(over)),
@@ -267,7 +360,7 @@ fn overage(state: &OrganizationState, bill: &Bill, booked: Amounts, now: Timesta
     }
     if bill.wallet {
         let not_held = (booked.usd - bill.own.usd).at_least_zero();
-        let left = state.wallet.balance - booked.usd - (state.wallet.held - bill.own.usd);
+        let left = state.wallet.balance + back.usd - booked.usd - (state.wallet.held - bill.own.usd);
         // With what the other holds may still charge.
         if left < -Nanos::MAX_SUM && not_held.is_positive() {
             return Err(SumTooLarge { what: String::from("what the balance is below zero") });

@@ -35,6 +35,7 @@ fn price() -> Price {
         cache_write: Nanos::new(3),
         output: Nanos::new(4),
         per_request: Nanos::new(5),
+        cache_outside_input: true,
     }
 }
 
@@ -46,6 +47,7 @@ fn usage() -> Usage {
         output_tokens: 20,
         requests: 1,
         cost: Some(Nanos::new(99)),
+        cache_outside_input: Some(true),
     }
 }
 
@@ -112,6 +114,7 @@ fn settled() -> Settled {
     Settled {
         entry: Some(5),
         kind: EntryKind::LateCommit,
+        takes_back: false,
         reservation: Some(NO),
         request: None,
         fingerprint: 7,
@@ -130,6 +133,7 @@ fn settled() -> Settled {
         balance: Nanos::new(1000),
         touches: touches(),
         labels: None,
+        reason: Some("aborted".into()),
     }
 }
 

@@ -66,7 +66,13 @@ async fn ended(
     let reserved = Arc::new(reserved);
     let end = match state.as_str() {
         "open" | "revoked" => StoredEnd::Open,
-        "released" => StoredEnd::Released { reserved, reason: reason.unwrap_or_default() },
+        "released" => {
+            let charged = match row.is_null(6) {
+                true => None,
+                false => Some(Arc::new(decode("a settlement", &row.bytes(6)?)?)),
+            };
+            StoredEnd::Released { reserved, reason: reason.unwrap_or_default(), charged }
+        }
         "expired" => StoredEnd::Expired { reserved, charged: expiry(connection, organization, no).await? },
         "committed" => StoredEnd::Committed(Arc::new(decode("a settlement", &row.bytes(6)?)?)),
         other => return Err(StoreError::Damaged(format!("a reservation is {other:?}"))),
@@ -90,7 +96,7 @@ async fn one_settlement(connection: &mut dyn Connection, sql: Sql<'_>) -> Result
     Ok(Some(Arc::new(decode("a ledger entry", &row.bytes(0)?)?)))
 }
 
-/// What the expiry of a reservation charged.
+/// Returns what the expiry of a reservation charged, unless a late commit has taken it back.
 async fn expiry(
     connection: &mut dyn Connection,
     organization: &OrganizationId,
@@ -98,8 +104,8 @@ async fn expiry(
 ) -> Result<Option<Arc<Settled>>, StoreError> {
     let mut sql = settlements(organization);
     push_number(&mut sql, no);
-    sql.push(" AND kind = 'expiry'");
-    one_settlement(connection, sql).await
+    sql.push(" AND kind = 'expiry' ORDER BY entry DESC LIMIT 1");
+    Ok(one_settlement(connection, sql).await?.filter(|settled| settled.is_expiry()))
 }
 
 async fn committed(

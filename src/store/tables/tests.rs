@@ -1,3 +1,5 @@
+use std::{fs, path::Path};
+
 use super::*;
 
 /// Columns of the table as it was made last, in order: name, whether it may be null, whether it is of the primary key.
@@ -35,22 +37,15 @@ fn described(table: &Table) -> Vec<(String, bool, bool)> {
 
 #[test]
 fn the_tables_are_those_that_the_migrations_make() {
-    let sqlite = concat!(
-        include_str!("../../../migrations/sqlite/0001_books.sql"),
-        include_str!("../../../migrations/sqlite/0002_reservations.sql"),
-        include_str!("../../../migrations/sqlite/0003_ceilings.sql"),
-        include_str!("../../../migrations/sqlite/0004_ended_entities.sql"),
-        include_str!("../../../migrations/sqlite/0005_list_prices.sql")
-    );
-    let postgres = concat!(
-        include_str!("../../../migrations/postgres/0001_books.sql"),
-        include_str!("../../../migrations/postgres/0002_ledger.sql"),
-        include_str!("../../../migrations/postgres/0007_ceilings.sql"),
-        include_str!("../../../migrations/postgres/0008_ended_entities.sql"),
-        include_str!("../../../migrations/postgres/0009_list_prices.sql")
-    );
+    let migrations = |database: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(database);
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        files.iter().map(|file| fs::read_to_string(file).unwrap()).collect::<String>()
+    };
+    let (sqlite, postgres) = (migrations("sqlite"), migrations("postgres"));
     for table in ALL {
-        let mut made = [sqlite, postgres].map(|sql| migrated(sql, table.name));
+        let mut made = [&sqlite, &postgres].map(|sql| migrated(sql, table.name));
         if table.name == LEDGER_ENTRIES.name {
             // In Postgres partitions are by time, which is of their key therefore.
             made[1].iter_mut().filter(|column| column.0 == "time").for_each(|time| time.2 = false);

@@ -70,6 +70,12 @@ pub(super) async fn bring(target: &Target<'_>, salvaged: Salvaged) -> Result<Bro
                 "charged by expiry: compare it with the ledger; an unknown reservation can be charged by hand",
             ),
         }),
+        Salvaged::Released { organization, settled } => Ok(Brought::Left {
+            what: format!("release{}", described(&settled, organization.as_str())),
+            why: String::from(
+                "charged by a release: compare it with the ledger; what is missing can be charged by hand",
+            ),
+        }),
         Salvaged::ToppedUp { organization, top_up } => {
             let what = format!("top-up of {} USD for {organization}", top_up.amount.shown());
             top_up_again(target, organization.to_string(), &top_up, what).await
@@ -93,6 +99,7 @@ fn usage_out(usage: &usage::Usage) -> Usage {
         output_tokens: usage.output_tokens,
         requests: usage.requests,
         cost_usd: usage.cost.map_or_else(String::new, |cost| cost.to_string()),
+        cache_outside_input: usage.cache_outside_input,
     }
 }
 

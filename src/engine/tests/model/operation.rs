@@ -62,16 +62,18 @@ impl Operation {
 
 fn any_usage() -> impl Strategy<Value = Usage> {
     let counts = (0..25u64, 0..4u64, 0..3u64, 0..25u64, prop_oneof![9 => Just(1u64), 1 => 2..4u64]);
-    (counts, prop::option::weighted(0.25, 0..60i64)).prop_map(|((plain, cached, write, output, requests), cost)| {
-        Usage {
-            input_tokens: plain + cached + write,
-            cached_input_tokens: cached,
-            cache_write_tokens: write,
-            output_tokens: output,
+    let said = prop_oneof![6 => Just(None), 1 => Just(Some(true)), 1 => Just(Some(false))];
+    (counts, prop::option::weighted(0.25, 0..60i64), said).prop_map(
+        |((input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, requests), cost, said)| Usage {
+            input_tokens,
+            cached_input_tokens,
+            cache_write_tokens,
+            output_tokens,
             requests,
             cost: cost.map(Nanos::new),
-        }
-    })
+            cache_outside_input: said,
+        },
+    )
 }
 
 fn any_ttl() -> impl Strategy<Value = Span> {

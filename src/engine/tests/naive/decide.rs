@@ -107,7 +107,9 @@ impl Naive {
             let (code, wait) = (DenialCode::KeyUnknown, None);
             return Err(Answer::Denied { code, wait, violations: vec![(code, String::from("key"), None)] });
         }
-        let price = self.price(model).filter(|_| usage.cost.is_none());
+        let price = self.price(model);
+        let usage = &Self::read(usage, false, price.as_ref());
+        let price = price.filter(|_| usage.cost.is_none());
         let priced = |usage: &Usage| {
             let usd = usage.cost.map(Nanos::get).or(price.map(|price| Self::cost(&price, usage)))?;
             Some(Self::amounts(usage, usd, self.factor))
@@ -222,9 +224,11 @@ impl Naive {
 
     /// Tries each instant at which something slides out.
     fn rate_wait(&self, def: usize, asked: i64) -> Option<i64> {
-        let on_it = self.uses.iter().filter(|used| used.defs.contains(&def)).flat_map(|used| &used.posts);
-        let mut instants: Vec<i64> =
-            on_it.filter(|(second, ..)| self.counts(*second)).map(|(second, ..)| (second + 61) * SECOND).collect();
+        let mut instants: Vec<i64> = self
+            .posts_on(def)
+            .filter(|(second, ..)| self.counts(*second))
+            .map(|(second, ..)| (second + 61) * SECOND)
+            .collect();
         instants.sort_unstable();
         let fits = |now: &i64| Self { now: *now, ..self.clone() }.admits(def, *now, asked);
         instants.into_iter().find(fits).map(|instant| instant - self.now)

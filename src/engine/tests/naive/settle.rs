@@ -87,7 +87,7 @@ impl Naive {
         (used.no, used.reserve) = (no, Some((key, ask.clone())));
         used.expire = self.now + ask.ttl.as_micros();
         used.granted.1 = used.expire;
-        used.posts.push((self.now.div_euclid(SECOND), used.held.tokens, used.held.requests));
+        used.posts.push((self.now.div_euclid(SECOND), used.held.tokens, used.held.requests, used.defs.clone()));
         let answer = granted(&used, false);
         self.uses.push(used);
         answer
@@ -111,44 +111,53 @@ impl Naive {
         let holds = used.held != Amounts::ZERO;
         let owed = if self.charge_held && holds { Some((used.usage, used.held)) } else { used.progress };
         match owed {
-            Some((usage, total)) => drop(self.book(at, usage, total, ReservationState::Expired)),
-            None => self.close(at, &Amounts::ZERO, ReservationState::Expired),
+            Some((usage, total)) => {
+                let on = used.defs.clone();
+                self.book(at, (usage, total), on, ReservationState::Expired);
+            }
+            None => self.close(at, &Amounts::ZERO, &[], ReservationState::Expired),
         }
     }
 
     /// Ends the hold; what was counted of it and isn't charged goes, as far as it still counts.
-    fn close(&mut self, at: usize, charged: &Amounts, state: ReservationState) {
-        let own = if self.uses[at].is_open() { self.uses[at].held } else { Amounts::ZERO };
-        self.post(at, charged.minus(own));
+    fn close(&mut self, at: usize, charged: &Amounts, on: &[usize], state: ReservationState) {
+        let used = &self.uses[at];
+        let own = if used.is_open() { used.held } else { Amounts::ZERO };
+        let (both, before): (Vec<_>, Vec<_>) = used.defs.iter().copied().partition(|def| on.contains(def));
+        let new = on.iter().copied().filter(|def| !used.defs.contains(def)).collect();
+        self.post(at, charged.minus(own), both);
+        self.post(at, Amounts::ZERO.minus(own), before);
+        self.post(at, *charged, new);
         self.uses[at].state = state;
     }
 
-    fn post(&mut self, at: usize, change: Amounts) {
+    fn post(&mut self, at: usize, change: Amounts, on: Vec<usize>) {
         let admitted = self.uses[at].admit.div_euclid(SECOND);
         let counts = self.counts(admitted);
         let now = self.now.div_euclid(SECOND);
         let late = |n: i64| n.max(0);
         let post = if counts {
-            (admitted, change.tokens, change.requests)
+            (admitted, change.tokens, change.requests, on)
         } else {
-            (now, late(change.tokens), late(change.requests))
+            (now, late(change.tokens), late(change.requests), on)
         };
         self.uses[at].posts.push(post);
     }
 
-    fn book(&mut self, at: usize, usage: Usage, total: Amounts, state: ReservationState) -> Answer {
+    fn book(&mut self, at: usize, (usage, total): (Usage, Amounts), on: Vec<usize>, state: ReservationState) -> Answer {
         let used = &self.uses[at];
         let late = used.state == ReservationState::Expired;
-        let booked = used.booked.iter().fold(total, |rest, (_, before)| rest.minus(*before));
+        let booked = used.booked.iter().fold(total, |rest, (_, before, _)| rest.minus(*before));
         let own = if used.is_open() { used.held } else { Amounts::ZERO };
-        let overage = self.overage(at, &booked, &own);
-        let same_counts = used
-            .booked
-            .last()
-            .is_some_and(|(before, _)| Usage { cost: None, ..*before } == Usage { cost: None, ..usage });
+        let overage = self.overage(at, &booked, &own, &on);
+        let counts = |usage: &Usage| {
+            let cache = (usage.cached_input_tokens, usage.cache_write_tokens);
+            (Self::input(usage), cache, usage.output_tokens, usage.requests)
+        };
+        let same_counts = used.booked.last().is_some_and(|(before, ..)| counts(before) == counts(&usage));
         let is_nothing = late && booked == Amounts::ZERO && same_counts;
-        self.close(at, &booked, state);
-        self.uses[at].booked.push((usage, booked));
+        self.close(at, &booked, &on, state);
+        self.uses[at].booked.push((usage, booked, on));
         self.entry += u64::from(!is_nothing);
         let entry = if is_nothing { 0 } else { self.entry };
         self.stop();
@@ -156,15 +165,16 @@ impl Naive {
     }
 
     /// What wasn't held and stands above a cap then.
-    fn overage(&self, at: usize, booked: &Amounts, own: &Amounts) -> Amounts {
+    fn overage(&self, at: usize, booked: &Amounts, own: &Amounts, on: &[usize]) -> Amounts {
         let used = &self.uses[at];
         let mut over = [0; 5];
         let grown = self.counts(used.admit.div_euclid(SECOND));
-        for def in used.defs.iter().filter(|def| self.is_alive(**def)) {
+        for def in on.iter().filter(|def| self.is_alive(**def)) {
             let limit = &self.defs[*def].limit;
             let unit = limit.unit();
             let Some(max) = limit.max().filter(|_| self.binds(unit) && unit != Unit::InFlight) else { continue };
-            let more = Self::of(unit, booked) - Self::of(unit, own);
+            let freed = if used.defs.contains(def) { Self::of(unit, own) } else { 0 };
+            let more = Self::of(unit, booked) - freed;
             let (spent, held) = self.standing(*def, used.admit);
             let after = spent + held + if unit.is_budget() || grown { more } else { more.max(0) };
             let above = (after - max).min(more).max(0);
@@ -191,16 +201,41 @@ impl Naive {
         if self.now - self.uses[at].admit > DAY { Err(conflict("too old")) } else { Ok(at) }
     }
 
-    /// What usage of a reservation comes to.
-    fn settled(&self, at: usize, usage: &Usage, other: Option<&Model>) -> Amounts {
+    /// What usage of a reservation is read as, and comes to.
+    fn settled(&self, at: usize, usage: &Usage, other: Option<&Model>) -> (Usage, Amounts) {
         let used = &self.uses[at];
+        let beside = |usage: &Usage| usage.cache_outside_input == Some(true);
+        let before = beside(&used.usage) || used.progress.is_some_and(|(so_far, _)| beside(&so_far));
         let price = match other {
             Some(model) => self.price(model).or(used.price),
             None => used.price.or(self.price(&used.model)),
         };
-        let by_price = price.map(|price| Self::cost(&price, usage));
+        let usage = Self::read(usage, before, price.as_ref());
+        let by_price = price.map(|price| Self::cost(&price, &usage));
         let usd = usage.cost.map(Nanos::get).or(by_price).unwrap_or(used.held.usd.get());
-        Self::amounts(usage, usd, used.factor)
+        (usage, Self::amounts(&usage, usd, used.factor))
+    }
+
+    /// What counts a reservation where another model ran: of what it was held on, all that binds that model too, or all where that has
+    /// no price; and what binds that model and not the reserved one.
+    fn ran_on(&self, at: usize, other: &Model) -> Vec<usize> {
+        let used = &self.uses[at];
+        let binds = |def: &usize, model: &Model| self.defs[*def].limit.models().include(model);
+        let is_priced = self.price(other).is_some();
+        let held = used.defs.iter().copied().filter(|def| !is_priced || !self.is_alive(*def) || binds(def, other));
+        let on_path = self.path_defs(used.key, other).into_iter();
+        let new = on_path.filter(|def| !used.defs.contains(def) && !binds(def, &used.model));
+        held.chain(new).collect()
+    }
+
+    /// What expiry charged is charged no more.
+    fn take_back(&mut self, at: usize) {
+        let used = &self.uses[at];
+        let charged = used.booked.iter().fold(Amounts::ZERO, |rest, (_, before, _)| rest.minus(*before));
+        let on = used.defs.clone();
+        self.post(at, charged, on.clone());
+        self.uses[at].booked.push((Usage::default(), charged, on));
+        self.entry += 1;
     }
 
     pub(in super::super) fn commit(&mut self, no: ReservationNo, commit: &Commit) -> Answer {
@@ -217,8 +252,12 @@ impl Naive {
             _ => {}
         }
         let other = commit.model.as_ref().filter(|model| **model != self.uses[at].model);
-        let total = self.settled(at, &commit.usage, other);
-        let answer = self.book(at, commit.usage, total, ReservationState::Committed);
+        let used = self.settled(at, &commit.usage, other);
+        let on = other.map_or_else(|| self.uses[at].defs.clone(), |other| self.ran_on(at, other));
+        if other.is_some() && !self.uses[at].booked.is_empty() {
+            self.take_back(at);
+        }
+        let answer = self.book(at, used, on, ReservationState::Committed);
         self.uses[at].settled = Some((Some(commit.clone()), answer.clone()));
         answer
     }
@@ -231,16 +270,36 @@ impl Naive {
         let used = &self.uses[at];
         match used.state {
             ReservationState::Committed => conflict("committed"),
-            ReservationState::Released if used.released == Some(reason) => Answer::Released { replayed: true },
-            ReservationState::Released => conflict("otherwise"),
-            ReservationState::Expired if used.booked.is_empty() => Answer::Released { replayed: true },
-            ReservationState::Expired => conflict("expired"),
-            _ => {
-                self.close(at, &Amounts::ZERO, ReservationState::Released);
-                self.uses[at].released = Some(reason);
-                Answer::Released { replayed: false }
+            ReservationState::Released => match used.released {
+                Some((before, released, charged, entry)) if before == reason => {
+                    Answer::Released { released, charged, entry, replayed: true }
+                }
+                _ => conflict("otherwise"),
+            },
+            ReservationState::Expired if used.booked.is_empty() => {
+                Answer::Released { released: Amounts::ZERO, charged: Amounts::ZERO, entry: 0, replayed: true }
             }
+            ReservationState::Expired => conflict("expired"),
+            _ => self.give_back(at, reason),
         }
+    }
+
+    /// What was reported as used is charged, the rest is free.
+    fn give_back(&mut self, at: usize, reason: bool) -> Answer {
+        let (held, progress, on) = (self.uses[at].held, self.uses[at].progress, self.uses[at].defs.clone());
+        let (charged, entry) = match progress {
+            None => {
+                self.close(at, &Amounts::ZERO, &[], ReservationState::Released);
+                (Amounts::ZERO, 0)
+            }
+            Some((usage, total)) => {
+                self.book(at, (usage, total), on, ReservationState::Released);
+                (total, self.entry)
+            }
+        };
+        let released = held.minus(charged).max(Amounts::ZERO);
+        self.uses[at].released = Some((reason, released, charged, entry));
+        Answer::Released { released, charged, entry, replayed: false }
     }
 
     pub(in super::super) fn extend(&mut self, no: ReservationNo, extend: &Extend) -> Answer {
@@ -270,26 +329,28 @@ impl Naive {
         {
             return conflict("invalid");
         }
-        let (mut usage, mut target) = (used.usage, used.held);
+        let (before, mut target) = (used.usage, used.held);
+        let mut usage = before;
         if let Some(estimate) = &extend.estimate {
             let with_progress = so_far.map_or(*estimate, |so_far| estimate.at_least(&so_far));
             if shrinks(&with_progress, &used.usage) {
                 return conflict("invalid");
             }
-            usage = *estimate;
+            usage = self.settled(at, estimate, None).0;
         }
-        let progress = so_far.map(|so_far| (so_far, self.settled(at, &so_far, None)));
+        let progress = so_far.map(|so_far| self.settled(at, &so_far, None));
         if let Some((so_far, amounts)) = progress {
             (usage, target) = (usage.at_least(&so_far), target.max(amounts));
         }
         if extend.estimate.is_some() || so_far.is_some() {
-            target = target.max(self.settled(at, &usage, None));
+            target = target.max(self.settled(at, &usage, None).1);
         }
         let more = target.minus(used.held);
         if let Some(denial) = self.extension_denial(at, &more) {
             return denial;
         }
-        self.post(at, more);
+        let on = self.uses[at].defs.clone();
+        self.post(at, more, on);
         let expire = (self.now + extend.ttl.as_micros()).min(self.uses[at].admit + DAY);
         let used = &mut self.uses[at];
         (used.usage, used.held, used.expire) = (usage, target, expire);
@@ -337,26 +398,28 @@ impl Naive {
             return conflict("invalid");
         }
         let admitted = if charge.already_used {
-            let price = self.price(&charge.model).filter(|_| charge.usage.cost.is_none());
-            let usd = charge.usage.cost.map(Nanos::get);
-            let Some(usd) = usd.or(price.map(|price| Self::cost(&price, &charge.usage))) else {
+            let price = self.price(&charge.model);
+            let usage = Self::read(&charge.usage, false, price.as_ref());
+            let price = price.filter(|_| usage.cost.is_none());
+            let usd = usage.cost.map(Nanos::get);
+            let Some(usd) = usd.or(price.map(|price| Self::cost(&price, &usage))) else {
                 let unpriced = DenialCode::ModelUnpriced;
                 let violations = vec![(unpriced, String::from("key"), None)];
                 return Answer::Denied { code: unpriced, wait: None, violations };
             };
-            let held = Self::amounts(&charge.usage, usd, self.factor);
-            Admitted { usage: charge.usage, held, price, defs: self.path_defs(key, &charge.model) }
+            let held = Self::amounts(&usage, usd, self.factor);
+            Admitted { usage, held, price, defs: self.path_defs(key, &charge.model) }
         } else {
             match self.decide(key, &charge.model, &charge.usage, None, false) {
                 Ok(admitted) => admitted,
                 Err(denial) => return denial,
             }
         };
-        let total = admitted.held;
+        let (total, on) = ((admitted.usage, admitted.held), admitted.defs.clone());
         let mut used = self.admission(key, &charge.model, admitted);
         (used.admit, used.charge, used.state) = (at, Some((key, charge.clone())), ReservationState::Committed);
         self.uses.push(used);
-        let answer = self.book(self.uses.len() - 1, charge.usage, total, ReservationState::Committed);
+        let answer = self.book(self.uses.len() - 1, total, on, ReservationState::Committed);
         self.uses.last_mut().unwrap().settled = Some((None, answer.clone()));
         answer
     }
