@@ -30,7 +30,7 @@ mod retry;
 mod session;
 mod transport;
 
-pub use explain::{code_name, explain, is_transient, reason};
+pub use explain::{code_name, explain, is_transient, reason, when_to_retry};
 pub use gate::{Debts, Gate, GateError, GateOptions, Line, Settled, Ticket, WhenUnreachable};
 pub use places::Places;
 pub use pool::Pool;

@@ -61,3 +61,5 @@ mod session;
 mod settling;
 #[path = "grpc/world.rs"]
 mod world;
+#[path = "grpc/waiting.rs"]
+mod waiting;

@@ -6,6 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::innermost;
+use crate::api::proto::Denial;
 
 /// The whole error, one line for each thing that is wrong:
 ///
@@ -42,6 +43,22 @@ pub fn explain(status: &Status) -> String {
 /// The `UPPER_SNAKE` reason of the error's `google.rpc.ErrorInfo`, if it has one.
 pub fn reason(status: &Status) -> Option<String> {
     status.get_error_details().error_info().map(|info| info.reason.clone())
+}
+
+/// Returns when to ask again for what was refused, as part of a sentence: `granted in 4s if nothing else happens, sooner if holds
+/// end before`.
+pub fn when_to_retry(denial: &Denial) -> String {
+    let Some(wait) = &denial.retry_after else { return String::from("waiting doesn't help") };
+    let fraction = format!("{:09}", wait.nanos.unsigned_abs());
+    let fraction = fraction.trim_end_matches('0');
+    let dot = if fraction.is_empty() { "" } else { "." };
+    let wait = format!("{}{dot}{fraction}s", wait.seconds);
+    match (denial.may_be_sooner, denial.at_least) {
+        (false, false) => format!("granted in {wait} if nothing else happens"),
+        (true, false) => format!("granted in {wait} if nothing else happens, sooner if holds end before"),
+        (false, true) => format!("refused for {wait} at least"),
+        (true, true) => format!("ask again in {wait}; nobody knows when holds end"),
+    }
 }
 
 /// True where the same call may succeed later: the server was out of reach or too busy. Repeat only what is idempotent.
@@ -108,6 +125,25 @@ mod tests {
     fn an_error_without_details_is_its_message() {
         assert_eq!(explain(&Status::not_found("no such team")), "NOT_FOUND: no such team");
         assert_eq!(reason(&Status::not_found("no such team")), None);
+    }
+
+    #[test]
+    fn a_refusal_says_when_to_ask_again_and_how_sure_that_is() {
+        let denial = |nanos: i64, may_be_sooner, at_least| Denial {
+            retry_after: Some(prost_types::Duration {
+                seconds: nanos / 1_000_000_000,
+                nanos: i32::try_from(nanos % 1_000_000_000).unwrap(),
+            }),
+            may_be_sooner,
+            at_least,
+            ..Denial::default()
+        };
+        assert_eq!(when_to_retry(&Denial::default()), "waiting doesn't help");
+        assert_eq!(when_to_retry(&denial(90_000_000_000, false, false)), "granted in 90s if nothing else happens");
+        let sooner = "granted in 3.25s if nothing else happens, sooner if holds end before";
+        assert_eq!(when_to_retry(&denial(3_250_000_000, true, false)), sooner);
+        assert_eq!(when_to_retry(&denial(1_000_000_000, false, true)), "refused for 1s at least");
+        assert_eq!(when_to_retry(&denial(100_000_000, true, true)), "ask again in 0.1s; nobody knows when holds end");
     }
 
     #[test]

@@ -72,8 +72,8 @@ impl GateOptions {
 /// Why a request doesn't run, or what it used isn't booked.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum GateError {
-    /// quotad refused. Pass `http_status`, `message` and `retry_after` on to the user. Of an Extend it means: stop the work, and
-    /// commit what was used.
+    /// quotad refused. Pass `http_status`, `message` and `retry_after` on to the user; [`when_to_retry`](super::when_to_retry) says
+    /// how sure that is. Of an Extend it means: stop the work, and commit what was used.
     #[error("{}: {}", code_of(.0), .0.message)]
     Denied(Box<Denial>),
     /// quotad couldn't be asked within the deadlines. No refusal: answer the user with 503.

@@ -100,8 +100,6 @@ impl LimitState {
 pub struct Violation {
     pub code: DenialCode,
     pub at: Violated,
-    /// The wait after which this one alone no longer refuses; `None` when waiting doesn't help.
-    pub wait: Option<Span>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,26 +115,35 @@ pub enum Violated {
 pub struct Denial {
     pub code: DenialCode,
     pub message: String,
-    /// The longest wait over the violations.
-    pub retry_after: Option<Span>,
+    /// `None` when waiting doesn't help.
+    pub retry: Option<Retry>,
     pub violations: Vec<Violation>,
 }
 
+/// Says when to ask again for what was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The wait after which it is granted if nothing else happens.
+    pub after: Span,
+    /// Holds are in the way, which usually end before they run out.
+    pub may_be_sooner: bool,
+    /// It may still be refused then: nobody knows when it fits, or finding out would take too long.
+    pub at_least: bool,
+}
+
 impl Denial {
-    /// A refusal for the violations, which come in the order of the checks.
+    /// A refusal for the violations, which come in the order of the checks; without a wait.
     pub fn of(violations: Vec<Violation>) -> Self {
         let code = violations.first().map_or(DenialCode::KeyUnknown, |first| first.code);
-        let waits: Option<Vec<Span>> = violations.iter().map(|violation| violation.wait).collect();
-        Self {
-            code,
-            message: code.message().to_owned(),
-            retry_after: waits.and_then(|waits| waits.into_iter().max()),
-            violations,
-        }
+        Self { code, message: code.message().to_owned(), retry: None, violations }
     }
 
     pub fn state(code: DenialCode, scope: Scope, id: impl Into<SmolStr>) -> Self {
-        Self::of(vec![Violation { code, at: Violated::State(scope, id.into()), wait: None }])
+        Self::of(vec![Violation { code, at: Violated::State(scope, id.into()) }])
+    }
+
+    pub fn retry_after(&self) -> Option<Span> {
+        self.retry.map(|retry| retry.after)
     }
 }
 

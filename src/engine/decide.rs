@@ -21,6 +21,9 @@ use crate::domain::{
 };
 
 mod refuse;
+mod wait;
+
+pub(super) use wait::until_extended;
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
@@ -213,7 +216,7 @@ pub(super) fn touches_at(state: &OrganizationState, key: u32, model: &Model, at:
 /// The wallet as a limit that refuses.
 pub(super) fn wallet_violation(state: &OrganizationState, need: Nanos) -> Violation {
     let at = Violated::Limit { state: state.wallet_state(), asked: need.get() };
-    Violation { code: DenialCode::WalletInsufficient, at, wait: None }
+    Violation { code: DenialCode::WalletInsufficient, at }
 }
 
 /// Whether the unit's need grows with the output.

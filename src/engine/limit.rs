@@ -13,14 +13,12 @@ use crate::domain::{
     money::Nanos,
     period::{Period, Window},
     policy::{AllocationPlace, Limit, Place, Scope, Unit},
-    time::{Span, Timestamp},
+    time::Timestamp,
     usage::Amounts,
 };
 
 /// Most that a limit counts, in whatever unit: spent and held together.
 const MAX_SUM: i64 = Nanos::MAX_SUM.get();
-/// How long a caller should wait for a slot: nobody can know when one gets free.
-pub(super) const CONCURRENCY_WAIT: Span = Span::SECOND;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitEntry {
@@ -157,21 +155,11 @@ impl LimitEntry {
 
     pub fn violation(&self, standing: &Standing, asked: i64, now: Timestamp, organization: &str) -> Violation {
         let mut state = self.state(standing, organization, true);
-        let wait = self.wait(standing, asked, now);
-        if matches!(self.counter, Counter::Rate(_)) {
-            state.reset_time = wait.map(|wait| now + wait);
+        if let (Counter::Rate(rate), Some(max)) = (&self.counter, self.limit.max()) {
+            // When enough has slid out.
+            state.reset_time = rate.first_fit(now, asked, max, std::iter::empty());
         }
-        Violation { code: denial_code(self.limit.unit()), at: Violated::Limit { state, asked }, wait }
-    }
-
-    /// How long until `need` fits if nothing else happens; `None` when it never will.
-    fn wait(&self, standing: &Standing, need: i64, now: Timestamp) -> Option<Span> {
-        let max = self.limit.max()?;
-        match &self.counter {
-            Counter::Budget(_) => standing.reset.filter(|_| need <= max && max > 0).map(|end| end - now),
-            Counter::Rate(rate) => rate.wait(need, max, now),
-            Counter::InFlight(_) => (max > 0).then_some(CONCURRENCY_WAIT),
-        }
+        Violation { code: denial_code(self.limit.unit()), at: Violated::Limit { state, asked } }
     }
 
     /// Puts changes of what is spent and held into effect; `slots` is how many reservations opened. For rates spent and held

@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
-use crate::domain::time::{Span, Timestamp};
+use crate::domain::time::Timestamp;
 
 /// A bucket of second `s` may hold admissions up to `s + 1`: it has left every 60 s span that ends now only when
 /// `now ≥ s + 61`. So 61 buckets count, which rounds towards refusal.
@@ -73,20 +74,41 @@ impl Rate {
         self.buckets.shrink_to(4);
     }
 
-    /// How long until `need` more fits under `max`, which must not be used up even for nothing, if nothing else is admitted; `None`
-    /// when it never will.
-    pub fn wait(&self, need: i64, max: i64, now: Timestamp) -> Option<Span> {
+    /// Returns the first instant from `from` on at which `need` more fits under `max`, which must not be used up even for nothing, if
+    /// nothing else is admitted; `None` when it never will. `ends` are the holds that run out, the earliest first: the instant, the
+    /// second of the admission, and what is given back.
+    pub fn first_fit(
+        &self,
+        from: Timestamp,
+        need: i64,
+        max: i64,
+        ends: impl Iterator<Item = (Timestamp, i64, i64)>,
+    ) -> Option<Timestamp> {
         let room = max.checked_sub(need.max(1)).filter(|room| *room >= 0)?;
-        let mut left = self.count(now);
-        let mut wait = Span::ZERO;
-        for (second, amount) in self.buckets.iter().filter(|(second, _)| !has_left(*second, now)) {
-            if left <= room {
-                break;
+        let mut buckets: SmallVec<[(i64, i64); 8]> = self.buckets.iter().copied().collect();
+        let (mut left, mut gone) = (self.total, 0);
+        let mut ends = ends.peekable();
+        let mut at = from;
+        loop {
+            while let Some((_, amount)) = buckets.get(gone).filter(|(second, _)| has_left(*second, at)) {
+                left -= amount;
+                gone += 1;
             }
-            left -= amount;
-            wait = Timestamp::from_seconds(second + LEAVES_AFTER) - now;
+            while let Some((_, second, back)) = ends.next_if(|(end, ..)| *end <= at) {
+                if let Ok(bucket) = buckets.binary_search_by_key(&second, |(second, _)| *second)
+                    && bucket >= gone
+                {
+                    let back = back.min(buckets[bucket].1);
+                    buckets[bucket].1 -= back;
+                    left -= back;
+                }
+            }
+            if left <= room {
+                return Some(at);
+            }
+            let slide = buckets.get(gone).map(|(second, _)| Timestamp::from_seconds(second + LEAVES_AFTER));
+            at = slide.into_iter().chain(ends.peek().map(|(end, ..)| *end)).min()?;
         }
-        Some(wait)
     }
 }
 
@@ -99,6 +121,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::time::Span;
 
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_micros(1_700_000_000_000_000 + millis * 1000)
@@ -137,10 +160,10 @@ mod tests {
                     rate.add(at(now), need, at(now));
                     admitted.push((now, need));
                 } else {
-                    let wait = rate.wait(need, max, at(now)).unwrap();
-                    prop_assert!(wait > Span::ZERO);
-                    prop_assert!(rate.count(at(now) + wait) + need <= max, "granted after the wait");
-                    prop_assert!(rate.count(at(now) + wait - Span::micros(1)) + need > max, "and no sooner");
+                    let fit = rate.first_fit(at(now), need, max, std::iter::empty()).unwrap();
+                    prop_assert!(fit > at(now));
+                    prop_assert!(rate.count(fit) + need <= max, "granted then");
+                    prop_assert!(rate.count(fit - Span::micros(1)) + need > max, "and no sooner");
                 }
             }
             for (start, _) in &admitted {

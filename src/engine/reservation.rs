@@ -10,6 +10,7 @@ use smol_str::SmolStr;
 
 use crate::domain::{
     decision::{Charged, Granted, ReservationState, Revocation, RevocationCause},
+    entity::ExpiryPolicy,
     event::{EntryKind, Extended, Reserved, Settled},
     id::{KeyId, Model, RequestId},
     money::Nanos,
@@ -282,6 +283,16 @@ impl Hold {
     /// What was used so far, and what it comes to.
     pub fn progress(&self) -> Option<(Usage, Amounts)> {
         self.changed.as_ref()?.progress
+    }
+
+    /// Returns what it pays when it runs out: the progress it reported, or all that it held.
+    pub fn owed_at_expiry(&self, policy: ExpiryPolicy) -> Option<(Usage, Amounts)> {
+        match policy {
+            ExpiryPolicy::Release => self.progress(),
+            // The hold covers every progress reported: an Extend raises it where it doesn't.
+            ExpiryPolicy::ChargeHeld if self.held() == Amounts::ZERO => self.progress(),
+            ExpiryPolicy::ChargeHeld => Some((self.usage(), self.held())),
+        }
     }
 
     /// Why it is to be stopped, and since when.

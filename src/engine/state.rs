@@ -193,6 +193,12 @@ impl Path<'_> {
     }
 
     /// Whose counter isn't open yet, though requests of this key would count in it.
+    /// The rule that restricts the hours, whether it is open or not.
+    pub fn restricting_rule(&self) -> Option<(&Rule, &Hours)> {
+        let rule = self.rule?.rule;
+        Some((rule, rule.restricting()?))
+    }
+
     fn missing_counter(&self) -> Option<Place> {
         let key = &self.key.entity.key;
         if let (Some(Effective { rule, .. }), None) = (self.rule, self.cap)

@@ -24,4 +24,5 @@ mod rules;
 mod settling;
 mod sums;
 mod timers;
+mod waits;
 mod windows;

@@ -121,19 +121,20 @@ pub(in crate::api) fn denial_code_out(code: DenialCode) -> proto::DenialCode {
 }
 
 pub(in crate::api) fn denial_out(denial: Denial) -> proto::Denial {
-    let Denial { code, message, retry_after, violations } = denial;
+    let Denial { code, message, retry, violations } = denial;
     proto::Denial {
         code: denial_code_out(code).into(),
         http_status: u32::from(code.http_status()),
         message,
-        retry_after: retry_after.map(span_out),
+        retry_after: retry.map(|retry| span_out(retry.after)),
+        may_be_sooner: retry.is_some_and(|retry| retry.may_be_sooner),
+        at_least: retry.is_some_and(|retry| retry.at_least),
         violations: violations.iter().map(violation_out).collect(),
     }
 }
 
 fn violation_out(violation: &Violation) -> proto::Violation {
-    // The wait of a single violation isn't told: only the longest one helps.
-    let Violation { code, at, wait: _ } = violation;
+    let Violation { code, at } = violation;
     let (limit, asked, message) = match at {
         Violated::State(scope, id) => {
             let limit = proto::LimitState {

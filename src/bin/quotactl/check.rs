@@ -5,6 +5,7 @@ use std::{fmt::Write as _, process::ExitCode};
 use clap::Args;
 use quotad::{
     api::proto::{CheckRequest, CheckResponse, Denial, Grant, Payer, Usage, check_response::Decision},
+    client::when_to_retry,
     domain::time::Span,
 };
 use serde_json::{Value, json};
@@ -163,15 +164,14 @@ fn denial_json(denial: &Denial) -> Value {
         "http_status": denial.http_status,
         "message": denial.message,
         "retry_after": denial.retry_after.as_ref().map(span),
+        "may_be_sooner": denial.may_be_sooner,
+        "at_least": denial.at_least,
         "violations": violations.collect::<Vec<_>>(),
     })
 }
 
 fn denied_text(denial: &Denial) -> String {
-    let retry = match &denial.retry_after {
-        Some(wait) => format!("granted in {} if nothing else happens", span(wait)),
-        None => "waiting doesn't help".to_owned(),
-    };
+    let retry = when_to_retry(denial);
     let mut text = format!("refused: {}, {} (HTTP {}); {retry}", code(denial.code), denial.message, denial.http_status);
     for violation in &denial.violations {
         let place = violation.limit.as_ref().map(place_and_limit).unwrap_or_default();
@@ -207,6 +207,8 @@ mod tests {
             http_status: 429,
             message: "Budget exceeded".into(),
             retry_after: Some(Duration { seconds: 90, nanos: 0 }),
+            may_be_sooner: true,
+            at_least: false,
             violations: vec![Violation {
                 code: DenialCode::BudgetExceeded.into(),
                 limit: Some(limit),
@@ -220,8 +222,8 @@ mod tests {
     fn a_refusal_names_every_limit_with_its_numbers() {
         assert_eq!(
             denied_text(&denial()),
-            "refused: BUDGET_EXCEEDED, Budget exceeded (HTTP 429); granted in 90s if nothing else happens\n  \
-             BUDGET_EXCEEDED team research, limit monthly: asked 1,200.25, left -0.5"
+            "refused: BUDGET_EXCEEDED, Budget exceeded (HTTP 429); granted in 90s if nothing else happens, \
+             sooner if holds end before\n  BUDGET_EXCEEDED team research, limit monthly: asked 1,200.25, left -0.5"
         );
         assert!(denied_text(&Denial { retry_after: None, ..denial() }).contains("waiting doesn't help"));
     }
@@ -235,5 +237,6 @@ mod tests {
             (value["retry_after"].as_str(), value["violations"][0]["asked"].as_str()),
             (Some("90s"), Some("1200.25"))
         );
+        assert_eq!((&value["may_be_sooner"], &value["at_least"]), (&json!(true), &json!(false)));
     }
 }

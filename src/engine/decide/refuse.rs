@@ -3,7 +3,7 @@
 use smol_str::SmolStr;
 
 use super::{
-    Ask, OpenBounds, OrganizationState, Path, Refusal, binding, cost_of, depends_on_output, wallet_admits,
+    Ask, OpenBounds, OrganizationState, Path, Refusal, binding, cost_of, depends_on_output, wait, wallet_admits,
     wallet_violation,
 };
 use crate::{
@@ -14,10 +14,10 @@ use crate::{
         money::Nanos,
         policy::{Scope, Unit},
         price::Price,
-        time::{Span, Timestamp},
+        time::Timestamp,
         usage::{Amounts, Usage},
     },
-    engine::limit::{CONCURRENCY_WAIT, amount_in},
+    engine::limit::amount_in,
 };
 
 /// The checks of who asks and for what, in their order.
@@ -49,7 +49,7 @@ fn state_violation(state: &OrganizationState, path: &Path<'_>, (code, scope): (D
             path.key.entity.key.id.as_str().into()
         }
     };
-    Violation { code, at: Violated::State(scope, id), wait: None }
+    Violation { code, at: Violated::State(scope, id) }
 }
 
 /// The server's own limit of this name refuses what would be open beyond its bounds.
@@ -81,7 +81,7 @@ fn full_violation(state: &OrganizationState, path: &Path<'_>, key: u32, (scope, 
         binding: true,
     };
     let at = Violated::Limit { state: full, asked: 1 };
-    Violation { code: DenialCode::ConcurrencyExceeded, at, wait: Some(CONCURRENCY_WAIT) }
+    Violation { code: DenialCode::ConcurrencyExceeded, at }
 }
 
 /// Why nothing is granted: everything that fails, in the order of the checks. Only where nothing else does, a sum that can't be
@@ -115,18 +115,17 @@ fn denial(
     let need = Amounts::new(usage, cost.unwrap_or_default(), state.organization.credit_factor);
     let mut violations: Vec<_> =
         failing_state(state, path, ask.model, now).map(|failing| state_violation(state, path, failing)).collect();
+    let is_lasting = !violations.is_empty() || cost.is_none();
     if cost.is_none() {
         violations.push(Violation {
             code: DenialCode::ModelUnpriced,
             at: Violated::State(Scope::Key, path.key.entity.key.id.as_str().into()),
-            wait: None,
         });
     }
-    if let Some((rule, hours)) = path.closing_hours(now) {
+    if let Some((rule, _)) = path.closing_hours(now) {
         violations.push(Violation {
             code: DenialCode::OutsideTimeWindow,
             at: Violated::State(Scope::Rule, rule.id.as_str().into()),
-            wait: hours.opens_after(rule.zone, now).map(|opening| opening - now),
         });
     }
     let checks = violations.len();
@@ -151,9 +150,9 @@ fn denial(
         violations.push(wallet_violation(state, need.usd));
     }
     let mut denial = Denial::of(violations);
-    // Who waits until the key has expired has waited in vain.
-    let expires_by = |wait: Span| path.key.entity.key.expire_time.is_some_and(|end| now + wait >= end);
-    denial.retry_after = denial.retry_after.filter(|wait| !expires_by(*wait));
+    if !is_lasting && too_large.is_none() {
+        denial.retry = wait::until_granted(state, path, ask, need, open, now);
+    }
     Ok((denial, too_large))
 }
 

@@ -1,7 +1,7 @@
 //! Credits handed out per cycle, and what was used of them. The counters that refuse are limits as any other; here stands what
 //! their caps follow from.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::RangeInclusive};
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
@@ -162,6 +162,17 @@ impl Allocations {
         let pools = self.teams.iter().filter_map(|team| Some((team.pool?, team.shared())));
         let own = self.members.values().filter_map(|member| Some((member.own?, member.allocation.total())));
         total.into_iter().chain(pools).chain(own)
+    }
+
+    /// Returns within which bounds the caps of a membership's credits lie in the next cycle, its own or its pool's and the
+    /// organization's; `None` where there is none. The pool's is exact where no member has extra credits: how many of those come
+    /// back only the next cycle adds up.
+    pub fn next_caps(&self, team: u32, membership: u32) -> [Option<RangeInclusive<Nanos>>; 2] {
+        let exactly = |cap: Nanos| cap..=cap;
+        let team = self.team(team);
+        let pool = team.allocation.monthly.map(|monthly| monthly - team.distributed - team.carried..=monthly);
+        let own = self.member(membership).allocation.monthly.map(exactly);
+        [own.or(pool), self.settings.credits_per_cycle.map(exactly)]
     }
 
     /// As a limit, in this cycle.

@@ -64,7 +64,7 @@ fn a_cap_of_zero_means_nothing() {
     let mut world = World::new();
     world.limits(vec![daily("b", 0)]);
     let denial = world.refused(cost(0));
-    assert_eq!((denial.code, denial.retry_after), (BudgetExceeded, None));
+    assert_eq!((denial.code, denial.retry_after()), (BudgetExceeded, None));
 }
 
 #[test]
@@ -75,7 +75,8 @@ fn an_enforced_wallet_needs_a_positive_balance_that_covers_what_is_held() {
     world.top_up("t", 100);
     world.reserve("r", cost(60));
     let denial = world.refused(cost(41));
-    assert_eq!((denial.code, denial.retry_after), (WalletInsufficient, None));
+    let runs_out = Some(crate::domain::time::Span::seconds(600));
+    assert_eq!((denial.code, denial.retry_after()), (WalletInsufficient, runs_out));
     world.reserve("fits", cost(40));
     world.reserve("free", cost(0));
 }

@@ -116,7 +116,7 @@ fn the_organizations_credits_cap_everybody_together() {
     assert!(world.spend_as(KEY, "a", 6));
     let denial = world.reserve_as("bobs", &ask("b", cost(5))).unwrap().unwrap_err();
     assert_eq!(denial.code, DenialCode::BudgetExceeded);
-    assert_eq!(denial.retry_after, Some(Span::DAY), "until the cycle ends");
+    assert_eq!(denial.retry_after(), Some(Span::DAY), "until the cycle ends");
     assert!(world.spend_as("bobs", "c", 4));
     assert_eq!(world.account().balance, Some(Nanos::ZERO));
 }

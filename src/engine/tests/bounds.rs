@@ -217,7 +217,7 @@ fn open_reservations_of_a_key_and_of_the_organization_are_bounded_by_the_server(
     world.reserve("b", cost(1));
     let denial = world.refused(cost(1));
     assert_eq!((denial.code, named(&denial)), (DenialCode::ConcurrencyExceeded, vec![String::from("server")]));
-    assert_eq!(denial.retry_after, Some(Span::SECOND));
+    assert_eq!(denial.retry_after(), Some(Span::SECOND));
     world.reserve_as("k2", &ask("c", cost(1))).unwrap().unwrap();
     let denial = world.reserve_as("k2", &ask("d", cost(1))).unwrap().unwrap_err();
     let at = &denial.violations[0].at;

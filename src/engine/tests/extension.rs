@@ -101,13 +101,13 @@ fn waiting_helps_an_extension_only_where_a_quota_slides_before_the_hold_expires(
     let no = world.reserve("r", Usage { input_tokens: 5, ..cost(5) });
     let more = |tokens, nanos| estimate(Usage { input_tokens: tokens, ..cost(nanos) });
     let denial = world.extend(no, &more(5, 11)).unwrap().unwrap_err();
-    assert_eq!(denial.retry_after, None, "the day that it was admitted in never starts over for it");
+    assert_eq!(denial.retry_after(), None, "the day that it was admitted in never starts over for it");
     let denial = world.extend(no, &more(11, 5)).unwrap().unwrap_err();
-    assert_eq!(denial.retry_after, Some(Span::seconds(61)));
+    assert_eq!(denial.retry_after(), Some(Span::seconds(61)));
     world.advance(Span::seconds(550));
     world.charge("c", Usage { input_tokens: 10, ..cost(0) });
     let denial = world.extend(no, &more(6, 5)).unwrap().unwrap_err();
-    assert_eq!(denial.retry_after, None, "by then it has expired");
+    assert_eq!(denial.retry_after(), None, "by then it has expired");
 }
 
 #[test]

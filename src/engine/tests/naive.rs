@@ -21,8 +21,10 @@ use crate::domain::{
 mod decide;
 mod handing;
 mod settle;
+mod wait;
 
 pub(super) use handing::{CAP, Handed, NaiveRule};
+pub(super) use wait::Wait;
 
 pub(super) const SECOND: i64 = 1_000_000;
 pub(super) const DAY: i64 = 86_400 * SECOND;
@@ -87,7 +89,7 @@ pub(super) struct Use {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answer {
     Granted { held: Amounts, expire: i64, output: u64, replayed: bool, state: ReservationState },
-    Denied { code: DenialCode, wait: Option<i64>, violations: Vec<Failing> },
+    Denied { code: DenialCode, wait: Option<Wait>, violations: Vec<Failing> },
     Charged { charged: Amounts, overage: Amounts, late: bool, replayed: bool, entry: u64, balance: i64 },
     Released { released: Amounts, charged: Amounts, entry: u64, replayed: bool },
     ToppedUp { balance: i64, replayed: bool },

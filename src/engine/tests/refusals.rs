@@ -89,7 +89,7 @@ fn a_violation_says_which_limit_and_every_number_of_it() {
     assert_eq!((state.max, state.spent, state.held, *asked, state.remaining()), (Some(100), 10, 20, 71, Some(70)));
     assert_eq!(state.reset_time, Some(NOON + Span::HOUR + Span::seconds(11 * 3600)));
     assert!(state.period.is_some());
-    assert_eq!(denial.retry_after, Some(Span::seconds(12 * 3600)));
+    assert_eq!(denial.retry_after(), Some(Span::seconds(600)), "until the hold runs out");
     assert_eq!(denial.message, "Budget exceeded");
 }
 
@@ -97,16 +97,16 @@ fn a_violation_says_which_limit_and_every_number_of_it() {
 fn retry_after_is_absent_when_waiting_does_not_help() {
     let mut world = World::new();
     world.limits(vec![usd("once", 10)]);
-    assert_eq!(world.refused(cost(11)).retry_after, None, "one_time");
+    assert_eq!(world.refused(cost(11)).retry_after(), None, "one_time");
     world.limits(vec![daily("day", 10)]);
-    assert_eq!(world.refused(cost(11)).retry_after, None, "asked above max");
+    assert_eq!(world.refused(cost(11)).retry_after(), None, "asked above max");
     world.limits(vec![tpm("t", 10)]);
-    assert_eq!(world.refused(tokens(6, 5)).retry_after, None, "an estimate larger than the quota can never run");
+    assert_eq!(world.refused(tokens(6, 5)).retry_after(), None, "an estimate larger than the quota can never run");
     world.limits(vec![slots("s", 0)]);
-    assert_eq!(world.refused(cost(0)).retry_after, None);
+    assert_eq!(world.refused(cost(0)).retry_after(), None);
     world.limits(vec![]);
     world.key(KeyChange { disabled: Some(true), ..Default::default() });
-    assert_eq!(world.refused(cost(0)).retry_after, None);
+    assert_eq!(world.refused(cost(0)).retry_after(), None);
 }
 
 #[test]
@@ -114,13 +114,13 @@ fn retry_after_is_the_longest_wait() {
     let mut world = World::new();
     world.limits(vec![slots("s", 1)]);
     world.reserve("r", cost(1));
-    assert_eq!(world.refused(cost(1)).retry_after, Some(Span::SECOND), "1 s for concurrency");
+    assert_eq!(world.refused(cost(1)).retry_after(), Some(Span::SECOND), "1 s for concurrency");
     let mut world = World::new();
     world.limits(vec![rpm("r", 1), daily("d", 10)]);
     world.charge("c", cost(4));
-    assert_eq!(world.refused(cost(6)).retry_after, Some(Span::seconds(61)));
+    assert_eq!(world.refused(cost(6)).retry_after(), Some(Span::seconds(61)));
     let denial = world.refused(cost(7));
-    assert_eq!((denial.code, denial.retry_after), (RateLimitExceeded, Some(Span::seconds(12 * 3600))));
+    assert_eq!((denial.code, denial.retry_after()), (RateLimitExceeded, Some(Span::seconds(12 * 3600))));
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn waiting_does_not_help_where_the_key_expires_first() {
     let end = world.now + MINUTE;
     world.key(KeyChange { expire_time: Some(Some(end)), ..Default::default() });
     world.charge("c", cost(10));
-    assert_eq!(world.refused(cost(1)).retry_after, None);
+    assert_eq!(world.refused(cost(1)).retry_after(), None);
 }
 
 #[test]

@@ -21,12 +21,12 @@ fn cap(max: i64) -> Cap {
     Cap { enabled: true, max: Nanos::new(max), period: CapPeriod::Daily }
 }
 
-fn hours(days: &[u8], daily: &str) -> Hours {
+pub(super) fn hours(days: &[u8], daily: &str) -> Hours {
     let weekdays = Weekdays::checked("weekdays", days).unwrap();
     Hours { enabled: true, weekdays, daily: DailyHours::parse("hours", daily).unwrap() }
 }
 
-fn rule(id: &str, cap: Option<Cap>, hours: Option<Hours>) -> Rule {
+pub(super) fn rule(id: &str, cap: Option<Cap>, hours: Option<Hours>) -> Rule {
     Rule {
         id: RuleId::trusted(id),
         name: String::new(),
@@ -42,7 +42,7 @@ fn rule(id: &str, cap: Option<Cap>, hours: Option<Hours>) -> Rule {
 }
 
 impl World {
-    fn create_rule(&mut self, rule: Rule) {
+    pub(super) fn create_rule(&mut self, rule: Rule) {
         self.turn(|turn| turn.create_rule(rule)).unwrap();
     }
 
@@ -50,7 +50,7 @@ impl World {
         self.turn(|turn| turn.update_rule(&RuleId::trusted(id), change)).unwrap();
     }
 
-    fn bind(&mut self, key: &str, rule: Option<&str>) {
+    pub(super) fn bind(&mut self, key: &str, rule: Option<&str>) {
         let change = KeyChange { rule: Some(rule.map(RuleId::trusted)), ..Default::default() };
         self.turn(|turn| turn.update_key(&KeyId::trusted(key), change, true)).unwrap();
     }
@@ -83,7 +83,7 @@ fn a_cap_counts_each_key_apart() {
     world.charge("a", cost(10));
     let denial = world.refused(cost(1));
     assert_eq!((denial.code, named(&denial)), (DenialCode::BudgetExceeded, vec![String::from("cap")]));
-    assert_eq!(denial.retry_after, Some(Span::seconds(12 * 3600)), "until midnight");
+    assert_eq!(denial.retry_after(), Some(Span::seconds(12 * 3600)), "until midnight");
     assert!(world.grants_as("k2", "b", 10));
     world.advance(Span::seconds(12 * 3600));
     world.charge("next day", cost(10));
@@ -170,11 +170,11 @@ fn outside_its_hours_a_rule_refuses_and_says_when_it_opens() {
     assert_eq!((denial.code, denial.message.as_str()), (DenialCode::OutsideTimeWindow, "Outside the allowed hours"));
     assert_eq!(denial.code.http_status(), 403);
     assert_eq!(denial.violations[0].at, Violated::State(Scope::Rule, "r".into()));
-    assert_eq!(denial.retry_after, Some(Span::seconds(20 * 3600)), "Tuesday, 08:00");
+    assert_eq!(denial.retry_after(), Some(Span::seconds(20 * 3600)), "Tuesday, 08:00");
     world.advance(Span::seconds(20 * 3600));
     let open = world.reserve("a", cost(1));
     world.advance(Span::seconds(4 * 3600));
-    assert_eq!(world.refused(cost(1)).retry_after, Some(Span::seconds((5 * 24 + 20) * 3600)), "next Monday");
+    assert_eq!(world.refused(cost(1)).retry_after(), Some(Span::seconds((5 * 24 + 20) * 3600)), "next Monday");
     assert!(world.revocations.is_empty(), "closing hours never stop running work");
     world.commit(open, cost(1));
     let off = Hours { enabled: false, ..hours(&[0, 1], "08:00-12:00") };

@@ -81,7 +81,7 @@ fn a_calendar_budget_starts_over_at_its_zones_midnight() {
     let mut world = World::new();
     world.limits(vec![budget("b", BudgetUnit::Usd, 10, Period::Daily { zone })]);
     world.charge("a", cost(10));
-    let wait = world.refused(cost(1)).retry_after.unwrap();
+    let wait = world.refused(cost(1)).retry_after().unwrap();
     assert_eq!(wait, Span::seconds(17 * 3600), "05:00 UTC");
     world.advance(Span::micros(wait.as_micros() - 1));
     world.refused(cost(1));
@@ -105,7 +105,7 @@ fn a_budget_of_every_n_seconds_counts_from_its_anchor() {
     let period = Period::Every { seconds: 3600, anchor: NOON.seconds() - 600 };
     world.limits(vec![budget("b", BudgetUnit::Usd, 10, period)]);
     world.charge("a", cost(10));
-    assert_eq!(world.refused(cost(1)).retry_after, Some(Span::seconds(3000)));
+    assert_eq!(world.refused(cost(1)).retry_after(), Some(Span::seconds(3000)));
 }
 
 #[test]

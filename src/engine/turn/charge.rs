@@ -95,7 +95,7 @@ impl Turn<'_> {
         let factor = self.state.organization.credit_factor;
         let Some(cost) = cost_of(&usage, price.as_ref(), factor)? else {
             let at = Violated::State(Scope::Key, self.key_id(key));
-            let violation = Violation { code: DenialCode::ModelUnpriced, at, wait: None };
+            let violation = Violation { code: DenialCode::ModelUnpriced, at };
             return Ok(Err(Denial::of(vec![violation])));
         };
         Ok(Ok(Plan {

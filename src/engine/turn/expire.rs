@@ -1,14 +1,9 @@
 //! Holds that ran out.
 
 use super::{Turn, settle::Bill};
-use crate::{
-    domain::{
-        entity::ExpiryPolicy,
-        event::{EntryKind, Event},
-        reservation_id::ReservationNo,
-        usage::{Amounts, Usage},
-    },
-    engine::reservation::Hold,
+use crate::domain::{
+    event::{EntryKind, Event},
+    reservation_id::ReservationNo,
 };
 
 /// Most that one operation expires, so that nobody waits long behind a heap of them.
@@ -33,7 +28,7 @@ impl Turn<'_> {
     /// Charges what the organization's policy says, frees the rest.
     fn expire(&mut self, no: ReservationNo) {
         let Some(hold) = self.state.hold(no) else { return };
-        let Some((usage, total)) = owed(hold, self.state.organization.expiry_policy) else {
+        let Some((usage, total)) = hold.owed_at_expiry(self.state.organization.expiry_policy) else {
             self.emit(Event::Expired { reservation: no });
             return;
         };
@@ -42,15 +37,5 @@ impl Turn<'_> {
         let overage = self.overage(&bill, None);
         debug_assert!(overage.is_ok(), "{overage:?}");
         self.book(bill, overage.unwrap_or_default());
-    }
-}
-
-/// What an expired reservation pays: the progress it reported, or all that it held.
-fn owed(hold: &Hold, policy: ExpiryPolicy) -> Option<(Usage, Amounts)> {
-    match policy {
-        ExpiryPolicy::Release => hold.progress(),
-        // The hold covers every progress reported: an Extend raises it where it doesn't.
-        ExpiryPolicy::ChargeHeld if hold.held() == Amounts::ZERO => hold.progress(),
-        ExpiryPolicy::ChargeHeld => Some((hold.usage(), hold.held())),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
         usage::{Amounts, Usage},
     },
     engine::{
-        decide::{wallet_admits, wallet_violation},
+        decide::{until_extended, wallet_admits, wallet_violation},
         limit::{amount_in, scope_of},
         reservation::{Hold, Reservation},
     },
@@ -55,8 +55,9 @@ impl Turn<'_> {
         let violations = self.failing_extension(reserved, target.minus(held));
         if !violations.is_empty() {
             let mut denial = Denial::of(violations);
-            // Who waits until the hold has expired has waited in vain.
-            denial.retry_after = denial.retry_after.filter(|wait| self.now + *wait < hold.expire_time());
+            denial.retry = until_extended(self.state, reserved, target.minus(held), self.now)
+                // Who waits until the hold has expired has waited in vain.
+                .filter(|retry| self.now + retry.after < hold.expire_time());
             return Ok(Err(denial));
         }
         self.check_uncapped(reserved, target.minus(held))?;
@@ -86,8 +87,8 @@ impl Turn<'_> {
             Some(state) => Violated::Limit { state, asked: 0 },
             None => Violated::State(cause.scope, cause.scope_id.clone()),
         };
-        let violations = vec![Violation { code: cause.code, at, wait: None }];
-        Denial { code: DenialCode::Revoked, message: cause.code.message().to_owned(), retry_after: None, violations }
+        let violations = vec![Violation { code: cause.code, at }];
+        Denial { code: DenialCode::Revoked, message: cause.code.message().to_owned(), retry: None, violations }
     }
 
     /// Refuses what the limits without a cap can't count.
@@ -113,10 +114,7 @@ impl Turn<'_> {
             let asked = amount_in(touch.unit, more);
             let standing = entry.standing_in(touch.window, self.now);
             if asked > 0 && entry.limit.max().is_some() && !entry.admits(&standing, asked) {
-                let mut violation = entry.violation(&standing, asked, self.now, organization);
-                // The window that it was admitted in never starts over for it.
-                violation.wait = violation.wait.filter(|_| !touch.unit.is_budget());
-                violations.push(violation);
+                violations.push(entry.violation(&standing, asked, self.now, organization));
             }
         }
         violations.sort_by_key(|violation| violation.code);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::period::Zone;
+use crate::domain::{decision::Retry, period::Zone};
 
 fn budget(spent: i64) -> LimitState {
     LimitState {
@@ -32,20 +32,16 @@ fn budgets_are_decimals_and_quotas_counts() {
 
 #[test]
 fn a_denial_says_which_limit_how_far_and_how_long() {
-    let state = Violation {
-        code: DenialCode::KeyDisabled,
-        at: Violated::State(Scope::Key, "k1".into()),
-        wait: Some(Span::seconds(2)),
-    };
+    let state = Violation { code: DenialCode::KeyDisabled, at: Violated::State(Scope::Key, "k1".into()) };
     let limit = Violation {
         code: DenialCode::BudgetExceeded,
         at: Violated::Limit { state: budget(9_500_000_000), asked: 250_000_000 },
-        wait: Some(Span::seconds(90)),
     };
-    let denial = denial_out(Denial::of(vec![state, limit]));
+    let retry = Retry { after: Span::seconds(90), may_be_sooner: true, at_least: false };
+    let denial = denial_out(Denial { retry: Some(retry), ..Denial::of(vec![state, limit]) });
     assert_eq!((denial.code(), denial.http_status), (proto::DenialCode::KeyDisabled, 401));
     assert_eq!(denial.message, "Invalid API key");
-    assert_eq!(denial.retry_after.unwrap().seconds, 90);
+    assert_eq!((denial.retry_after.unwrap().seconds, denial.may_be_sooner, denial.at_least), (90, true, false));
     let [state, limit] = &denial.violations[..] else { panic!("{:?}", denial.violations) };
     let place = state.limit.as_ref().unwrap();
     assert_eq!((place.scope(), place.scope_id.as_str()), (proto::Scope::Key, "k1"));

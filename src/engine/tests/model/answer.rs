@@ -53,7 +53,8 @@ fn failing(violation: &Violation) -> Failing {
 fn denied(denial: &Denial) -> Answer {
     let stops = matches!(denial.code, DenialCode::Revoked | DenialCode::ReservationExpired);
     let violations = denial.violations.iter().filter(|_| !stops).map(failing).collect();
-    Answer::Denied { code: denial.code, wait: denial.retry_after.map(crate::domain::time::Span::as_micros), violations }
+    let wait = denial.retry.map(|retry| (retry.after.as_micros(), retry.at_least));
+    Answer::Denied { code: denial.code, wait, violations }
 }
 
 pub(super) fn charged(charged: &Charged) -> Answer {

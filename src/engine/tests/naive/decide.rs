@@ -75,7 +75,7 @@ impl Naive {
         self.balance() > 0 && self.wallet_held() + need <= self.balance()
     }
 
-    fn fits(&self, defs: &[usize], need: &Amounts) -> bool {
+    pub(super) fn fits(&self, defs: &[usize], need: &Amounts) -> bool {
         let all = defs.iter().all(|def| self.admits(*def, self.now, Self::of(self.defs[*def].limit.unit(), need)));
         all && (!self.enforced || self.wallet_admits(need.usd.get()))
     }
@@ -121,7 +121,7 @@ impl Naive {
         }
         let least = least.filter(|_| price.is_some());
         let full = if opens { self.full(key) } else { Vec::new() };
-        if states.is_empty() && self.closed(key).is_none() && full.is_empty() {
+        if states.is_empty() && !self.is_closed(key) && full.is_empty() {
             let outputs = least.unwrap_or(usage.output_tokens)..=usage.output_tokens;
             for output_tokens in outputs.rev() {
                 let usage = Usage { output_tokens, ..*usage };
@@ -133,11 +133,11 @@ impl Naive {
         }
         let smallest = Usage { output_tokens: least.unwrap_or(usage.output_tokens), ..*usage };
         let need = priced(&smallest);
-        Err(self.denial(key, states, &defs, (&smallest, need), &full))
+        Err(self.denial((key, model), states, &defs, (&smallest, need), opens))
     }
 
     /// Returns what is full of open reservations by the server's own bounds.
-    fn full(&self, key: usize) -> Vec<Failing> {
+    pub(super) fn full(&self, key: usize) -> Vec<Failing> {
         let open = |of: Option<usize>| {
             let counted = self.uses.iter().filter(|used| used.is_open() && of.is_none_or(|key| used.key == key));
             i64::try_from(counted.count()).unwrap()
@@ -153,16 +153,16 @@ impl Naive {
 
     fn denial(
         &self,
-        key: usize,
+        (key, model): (usize, &Model),
         states: Vec<(DenialCode, String)>,
         defs: &[usize],
         (usage, need): (&Usage, Option<Amounts>),
-        full: &[Failing],
+        opens: bool,
     ) -> Answer {
-        let mut violations: Vec<(Failing, Option<i64>)> =
-            states.into_iter().map(|(code, at)| ((code, at, None), None)).collect();
-        if let Some(wait) = self.closed(key) {
-            violations.push(((DenialCode::OutsideTimeWindow, String::from("rule"), None), Some(wait)));
+        let is_lasting = !states.is_empty();
+        let mut violations: Vec<Failing> = states.into_iter().map(|(code, at)| (code, at, None)).collect();
+        if self.is_closed(key) {
+            violations.push((DenialCode::OutsideTimeWindow, String::from("rule"), None));
         }
         let counts = Self::amounts(usage, 0, 0);
         for code in [DenialCode::ConcurrencyExceeded, DenialCode::RateLimitExceeded, DenialCode::BudgetExceeded] {
@@ -174,19 +174,16 @@ impl Naive {
                     violations.push(self.failing(*def, self.now, asked));
                 }
             }
-            if code == DenialCode::ConcurrencyExceeded {
-                violations.extend(full.iter().map(|failing| (failing.clone(), Some(SECOND))));
+            if code == DenialCode::ConcurrencyExceeded && opens {
+                violations.extend(self.full(key));
             }
         }
         if let Some(need) = need.filter(|need| self.enforced && !self.wallet_admits(need.usd.get())) {
-            violations.push((self.wallet_failing(need.usd.get()), None));
+            violations.push(self.wallet_failing(need.usd.get()));
         }
-        let waits: Option<Vec<i64>> = violations.iter().map(|(_, wait)| *wait).collect();
-        let wait = waits.and_then(|waits| waits.into_iter().max());
-        let in_time = |wait: &i64| self.key_ends[key].is_none_or(|end| self.now + wait < end);
-        let code = violations[0].0.0;
-        let violations = violations.into_iter().map(|(failing, _)| failing).collect();
-        Answer::Denied { code, wait: wait.filter(in_time), violations }
+        let code = violations[0].0;
+        let wait = need.filter(|_| !is_lasting).and_then(|need| self.wait(key, model, &need, opens));
+        Answer::Denied { code, wait, violations }
     }
 
     pub(super) fn wallet_failing(&self, asked: i64) -> Failing {
@@ -202,28 +199,22 @@ impl Naive {
         }
     }
 
-    /// A limit that fails, with the wait until it doesn't.
-    pub(super) fn failing(&self, def: usize, at: i64, asked: i64) -> (Failing, Option<i64>) {
+    /// A limit that fails.
+    pub(super) fn failing(&self, def: usize, at: i64, asked: i64) -> Failing {
         let limit = &self.defs[def].limit;
         let max = limit.max().unwrap();
         let (spent, held) = self.standing(def, at);
-        let (wait, reset) = match limit.period() {
-            Some(period) => {
-                let end = Self::window(period, at).1;
-                (end.filter(|_| asked <= max && max > 0).map(|end| end - self.now), end)
-            }
-            None if limit.unit() == Unit::InFlight => ((max > 0).then_some(SECOND), None),
-            None => {
-                let wait = self.rate_wait(def, asked);
-                (wait, wait.map(|wait| self.now + wait))
-            }
+        let reset = match limit.period() {
+            Some(period) => Self::window(period, at).1,
+            None if limit.unit() == Unit::InFlight => None,
+            None => self.slides_by(def, asked),
         };
         let name = format!("{}/{}", CODES[self.defs[def].spot.0], limit.id());
-        ((self.code(def), name, Some((max, spent, held, asked, reset))), wait)
+        (self.code(def), name, Some((max, spent, held, asked, reset)))
     }
 
     /// Tries each instant at which something slides out.
-    fn rate_wait(&self, def: usize, asked: i64) -> Option<i64> {
+    fn slides_by(&self, def: usize, asked: i64) -> Option<i64> {
         let mut instants: Vec<i64> = self
             .posts_on(def)
             .filter(|(second, ..)| self.counts(*second))
@@ -231,6 +222,6 @@ impl Naive {
             .collect();
         instants.sort_unstable();
         let fits = |now: &i64| Self { now: *now, ..self.clone() }.admits(def, *now, asked);
-        instants.into_iter().find(fits).map(|instant| instant - self.now)
+        instants.into_iter().find(fits)
     }
 }

@@ -15,9 +15,9 @@ use crate::{
 
 /// Kinds of places beyond the policies': a rule's cap for a key, the organization's credits, a team's pool, a member's own.
 pub(in crate::engine::tests) const CAP: usize = 5;
-const TOTAL: usize = 6;
+pub(super) const TOTAL: usize = 6;
 const POOL: usize = 7;
-const OWN: usize = 8;
+pub(super) const OWN: usize = 8;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(in crate::engine::tests) struct NaiveRule {
@@ -63,13 +63,11 @@ impl Naive {
         self.handed.bound[key].filter(in_force).or(self.handed.default.filter(in_force))
     }
 
-    /// How long the hours of the key's rule are over, if they are.
-    pub(super) fn closed(&self, key: usize) -> Option<i64> {
-        let rule = self.handed.rules[self.rule(key)?];
-        let (opens, closes) = (8 * 3600 * SECOND, 20 * 3600 * SECOND);
-        let today = self.now.rem_euclid(DAY);
-        let is_open = (opens..closes).contains(&today);
-        (rule.hours && !is_open).then(|| (opens - today).rem_euclid(DAY))
+    /// Whether the hours of the key's rule are over.
+    pub(super) fn is_closed(&self, key: usize) -> bool {
+        let Some(rule) = self.rule(key).map(|rule| self.handed.rules[rule]) else { return false };
+        let open = 8 * 3600 * SECOND..20 * 3600 * SECOND;
+        rule.hours && !open.contains(&self.now.rem_euclid(DAY))
     }
 
     pub(in crate::engine::tests) fn handed_part(&self, kind: usize, which: usize) -> usize {

@@ -1,6 +1,6 @@
 //! What happens to admissions.
 
-use super::{Answer, DAY, Naive, SECOND, Use, decide::Admitted};
+use super::{Answer, DAY, Failing, Naive, SECOND, Use, decide::Admitted};
 use crate::domain::{
     decision::{DenialCode, ReservationState},
     id::{Model, RequestId},
@@ -365,26 +365,34 @@ impl Naive {
     }
 
     fn extension_denial(&self, at: usize, more: &Amounts) -> Option<Answer> {
+        let violations = self.failing_extension(at, more, |_| false);
+        let code = violations.first()?.0;
+        Some(Answer::Denied { code, wait: self.wait_for_extension(at, more), violations })
+    }
+
+    /// In the windows that it was admitted in, which never start over for it.
+    pub(super) fn failing_extension(
+        &self,
+        at: usize,
+        more: &Amounts,
+        is_passed_over: impl Fn(usize) -> bool,
+    ) -> Vec<Failing> {
         let used = &self.uses[at];
         let mut failing = Vec::new();
         for code in [DenialCode::RateLimitExceeded, DenialCode::BudgetExceeded] {
             for def in used.defs.iter().filter(|def| self.is_alive(**def) && self.code(**def) == code) {
                 let unit = self.defs[*def].limit.unit();
                 let asked = Self::of(unit, more);
-                if self.binds(unit) && asked > 0 && !self.admits(*def, used.admit, asked) {
-                    let (failing_limit, wait) = self.failing(*def, used.admit, asked);
-                    // The window that it was admitted in never starts over for it.
-                    failing.push((failing_limit, wait.filter(|_| !unit.is_budget())));
+                let binds = self.binds(unit) && asked > 0 && !is_passed_over(*def);
+                if binds && !self.admits(*def, used.admit, asked) {
+                    failing.push(self.failing(*def, used.admit, asked));
                 }
             }
         }
         if used.wallet && more.usd.get() > 0 && !self.wallet_admits(more.usd.get()) {
-            failing.push((self.wallet_failing(more.usd.get()), None));
+            failing.push(self.wallet_failing(more.usd.get()));
         }
-        let code = failing.first()?.0.0;
-        let waits: Option<Vec<i64>> = failing.iter().map(|(_, wait)| *wait).collect();
-        let wait = waits.and_then(|waits| waits.into_iter().max()).filter(|wait| self.now + wait < used.expire);
-        Some(Answer::Denied { code, wait, violations: failing.into_iter().map(|(failing, _)| failing).collect() })
+        failing
     }
 
     pub(in super::super) fn charge(&mut self, key: usize, charge: &Charge) -> Answer {
