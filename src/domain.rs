@@ -13,6 +13,7 @@ pub mod entity;
 pub mod error;
 pub mod event;
 pub mod fingerprint;
+pub mod fold;
 pub mod id;
 pub mod lease;
 pub mod model;

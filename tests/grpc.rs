@@ -53,6 +53,8 @@ mod restarting;
 mod rpc;
 #[path = "grpc/running.rs"]
 mod running;
+#[path = "grpc/searching.rs"]
+mod searching;
 #[path = "grpc/secrets.rs"]
 mod secrets;
 #[path = "grpc/session.rs"]

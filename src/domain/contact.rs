@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::Invalid,
+    fold,
     text::{is_hidden, shown},
 };
 
@@ -63,7 +64,7 @@ impl Email {
 
 impl PartialEq for Email {
     fn eq(&self, other: &Self) -> bool {
-        self.0.eq_ignore_ascii_case(&other.0)
+        fold::address(&self.0) == fold::address(&other.0)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::domain::{
     decision::LimitState,
     entity::{Member, Membership, Organization, Team, WalletMode},
     event::{LimitNo, Record, Touch},
+    fold,
     id::{Holder, InvitationId, Model, OrderId, RequestId},
     money::Nanos,
     payment::Correction,
@@ -70,7 +71,7 @@ pub struct OrganizationState {
     pub rules: RuleBook,
     pub invitations: Shelf<Invitation>,
     pub allocations: Allocations,
-    /// The open ones, by their address in lower case: there is one an address.
+    /// The open ones, by their folded address: there is one an address.
     pub invited: HashMap<SmolStr, InvitationId, RandomState>,
     pub credit_requests: Shelf<CreditRequest>,
     /// Requests for credits that await a decision.
@@ -78,7 +79,7 @@ pub struct OrganizationState {
     pub payments: Payments,
     pub alerts: Alerts,
     pub frequencies: Frequencies,
-    /// Live members by their address in lower case.
+    /// Live members by their folded address.
     emails: HashMap<SmolStr, u32, RandomState>,
     /// Places that carry limits.
     pub policies: u32,
@@ -192,13 +193,13 @@ impl Path<'_> {
         (!memo.is_open(hours, rule.zone, now)).then_some((rule, hours))
     }
 
-    /// Whose counter isn't open yet, though requests of this key would count in it.
     /// The rule that restricts the hours, whether it is open or not.
     pub fn restricting_rule(&self) -> Option<(&Rule, &Hours)> {
         let rule = self.rule?.rule;
         Some((rule, rule.restricting()?))
     }
 
+    /// Whose counter isn't open yet, though requests of this key would count in it.
     fn missing_counter(&self) -> Option<Place> {
         let key = &self.key.entity.key;
         if let (Some(Effective { rule, .. }), None) = (self.rule, self.cap)
@@ -386,7 +387,7 @@ impl OrganizationState {
 
     /// Addresses differ by more than their case.
     pub fn member_by_email(&self, email: &str) -> Option<&Member> {
-        let place = self.emails.get(email.to_lowercase().as_str())?;
+        let place = self.emails.get(&fold::address(email))?;
         self.members.row(*place).map(|row| &row.entity)
     }
 

@@ -6,10 +6,13 @@
 
 use parking_lot::MutexGuard;
 
-use crate::engine::{
-    directory::Cell,
-    state::OrganizationState,
-    table::{Entity, Ordered, Row},
+use crate::{
+    domain::fold::for_search,
+    engine::{
+        directory::Cell,
+        state::OrganizationState,
+        table::{Entity, Ordered, Row},
+    },
 };
 
 /// Rows looked at under one lock.
@@ -151,13 +154,13 @@ pub(super) fn count_of<E: Entity, O: Ordered<E>>(
     if found.next.is_some() { 0 } else { u32::try_from(found.items.len()).unwrap_or(u32::MAX) }
 }
 
-/// What is searched for, whatever the case.
+/// What is searched for, as [`for_search`] folds it.
 #[derive(Debug)]
 pub(super) struct Search(String);
 
 impl Search {
     pub(super) fn new(text: &str) -> Self {
-        Self(text.to_lowercase())
+        Self(for_search(text).into_owned())
     }
 
     /// Whether everything is wanted.
@@ -167,7 +170,7 @@ impl Search {
 
     /// Whether one of the texts holds it.
     pub(super) fn is_in(&self, texts: &[&str]) -> bool {
-        self.is_for_all() || texts.iter().any(|text| text.to_lowercase().contains(&self.0))
+        self.is_for_all() || texts.iter().any(|text| for_search(text).contains(&self.0))
     }
 }
 

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use smol_str::SmolStr;
-
 use super::{OrganizationState, Taken};
 use crate::{
     domain::{
@@ -11,6 +9,7 @@ use crate::{
         allocation::{Allocation, CreditRequest, CreditRequestState},
         entity::{Key, Member, Membership},
         event::{Event, LimitNo, NumberedLimit},
+        fold,
         money::Nanos,
         period::{Period, Window},
         policy::{AllocationPlace, Budget, Limit, Place},
@@ -66,7 +65,7 @@ impl OrganizationState {
     }
 
     fn apply_member(&mut self, member: &Member) {
-        let email = |member: &Member| SmolStr::new(member.email.to_lowercase());
+        let email = |member: &Member| fold::address(&member.email);
         if let Some(row) = self.members.find_live(&member.id) {
             self.emails.remove(&email(&row.entity));
         }
@@ -243,7 +242,7 @@ impl OrganizationState {
     }
 
     fn apply_invitation(&mut self, invitation: &Invitation) {
-        let email = SmolStr::new(invitation.email.to_lowercase());
+        let email = fold::address(&invitation.email);
         if invitation.state == InvitationState::Pending {
             self.invited.insert(email, invitation.id.clone());
         } else if self.invited.get(&email) == Some(&invitation.id) {

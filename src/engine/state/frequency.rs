@@ -13,6 +13,7 @@ use crate::domain::{
     alert::AlertKind,
     entity::Key,
     event::{Event, Record},
+    fold,
     id::Actor,
     time::{Span, Timestamp},
 };
@@ -29,7 +30,7 @@ pub enum Counted {
     Keys(Actor),
     /// Invitations created or sent again.
     Invitations,
-    /// Invitations after the first to one address, which is in lower case.
+    /// Invitations after the first to one folded address.
     ResendsTo(SmolStr),
     /// Addresses that test messages were for.
     TestMails,
@@ -45,7 +46,7 @@ impl Counted {
     }
 
     pub fn resends_to(email: &str) -> Self {
-        Self::ResendsTo(email.to_lowercase().into())
+        Self::ResendsTo(fold::address(email))
     }
 }
 

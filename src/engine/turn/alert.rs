@@ -10,6 +10,7 @@ use crate::{
         alert::{Alert, AlertKind, AlertSettings, Delivery},
         error::Invalid,
         event::{Event, LimitNo, Settled},
+        fold,
         id::{AlertId, MemberId},
         money::Nanos,
         policy::{Budget, Limit, Unit},
@@ -240,7 +241,8 @@ impl Turn<'_> {
         let own = self.default_recipients();
         let member = self.context.actor.as_str().strip_prefix("member:").map(MemberId::trusted);
         let email = member.and_then(|id| self.state.members.find_live(&id)).map(|row| &row.entity.email);
-        let is_own = |recipient: &String| own.iter().chain(email).any(|own| own.eq_ignore_ascii_case(recipient));
+        let is_own =
+            |recipient: &String| own.iter().chain(email).any(|own| fold::address(own) == fold::address(recipient));
         if let Some(at) = recipients.iter().position(|recipient| !is_own(recipient)) {
             let problem = "is neither a recipient of the organization's alerts nor your own address";
             return Err(Invalid::new(format!("recipients[{at}]"), problem).into());

@@ -8,6 +8,7 @@ use crate::{
         access::{AccessToken, Bearer, Invitation, InvitationState, Role},
         entity::Member,
         event::Event,
+        fold,
         id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         policy::Policy,
         time::{Span, Timestamp},
@@ -260,9 +261,10 @@ impl Service {
     /// The access token that was shown, if the person behind it is who was invited.
     fn own_token(&self, caller: &Caller, email: &str) -> Result<Option<OwnToken>, Error> {
         let Some((id, grants)) = caller.access() else { return Ok(None) };
+        let address = fold::address(email);
         let is_invited = |(organization, member): &&Grant| {
             let view = self.member(organization, member);
-            view.is_ok_and(|view| view.entity.email.eq_ignore_ascii_case(email) && !view.entity.disabled)
+            view.is_ok_and(|view| fold::address(&view.entity.email) == address && !view.entity.disabled)
         };
         let proofs: Vec<_> = grants.iter().filter(is_invited).cloned().collect();
         if proofs.is_empty() {

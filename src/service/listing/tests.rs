@@ -145,5 +145,6 @@ fn more_than_a_page_looks_at_is_not_counted() {
 fn a_search_finds_parts_whatever_their_case() {
     let search = Search::new("ANN");
     assert!(search.is_in(&["x", "Joanna"]) && !search.is_in(&["Bob"]));
-    assert!(Search::new("").is_in(&[]));
+    assert!(Search::new("strasse ").is_in(&["Straße"]));
+    assert!(Search::new("").is_in(&[]) && Search::new(" ").is_for_all());
 }

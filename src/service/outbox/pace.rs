@@ -6,11 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 
 use parking_lot::Mutex;
+use smol_str::SmolStr;
 
 use crate::{
     domain::{
         alert::{Alert, Delivery},
         bounds::Bounds,
+        fold,
         id::OrganizationId,
         time::{Span, Timestamp},
     },
@@ -26,7 +28,7 @@ pub(super) struct Pace(Mutex<HashMap<OrganizationId, Sent>>);
 #[derive(Debug, Default)]
 struct Sent {
     all: VecDeque<Timestamp>,
-    to: HashMap<String, VecDeque<Timestamp>>,
+    to: HashMap<SmolStr, VecDeque<Timestamp>>,
 }
 
 /// How many of the mails that were asked for may leave, and when more may.
@@ -52,7 +54,7 @@ impl Sent {
 
     fn note(&mut self, address: &str, at: Timestamp) {
         self.all.push_back(at);
-        self.to.entry(address.to_lowercase()).or_default().push_back(at);
+        self.to.entry(fold::address(address)).or_default().push_back(at);
     }
 }
 
@@ -70,14 +72,14 @@ impl Pace {
         let sent = sent.entry(organization.clone()).or_default();
         sent.forget(now);
         let (in_all, to_one) = (bounds.mails_per_hour as usize, bounds.mails_per_address as usize);
-        let to = sent.to.get(&address.to_lowercase());
+        let to = sent.to.get(&fold::address(address));
         let left = in_all.saturating_sub(sent.all.len()).min(to_one.saturating_sub(to.map_or(0, VecDeque::len)));
         let mails = mails.min(left);
         for _ in 0..mails {
             sent.note(address, now);
         }
         // The oldest of whichever is full makes room first.
-        let to = sent.to.get(&address.to_lowercase()).filter(|to| to.len() >= to_one);
+        let to = sent.to.get(&fold::address(address)).filter(|to| to.len() >= to_one);
         let all = Some(&sent.all).filter(|all| all.len() >= in_all);
         let more = [to, all].into_iter().flatten().filter_map(VecDeque::front).max();
         Room { mails, more: more.map_or(now, |oldest| *oldest + WITHIN) }
@@ -87,7 +89,7 @@ impl Pace {
     pub(super) fn give_back(&self, organization: &OrganizationId, address: &str) {
         let mut sent = self.0.lock();
         let Some(sent) = sent.get_mut(organization) else { return };
-        if sent.to.get_mut(&address.to_lowercase()).and_then(VecDeque::pop_back).is_some() {
+        if sent.to.get_mut(&fold::address(address)).and_then(VecDeque::pop_back).is_some() {
             sent.all.pop_back();
         }
     }

@@ -7,6 +7,7 @@ use crate::{
         bounds::Bounds,
         entity::Member,
         event::Event,
+        fold,
         id::{InvitationId, MemberId, TeamId},
         policy::{Place, Policy},
         time::Timestamp,
@@ -34,7 +35,7 @@ impl Turn<'_> {
         free(&self.state.invitations, &invitation.id, invitation.id.as_str())?;
         let Invitation { email, teams, policy, .. } = &invitation;
         self.check_email(&MemberId::trusted(""), email)?;
-        if let Some(other) = self.state.invited.get(email.to_lowercase().as_str()) {
+        if let Some(other) = self.state.invited.get(&fold::address(email)) {
             let problem = format!("{email} was invited already, as {other}; resend or revoke that invitation");
             return Err(Conflict::Precondition(problem));
         }
