@@ -197,6 +197,10 @@ pub struct Given {
     /// [default: 1073741824]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_CONNECTIONS_MAX_BYTES")]
     pub connections_max_bytes: Option<u64>,
+    /// Milliseconds that a Reserve or Check may wait for its turn before it is refused as overloaded, unread; callers that wait
+    /// longer for a decision can have more [default: 100]
+    #[arg(long, value_name = "MS", env = "QUOTAD_MAX_CALL_WAIT_MS")]
+    pub max_call_wait_ms: Option<u64>,
     /// OpenTelemetry collector for traces and metrics, such as `http://127.0.0.1:4317`; empty sends none [default: none]
     #[arg(long, value_name = "URL", env = "QUOTAD_OTLP_ENDPOINT", hide_env_values = true)]
     pub otlp_endpoint: Option<Secret>,
@@ -504,6 +508,7 @@ impl Given {
             max_connections_per_peer: self.max_connections_per_peer.or(lower.max_connections_per_peer),
             connection_max_bytes: self.connection_max_bytes.or(lower.connection_max_bytes),
             connections_max_bytes: self.connections_max_bytes.or(lower.connections_max_bytes),
+            max_call_wait_ms: self.max_call_wait_ms.or(lower.max_call_wait_ms),
             otlp_endpoint: self.otlp_endpoint.or(lower.otlp_endpoint),
             smtp_host: self.smtp_host.or(lower.smtp_host),
             smtp_port: self.smtp_port.or(lower.smtp_port),

@@ -136,7 +136,7 @@ async fn start(
     background.spawn_on(Arc::clone(&service).run_projector(), &books.handle);
     background.spawn_on(Arc::clone(&service).run_snapshots(), &books.handle);
     let apart = Apart::new(control.handle.clone()).layer(routes.prepare());
-    let offered = Auth::new(Arc::clone(&service)).layer(apart);
+    let offered = Auth::new(Arc::clone(&service), settings.connections.max_call_wait).layer(apart);
     let spoken = transport::Settings { max_message: settings.max_message_size, ..transport::Settings::default() };
     let serving = tokio::spawn(listeners.serve(offered, spoken, settings.connections, stop));
     let token_file = data.token_file();

@@ -61,7 +61,7 @@ mod secrets;
 mod session;
 #[path = "grpc/settling.rs"]
 mod settling;
-#[path = "grpc/world.rs"]
-mod world;
 #[path = "grpc/waiting.rs"]
 mod waiting;
+#[path = "grpc/world.rs"]
+mod world;

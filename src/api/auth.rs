@@ -5,6 +5,7 @@ use std::{
     future::Ready,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use futures::{
@@ -37,11 +38,13 @@ pub fn is_health(path: &str) -> bool {
 #[derive(Clone)]
 pub struct Auth {
     service: Arc<Service>,
+    longest_wait: Duration,
 }
 
 impl Auth {
-    pub fn new(service: Arc<Service>) -> Self {
-        Self { service }
+    /// New work that waits longer than `longest_wait` for its turn is refused.
+    pub fn new(service: Arc<Service>, longest_wait: Duration) -> Self {
+        Self { service, longest_wait }
     }
 }
 
@@ -49,12 +52,14 @@ impl<S> Layer<S> for Auth {
     type Service = Authenticated<S>;
 
     fn layer(&self, inner: S) -> Authenticated<S> {
-        Authenticated { service: Arc::clone(&self.service), inner, read: Stopwatch::start() }
+        let Self { service, longest_wait } = self.clone();
+        Authenticated { service, longest_wait, inner, read: Stopwatch::start() }
     }
 }
 
 pub struct Authenticated<S> {
     service: Arc<Service>,
+    longest_wait: Duration,
     inner: S,
     read: Stopwatch,
 }
@@ -63,7 +68,8 @@ pub struct Authenticated<S> {
 /// is how long it waited.
 impl<S: Clone> Clone for Authenticated<S> {
     fn clone(&self) -> Self {
-        Self { service: Arc::clone(&self.service), inner: self.inner.clone(), read: Stopwatch::start() }
+        let (service, inner) = (Arc::clone(&self.service), self.inner.clone());
+        Self { service, longest_wait: self.longest_wait, inner, read: Stopwatch::start() }
     }
 }
 
@@ -96,7 +102,7 @@ where
         if is_health(path) {
             return Either::Left(self.inner.call(request).map_ok(put_right as fn(_) -> _));
         }
-        if waited_too_long(path, self.read.elapsed()) {
+        if waited_too_long(path, self.read.elapsed(), self.longest_wait) {
             let late = self.service.overloaded(Overload::Turn);
             return Either::Right(std::future::ready(Ok(status(late).into_http())));
         }

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use super::proto::begins_work;
 
-/// From when a call was read to when its turn came. Less than what callers give a decision (the client's gate: 250 ms), so that they
-/// learn of it before they give up.
+/// How long a session is held back.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-pub(super) fn waited_too_long(path: &str, waited: Duration) -> bool {
-    waited > LONGEST_WAIT && begins_work(path)
+/// Whether a call waited longer for its turn, from when it was read, than the setting allows new work to.
+pub(super) fn waited_too_long(path: &str, waited: Duration, longest: Duration) -> bool {
+    waited > longest && begins_work(path)
 }
 
 #[cfg(test)]
@@ -27,7 +27,7 @@ mod tests {
     fn only_what_has_not_begun_is_put_off() {
         let methods = ["Reserve", "Check", "Commit", "Release", "Extend", "Charge", "Session", "WatchRevocations"];
         let put_off = |waited| {
-            let late = |method: &&str| waited_too_long(&format!("/{SERVICE_NAME}/{method}"), waited);
+            let late = |method: &&str| waited_too_long(&format!("/{SERVICE_NAME}/{method}"), waited, LONGEST_WAIT);
             methods.into_iter().filter(late).collect::<Vec<_>>()
         };
         assert_eq!(put_off(LONGEST_WAIT + Duration::from_nanos(1)), ["Reserve", "Check"]);

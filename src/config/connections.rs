@@ -1,6 +1,12 @@
 //! How many connections a server takes, and how many bytes they may hold in its memory.
 
+use std::time::Duration;
+
 use super::{ConfigError, Given, invalid, within};
+
+/// From when a call was read to when its turn came. Less than what callers give a decision (the client's gate: 250 ms), so that they
+/// learn of it before they give up.
+const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
 /// The bounds of the transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,11 +19,13 @@ pub struct Connections {
     pub bytes_each: usize,
     /// The same of all connections together.
     pub bytes: usize,
+    /// How long new work may wait for its turn before it is refused unread.
+    pub max_call_wait: Duration,
 }
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { max: 10_000, max_per_peer: 1000, bytes_each: 64 << 20, bytes: 1 << 30 }
+        Self { max: 10_000, max_per_peer: 1000, bytes_each: 64 << 20, bytes: 1 << 30, max_call_wait: LONGEST_WAIT }
     }
 }
 
@@ -59,5 +67,7 @@ pub(super) fn connections(given: &Given, max_message_size: usize) -> Result<Conn
         )?,
         bytes_each,
         bytes,
+        max_call_wait: within("max_call_wait_ms", given.max_call_wait_ms, 10..=60_000, "milliseconds")?
+            .map_or(default.max_call_wait, Duration::from_millis),
     })
 }

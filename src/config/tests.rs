@@ -89,6 +89,7 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         max_connections_per_peer: u64::try_from(default.connections.max_per_peer).ok(),
         connection_max_bytes: u64::try_from(default.connections.bytes_each).ok(),
         connections_max_bytes: u64::try_from(default.connections.bytes).ok(),
+        max_call_wait_ms: u64::try_from(default.connections.max_call_wait.as_millis()).ok(),
         otlp_endpoint: Some(Secret::default()),
         log: Some(default.log.clone()),
         max_keys: Some(default.bounds.keys),
@@ -130,6 +131,7 @@ fn defaults_pass_their_own_checks_and_stand_in_the_help() {
         ("max_connections_per_peer", default.connections.max_per_peer.to_string()),
         ("connection_max_bytes", default.connections.bytes_each.to_string()),
         ("connections_max_bytes", default.connections.bytes.to_string()),
+        ("max_call_wait_ms", default.connections.max_call_wait.as_millis().to_string()),
         ("log", default.log),
     ];
     for (id, value) in others.into_iter().chain(bounds) {
@@ -198,7 +200,7 @@ fn every_key_of_the_file_is_taken() {
         smtp_host = 'mail'\nsmtp_tls = 'plain'\nsmtp_ca_file = 'ca.pem'\nsmtp_user = 'quotad'\n\
         smtp_password = 'secret'\nsmtp_from = 'quotad@example.org'\npayment_url = 'https://pay.example.org/orders'\n\
         max_connections = 6\nmax_connections_per_peer = 0\nconnection_max_bytes = 1048576\nconnections_max_bytes = 16777216\n\
-        max_order_usd = 6\nmax_pending_orders = 7\n";
+        max_order_usd = 6\nmax_pending_orders = 7\nmax_call_wait_ms = 900\n";
     let file = format!(
         "{file}{BOUNDS}payment_secret = '{SECRET}'\ndatabase_url = 'postgres://db/quotad'\njournal_max_bytes = 1048576\nbooks_max_lag = 3000\nclock_max_ahead_days = 7\nwebhook_allow = '127.0.0.1, 10.0.0.0/8'\nwebhook_proxy = 'http://proxy:3128'\nsocket = 'q.sock'\n"
     );
@@ -220,7 +222,13 @@ fn every_key_of_the_file_is_taken() {
         remembered_ended: Span::seconds(7 * 86_400),
         snapshot_interval: Duration::from_secs(7),
         max_message_size: 8192,
-        connections: Connections { max: 6, max_per_peer: 0, bytes_each: 1 << 20, bytes: 16 << 20 },
+        connections: Connections {
+            max: 6,
+            max_per_peer: 0,
+            bytes_each: 1 << 20,
+            bytes: 16 << 20,
+            max_call_wait: Duration::from_millis(900),
+        },
         otlp_endpoint: Some("http://collector:4317".into()),
         smtp: Some(SmtpSettings {
             host: "mail".to_owned(),
@@ -337,6 +345,7 @@ fn values_out_of_range_name_the_setting_the_value_and_the_range() {
         ("max_connections", "1000001", "0 to 1000000 connections"),
         ("connection_max_bytes", "1048575", "1048576 to 4294967296 bytes"),
         ("connections_max_bytes", "16777215", "16777216 to 1099511627776 bytes"),
+        ("max_call_wait_ms", "9", "10 to 60000 milliseconds"),
     ] {
         let expected = format!("{setting}: {value} is out of range: give {range}");
         assert_eq!(problem(&[], &format!("{setting} = {value}")), expected);

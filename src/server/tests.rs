@@ -13,6 +13,7 @@ use crate::{
     api::proto::{self, session_request::Op, session_response::Result as Answer},
     client::Connection,
     clock::ManualClock,
+    config::Connections,
     domain::{
         access::Scopes,
         entity::{ExpiryPolicy, WalletMode},
@@ -49,7 +50,10 @@ impl Home {
 
     fn settings(&self) -> Settings {
         let listen = "127.0.0.1:0".parse().unwrap();
-        Settings { listen, data_dir: self.0.path().join("data"), ..Settings::default() }
+        let data_dir = self.0.path().join("data");
+        // However slow the machine is, nothing is refused for it.
+        let connections = Connections { max_call_wait: Duration::from_mins(1), ..Connections::default() };
+        Settings { listen, data_dir, connections, ..Settings::default() }
     }
 
     async fn start(&self) -> Running {

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use quotad::{api::proto::ListOrganizationsRequest, client::Connection};
+use quotad::{api::proto::ListOrganizationsRequest, client::Connection, clock::Stopwatch};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -85,10 +85,11 @@ async fn more_silent_connections_than_descriptors_leave_files_theirs_and_cost_no
     let token = std::fs::read_to_string(data_dir.join("operator.token")).unwrap();
     let first = Connection::open(&server.endpoint, &token).await.unwrap();
     let silent_ones = silent(&server.endpoint, LIMIT + 50).await;
-    let before = processor_time(server.pid());
+    let (before, watch) = (processor_time(server.pid()), Stopwatch::start());
     tokio::time::sleep(Duration::from_millis(500)).await;
     let spent = processor_time(server.pid()).saturating_sub(before);
-    assert!(spent < Duration::from_millis(200), "{spent:?} of 500 ms");
+    let passed = watch.elapsed();
+    assert!(spent * 5 < passed * 2, "{spent:?} of {passed:?}");
     let listed = first.organizations().list_organizations(ListOrganizationsRequest::default()).await.unwrap();
     assert_eq!(listed.into_inner().organizations.len(), 0, "what is open is served, from files too");
     let said = std::fs::read_to_string(&says).unwrap();

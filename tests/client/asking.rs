@@ -25,7 +25,10 @@ async fn a_denial_is_an_answer_whatever_is_to_happen_in_an_outage() {
     world.limit(Place::Key("k1"), crate::messages::policy(vec![crate::messages::budget("cap", "1")], Vec::new())).await;
     for when_unreachable in [WhenUnreachable::FailClosed, WhenUnreachable::FailOpen] {
         let fake = Fake::before(&world.service, []);
-        let gate = Gate::new(fake.connect(), options(when_unreachable));
+        let mut options = options(when_unreachable);
+        // The server is real, and a slow machine is no outage.
+        options.reserve.attempt = Duration::from_mins(1);
+        let gate = Gate::new(fake.connect(), options);
         let error = gate.enter(reserve("k1", "r", usd("2"))).await.unwrap_err();
         let GateError::Denied(denial) = &error else { panic!("{error:?}") };
         assert_eq!((denial.code(), denial.http_status), (DenialCode::BudgetExceeded, 429));

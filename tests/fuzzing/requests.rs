@@ -147,7 +147,7 @@ async fn start(disk: &Arc<Disk>, webhooks: &Webhooks) -> Arc<Service> {
 async fn call(service: &Arc<Service>, path: &str, token: &str, message: &[u8]) {
     let (_stopper, stop) = Stop::new();
     let routes = routes(service, 1 << 20, stop).expect("the API can be described");
-    let mut api = Auth::new(Arc::clone(service)).layer(routes);
+    let mut api = Auth::new(Arc::clone(service), Duration::from_mins(1)).layer(routes);
     let length = u32::try_from(message.len()).expect("it is short").to_be_bytes();
     let framed = [&[0][..], &length, message].concat();
     let request = http::Request::post(path)

@@ -1,6 +1,6 @@
 //! A server with one organization, and the two connections that everything is done over.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use quotad::{
     api::proto::{
@@ -9,7 +9,7 @@ use quotad::{
     },
     client::Connection,
     clock::ManualClock,
-    config::Settings,
+    config::{Connections, Settings},
     domain::time::{Span, Timestamp},
     notify::Network,
     server::{Running, serve},
@@ -76,8 +76,10 @@ impl World {
         let listen = "127.0.0.1:0".parse().unwrap();
         // The receivers of the tests are on this machine.
         let webhook_allow = Network::parse_list("webhook_allow", "127.0.0.0/8").unwrap();
-        let mut settings =
-            Settings { listen, data_dir: home.path().join("data"), webhook_allow, ..Settings::default() };
+        let data_dir = home.path().join("data");
+        // However slow the machine is, nothing is refused for it.
+        let connections = Connections { max_call_wait: Duration::from_mins(1), ..Connections::default() };
+        let mut settings = Settings { listen, data_dir, webhook_allow, connections, ..Settings::default() };
         tune(&mut settings);
         let clock = Arc::new(ManualClock::new(Timestamp::from_seconds(START)));
         let running = serving(&settings, &clock).await;

@@ -36,6 +36,8 @@ pub(crate) fn command(data_dir: &Path) -> Command {
 /// What makes `command`, the server or something that ends with `exec`ing it, serve.
 pub(crate) fn serving(mut command: Command, data_dir: &Path, listen: &str) -> Command {
     command.args(["serve", "--listen", listen, "--log", "warn", "--data-dir"]).arg(data_dir);
+    // However slow the machine is, nothing is refused for it.
+    command.env("QUOTAD_MAX_CALL_WAIT_MS", "60000");
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).stdin(Stdio::null());
     command
 }

@@ -8,7 +8,7 @@ use quotad::{
     api::proto::{GetBalanceRequest, ListTransactionsRequest, TransactionKind, VerifyRequest},
     client::{ConnectError, Connection, GateError, explain},
     clock::SystemClock,
-    config::Settings,
+    config::{Connections, Settings},
     domain::{error::Invalid, money::Nanos},
     notify::Network,
     server::{Running, ServeError, serve},
@@ -80,6 +80,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<(), DemoError> {
         // Whoever tries it has the receiver here.
         webhook_allow: Network::parse_list("webhook_allow", "127.0.0.0/8,::1")?,
         log: String::from("warn"),
+        connections: Connections { max_call_wait: Duration::from_secs(5), ..Connections::default() },
         ..Settings::default()
     };
     let telemetry = Telemetry::start(&settings)?;

@@ -34,7 +34,7 @@ impl tower::Service<Request<()>> for Reached {
 
 /// What a call is told whose turn comes `wait` after it was read.
 async fn told(running: &Running, token: &str, method: &str, wait: Duration) -> Option<(Code, String)> {
-    let service = Auth::new(Arc::clone(&running.service)).layer(Reached);
+    let service = Auth::new(Arc::clone(&running.service), Connections::default().max_call_wait).layer(Reached);
     // The connection may be older than its calls.
     advance(Duration::from_secs(1)).await;
     let call = Request::post(format!("/quotad.v1.QuotaService/{method}"));
