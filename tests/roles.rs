@@ -25,6 +25,7 @@ mod own;
 #[allow(dead_code, reason = "shared with other tests")]
 mod people;
 #[path = "support/rpc.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
 mod rpc;
 #[path = "roles/scopes.rs"]
 mod scopes;

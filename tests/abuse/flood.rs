@@ -18,7 +18,7 @@ use tonic::{
 
 use crate::{
     neighbour::Run,
-    rpc::{call, methods, name},
+    rpc::{call, is_broken, methods, name},
     server::{MODEL, ORGANIZATION},
     world::World,
 };
@@ -107,7 +107,7 @@ async fn flood(channel: &Channel, caller: &Caller, method: &MethodDescriptor, co
             let code = match answer {
                 Ok(()) => Code::Ok,
                 // The connection broke: the server ends one whose caller gave up too many calls, as the slice before did.
-                Err(status) if std::error::Error::source(&status).is_some() => Code::Unavailable,
+                Err(status) if is_broken(&status) => Code::Unavailable,
                 Err(status) => status.code(),
             };
             *codes.lock().entry(format!("{code:?}")).or_default() += 1;

@@ -8,6 +8,7 @@ use tonic::{Code, Status};
 
 use crate::{
     neighbour::beside,
+    rpc::is_broken,
     server::{KEY, MODEL},
     world::World,
 };
@@ -30,7 +31,7 @@ fn large(labels: usize) -> ReserveRequest {
 fn denied(answer: Result<ReserveResponse, Status>) -> Option<bool> {
     let answer = match answer {
         // The server ends a connection whose caller gives up many calls, as the end of a slice does.
-        Err(status) if status.code() == Code::Unavailable || std::error::Error::source(&status).is_some() => {
+        Err(status) if status.code() == Code::Unavailable || is_broken(&status) => {
             return None;
         }
         answer => answer.unwrap(),

@@ -74,7 +74,9 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
+    /// The attackers stand back behind server and neighbor, which elsewhere they would share no processor with.
     pub(crate) fn start(world: &'a World) -> Self {
+        rustix::process::nice(10).unwrap();
         let measured = Measured { quiet: Latencies::default(), beside: Latencies::default(), others: 0.0 };
         Self { world, measured, began: Stopwatch::start(), busy: machine_time(), ours: own_time(world) }
     }

@@ -15,6 +15,7 @@ use tonic::Code;
 
 use crate::{
     neighbour::beside,
+    rpc::is_broken,
     server::{MODEL, ORGANIZATION},
     world::World,
 };
@@ -23,11 +24,6 @@ const VICTIM: &str = "victim";
 const VICTIM_KEY: &str = "victim-key";
 /// Calls under way at a time.
 const AT_ONCE: usize = 16;
-
-/// Whether the connection broke: a slice that ends gives up its calls, and the server ends a connection whose caller gives up many.
-fn is_broken(status: &tonic::Status) -> bool {
-    std::error::Error::source(status).is_some()
-}
 
 async fn balance(world: &World, organization: &str) -> String {
     let get = GetBalanceRequest { organization_id: organization.to_owned() };

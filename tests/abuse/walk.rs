@@ -1,27 +1,23 @@
 //! Every repeated field, map and text of every request, filled to its bound, just above it and far above it, by whoever may call the
 //! method with the least rights.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::collections::HashSet;
 
 use futures::{StreamExt as _, stream};
-use http::uri::PathAndQuery;
-use prost::{
-    Message as _,
-    bytes::{Buf as _, BufMut as _},
-};
+use prost::Message as _;
 use prost_reflect::{
-    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, MethodDescriptor,
+    Cardinality, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, MethodDescriptor,
     ReflectMessage as _, Value,
 };
 use quotad::api::proto::{self, MemberToken, Role, SessionResponse, session_response};
 use tonic::{
-    Code, Request, Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    Code, Status,
     transport::{Channel, Endpoint},
 };
 use tonic_types::StatusExt as _;
 
 use crate::{
+    rpc::{about, begin, is_broken, methods},
     server::{KEY, MODEL, ORGANIZATION},
     world::World,
 };
@@ -118,7 +114,7 @@ fn filled(field: &FieldDescriptor, fill: Fill, size: usize) -> Value {
 
 /// The request about the organization, with one field filled.
 fn request(method: &MethodDescriptor, way: &Way, fill: Fill, size: usize) -> DynamicMessage {
-    let mut message = about(method);
+    let mut message = about(method, ORGANIZATION).unwrap_or_else(|| DynamicMessage::new(method.input()));
     // There, what is missing is told before what is too long.
     let is_of_data_plane = method.parent_service().name() == "QuotaService";
     if is_of_data_plane {
@@ -172,26 +168,6 @@ fn set(message: &mut DynamicMessage, way: &[FieldDescriptor], (fill, size): (Fil
     }
 }
 
-/// An empty request that names the organization, at its top or in what it is about.
-fn about(method: &MethodDescriptor) -> DynamicMessage {
-    const ID: &str = "organization_id";
-    let mut message = DynamicMessage::new(method.input());
-    let value = || Value::String(ORGANIZATION.to_owned());
-    if method.input().get_field_by_name(ID).is_some() {
-        message.set_field_by_name(ID, value());
-        return message;
-    }
-    for field in method.input().fields() {
-        let Some(inner) = field.kind().as_message().cloned() else { continue };
-        let id = if inner.name() == "Organization" { "id" } else { ID };
-        if inner.package_name() == "quotad.v1" && inner.get_field_by_name(id).is_some() {
-            message.get_field_mut(&field).as_message_mut().unwrap().set_field_by_name(id, value());
-            break;
-        }
-    }
-    message
-}
-
 /// Everybody, on a connection of their own.
 struct Callers {
     channel: Channel,
@@ -215,13 +191,19 @@ impl Callers {
         Self { channel, tokens }
     }
 
-    async fn call(&self, token: &str, method: &MethodDescriptor, message: Vec<u8>) -> Result<(), Status> {
-        let mut request = Request::new(tokio_stream::once(message));
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-        let mut client = tonic::client::Grpc::new(self.channel.clone());
-        client.ready().await.unwrap();
-        let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        let answer = client.streaming(request, PathAndQuery::try_from(path).unwrap(), Raw).await?;
+    /// Asks again where the connection broke: the server ends one that sends much of what it refuses.
+    async fn call(&self, token: &str, method: &MethodDescriptor, message: &[u8]) -> Result<(), Status> {
+        for _ in 0..8 {
+            match self.call_once(token, method, message.to_vec()).await {
+                Err(status) if is_broken(&status) => {}
+                answer => return answer,
+            }
+        }
+        panic!("{} breaks every connection", method.name());
+    }
+
+    async fn call_once(&self, token: &str, method: &MethodDescriptor, message: Vec<u8>) -> Result<(), Status> {
+        let answer = begin(&self.channel, Some(token), method, message).await?;
         if method.is_server_streaming() && !method.is_client_streaming() {
             return Ok(());
         }
@@ -241,7 +223,7 @@ impl Callers {
         let bytes = message.encode_to_vec();
         let mut answer = Ok(());
         for token in &self.tokens {
-            answer = self.call(token, method, bytes.clone()).await;
+            answer = self.call(token, method, &bytes).await;
             let code = answer.as_ref().map_or_else(Status::code, |()| Code::Ok);
             if !matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
                 break;
@@ -249,51 +231,6 @@ impl Callers {
         }
         answer
     }
-}
-
-/// Bytes as they are.
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Vec<u8>;
-    type Decode = Vec<u8>;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn encode(&mut self, bytes: Vec<u8>, into: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        into.put_slice(&bytes);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Vec<u8>;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
-        let mut bytes = vec![0; from.remaining()];
-        from.copy_to_slice(&mut bytes);
-        Ok(Some(bytes))
-    }
-}
-
-fn methods() -> Vec<MethodDescriptor> {
-    static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| DescriptorPool::decode(proto::DESCRIPTORS).unwrap());
-    let services = POOL.services().filter(|service| service.package_name() == "quotad.v1");
-    services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
 /// The field that a refusal names, and the bound that it says.

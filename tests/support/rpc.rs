@@ -7,7 +7,7 @@ use prost::{Message as _, bytes::Buf as _, bytes::BufMut as _};
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor, Value};
 use quotad::api::proto;
 use tonic::{
-    Request, Status,
+    Request, Response, Status, Streaming,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
     transport::Channel,
 };
@@ -19,19 +19,34 @@ pub(crate) async fn call(
     method: &MethodDescriptor,
     message: &DynamicMessage,
 ) -> Result<(), Status> {
-    let mut request = Request::new(tokio_stream::once(message.encode_to_vec()));
-    if let Some(token) = token {
-        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
-    }
-    let mut client = tonic::client::Grpc::new(channel.clone());
-    client.ready().await.unwrap();
-    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-    let path = PathAndQuery::try_from(path).unwrap();
-    let begun = client.streaming(request, path, Raw).await?;
+    let begun = begin(channel, token, method, message.encode_to_vec()).await?;
     if !method.is_server_streaming() {
         begun.into_inner().message().await?;
     }
     Ok(())
+}
+
+/// Sends one message, and doesn't wait for what is answered to it.
+pub(crate) async fn begin(
+    channel: &Channel,
+    token: Option<&str>,
+    method: &MethodDescriptor,
+    message: Vec<u8>,
+) -> Result<Response<Streaming<Vec<u8>>>, Status> {
+    let mut request = Request::new(tokio_stream::once(message));
+    if let Some(token) = token {
+        request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+    }
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
+    let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
+    let path = PathAndQuery::try_from(path).unwrap();
+    client.streaming(request, path, Raw).await
+}
+
+/// Returns true where the connection broke: the server ends one whose caller gave up many calls or sent much that nobody read.
+pub(crate) fn is_broken(status: &Status) -> bool {
+    std::error::Error::source(status).is_some()
 }
 
 /// Bytes as they are: what they mean, only the server has to know.
@@ -39,7 +54,7 @@ struct Raw;
 
 impl Codec for Raw {
     type Encode = Vec<u8>;
-    type Decode = ();
+    type Decode = Vec<u8>;
     type Encoder = Self;
     type Decoder = Self;
 
@@ -63,12 +78,11 @@ impl Encoder for Raw {
 }
 
 impl Decoder for Raw {
-    type Item = ();
+    type Item = Vec<u8>;
     type Error = Status;
 
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        Ok(Some(from.copy_to_bytes(from.remaining()).to_vec()))
     }
 }
 
