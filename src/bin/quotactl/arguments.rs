@@ -18,6 +18,29 @@ pub(crate) struct Organization {
     pub(crate) id: String,
 }
 
+/// Switches something off or on again; without either it stays as it is.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(crate) struct Switch {
+    /// Refuses every request of it
+    #[arg(long, conflicts_with = "enable")]
+    disable: bool,
+    /// Lets its requests in again
+    #[arg(long)]
+    enable: bool,
+}
+
+impl Switch {
+    /// Returns what `disabled` is to be; `None` leaves it.
+    pub(crate) fn disabled(self) -> Option<bool> {
+        chosen(self.disable, self.enable)
+    }
+}
+
+/// Reads two flags that exclude each other: one says true, the other false, neither nothing.
+pub(crate) fn chosen(yes: bool, no: bool) -> Option<bool> {
+    (yes || no).then_some(yes)
+}
+
 /// Reads a decimal and keeps it as it was written; the server checks its range.
 pub(crate) fn decimal(text: &str) -> Result<String, String> {
     Decimal::from_str(text)

@@ -7,7 +7,7 @@ use quotad::api::proto::{
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Organization, mask, one_of},
+    arguments::{Organization, Switch, mask, one_of},
     confirm::Consent,
     context::Context,
     failure::{Failure, required},
@@ -26,7 +26,7 @@ Examples:
   quotactl member update ada --org acme --role finance-admin
   quotactl member list --org acme --search lovelace
   quotactl member get ada --org acme
-  quotactl member update ada --org acme --disabled true";
+  quotactl member update ada --org acme --disable";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -93,9 +93,8 @@ pub(crate) struct Fields {
     /// What it may do; basic if left out
     #[arg(long, value_parser = one_of::<Role>(&ROLES))]
     role: Option<Role>,
-    /// Refuses every request of the member's keys
-    #[arg(long, value_name = "true|false")]
-    disabled: Option<bool>,
+    #[command(flatten)]
+    switch: Switch,
 }
 
 /// From the most to the least.
@@ -109,7 +108,7 @@ impl Fields {
             name: self.name.unwrap_or_default(),
             email: self.email.unwrap_or_default(),
             role: self.role.unwrap_or_default().into(),
-            disabled: self.disabled.unwrap_or_default(),
+            disabled: self.switch.disabled().unwrap_or_default(),
             ..Member::default()
         }
     }
@@ -150,7 +149,7 @@ impl MemberCommand {
                     ("name", fields.name.is_some()),
                     ("email", fields.email.is_some()),
                     ("role", fields.role.is_some()),
-                    ("disabled", fields.disabled.is_some()),
+                    ("disabled", fields.switch.disabled().is_some()),
                 ])?;
                 let request = UpdateMemberRequest { member: Some(fields.member(org.id, id)), update_mask };
                 out.item(&required(client.update_member(request).await?.into_inner().member, "member")?)

@@ -9,7 +9,7 @@ use quotad::api::proto::{
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{decimal, mask, one_of},
+    arguments::{Switch, chosen, decimal, mask, one_of},
     confirm::Consent,
     context::Context,
     failure::{Failure, required},
@@ -27,8 +27,8 @@ const EXAMPLES: &str = "\
 Examples:
   quotactl org create acme --name 'Acme Inc' --credit-factor 10
   quotactl org update acme --wallet-mode off
-  quotactl org update acme --disabled true
-  quotactl org update acme --suspended true
+  quotactl org update acme --disable
+  quotactl org update acme --suspend
   quotactl org update acme --default-rule office
   quotactl org update acme --bounds open=1000,keys_per_hour=5
   quotactl org create ada-home --kind personal
@@ -95,12 +95,14 @@ pub(crate) struct Fields {
     /// What a reservation pays that is never settled: its reported progress, or all that it held
     #[arg(long, value_parser = one_of::<ExpiryPolicy>(&["release", "charge-held"]))]
     expiry_policy: Option<ExpiryPolicy>,
-    /// Refuses every request of the organization
-    #[arg(long, value_name = "true|false")]
-    disabled: Option<bool>,
+    #[command(flatten)]
+    switch: Switch,
     /// Lets nothing run or be ordered, whatever the organization says itself; the operator's alone
-    #[arg(long, value_name = "true|false")]
-    suspended: Option<bool>,
+    #[arg(long, conflicts_with = "resume")]
+    suspend: bool,
+    /// Lifts the suspension; the operator's alone
+    #[arg(long)]
+    resume: bool,
     /// The access rule of keys without one of their own; '' for none
     #[arg(long, value_name = "RULE")]
     default_rule: Option<String>,
@@ -116,8 +118,8 @@ impl Fields {
             ("credit_factor", self.credit_factor.is_some()),
             ("wallet_mode", self.wallet_mode.is_some()),
             ("expiry_policy", self.expiry_policy.is_some()),
-            ("disabled", self.disabled.is_some()),
-            ("suspended", self.suspended.is_some()),
+            ("disabled", self.switch.disabled().is_some()),
+            ("suspended", chosen(self.suspend, self.resume).is_some()),
             ("default_rule_id", self.default_rule.is_some()),
             ("bounds", self.bounds.is_some()),
         ])
@@ -130,8 +132,8 @@ impl Fields {
             credit_factor: self.credit_factor.unwrap_or_default(),
             wallet_mode: self.wallet_mode.unwrap_or_default().into(),
             expiry_policy: self.expiry_policy.unwrap_or_default().into(),
-            disabled: self.disabled.unwrap_or_default(),
-            suspended: self.suspended.unwrap_or_default(),
+            disabled: self.switch.disabled().unwrap_or_default(),
+            suspended: chosen(self.suspend, self.resume).unwrap_or_default(),
             default_rule_id: self.default_rule.unwrap_or_default(),
             bounds: self.bounds,
             ..Organization::default()
@@ -251,19 +253,19 @@ mod tests {
 
     #[test]
     fn an_update_names_exactly_the_given_fields() {
-        let fields = Fields {
-            name: None,
-            credit_factor: Some("10".into()),
-            wallet_mode: Some(WalletMode::Off),
-            expiry_policy: None,
-            disabled: Some(false),
-            suspended: None,
-            default_rule: None,
-            bounds: None,
-        };
-        assert_eq!(fields.mask().unwrap().unwrap().paths, ["credit_factor", "wallet_mode", "disabled"]);
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            fields: Fields,
+        }
+        let read = |line: &str| <Line as clap::Parser>::try_parse_from(format!("org {line}").split_whitespace());
+        let fields = read("--credit-factor 10 --wallet-mode off --enable --suspend").unwrap().fields;
+        let named = ["credit_factor", "wallet_mode", "disabled", "suspended"];
+        assert_eq!(fields.mask().unwrap().unwrap().paths, named);
         let organization = fields.organization("acme".into());
         assert_eq!((organization.wallet_mode(), organization.disabled), (WalletMode::Off, false));
+        assert!(organization.suspended);
+        assert!(read("--enable --disable").is_err() && read("--suspend --resume").is_err());
     }
 
     #[test]

@@ -76,9 +76,12 @@ pub(crate) struct Fields {
     /// USD per request
     #[arg(long, value_name = "USD", value_parser = decimal)]
     per_request: Option<String>,
-    /// Whether the provider counts cached tokens beside the input (Anthropic, Bedrock), where a usage doesn't say
-    #[arg(long, value_name = "BOOL")]
-    cache_outside_input: Option<bool>,
+    /// The provider counts cached tokens beside the input (Anthropic, Bedrock), where a usage doesn't say
+    #[arg(long, conflicts_with = "cache_inside_input")]
+    cache_outside_input: bool,
+    /// The provider counts cached tokens as parts of the input
+    #[arg(long)]
+    cache_inside_input: bool,
 }
 
 impl Fields {
@@ -89,7 +92,7 @@ impl Fields {
             ("cache_write_per_million", self.cache_write.is_some() || self.no_cache_write),
             ("output_per_million", self.output.is_some()),
             ("per_request", self.per_request.is_some()),
-            ("cache_outside_input", self.cache_outside_input.is_some()),
+            ("cache_outside_input", self.cache_outside_input || self.cache_inside_input),
         ])
         .ok()
         .flatten()
@@ -103,7 +106,7 @@ impl Fields {
             cache_write_per_million: self.cache_write.unwrap_or_default(),
             output_per_million: self.output.unwrap_or_default(),
             per_request: self.per_request.unwrap_or_default(),
-            cache_outside_input: self.cache_outside_input.unwrap_or_default(),
+            cache_outside_input: self.cache_outside_input,
             ..Price::default()
         }
     }
@@ -139,7 +142,7 @@ async fn set(context: &Context, model: String, fields: Fields) -> Result<Price, 
     let mut client = context.server.prices();
     let Some(update_mask) = fields.mask() else {
         let flags = "--input, --cached-input, --no-cached-input, --cache-write, --no-cache-write, --output, \
-                     --per-request, --cache-outside-input";
+                     --per-request, --cache-outside-input, --cache-inside-input";
         return Err(Failure::other(format!("nothing to set; give at least one of {flags}")));
     };
     let price = Some(fields.price(model));

@@ -7,7 +7,7 @@ use quotad::api::proto::{
 use serde_json::{Value, json};
 
 use crate::{
-    arguments::{Organization, mask},
+    arguments::{Organization, Switch, mask},
     confirm::Consent,
     context::Context,
     failure::{Failure, required},
@@ -93,9 +93,8 @@ pub(crate) struct Fields {
     /// What people call it
     #[arg(long)]
     name: Option<String>,
-    /// Refuses every request of the team's keys
-    #[arg(long, value_name = "true|false")]
-    disabled: Option<bool>,
+    #[command(flatten)]
+    switch: Switch,
 }
 
 impl Fields {
@@ -104,7 +103,7 @@ impl Fields {
             organization_id,
             id,
             name: self.name.unwrap_or_default(),
-            disabled: self.disabled.unwrap_or_default(),
+            disabled: self.switch.disabled().unwrap_or_default(),
             ..Team::default()
         }
     }
@@ -140,7 +139,8 @@ impl TeamCommand {
                 out.counted("teams", &listed, total)
             }
             Self::Update { id, org, fields } => {
-                let update_mask = mask(&[("name", fields.name.is_some()), ("disabled", fields.disabled.is_some())])?;
+                let update_mask =
+                    mask(&[("name", fields.name.is_some()), ("disabled", fields.switch.disabled().is_some())])?;
                 let request = UpdateTeamRequest { team: Some(fields.team(org.id, id)), update_mask };
                 out.item(&required(client.update_team(request).await?.into_inner().team, "team")?)
             }

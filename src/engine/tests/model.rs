@@ -142,20 +142,7 @@ impl Model {
             Operation::Commit { which, commit, repeat } => {
                 self.on(*which, |model, no| model.commit(no, commit, *repeat))
             }
-            Operation::Release { which, reason } => self.on(*which, |model, no| {
-                let text = if *reason { "why" } else { "" };
-                let engine = model.world.turn(|turn| turn.release(no, &text.into()));
-                let engine = engine.map_or_else(
-                    |e| conflicted(&e),
-                    |Released { released, charged, entry, replayed, balance: _ }| Answer::Released {
-                        released,
-                        charged,
-                        entry,
-                        replayed,
-                    },
-                );
-                (engine, model.naive.release(no, *reason))
-            }),
+            Operation::Release { which, reason } => self.on(*which, |model, no| model.release(no, *reason)),
             Operation::Extend { which, ttl, so_far, more } => {
                 self.on(*which, |model, no| model.extend(no, *ttl, *so_far, *more))
             }
@@ -279,6 +266,21 @@ impl Model {
         let commit = before.unwrap_or_else(|| commit.clone());
         let engine = self.world.try_commit(no, &commit);
         (engine.map_or_else(|e| conflicted(&e), |answer| charged(&answer)), self.naive.commit(no, &commit))
+    }
+
+    fn release(&mut self, no: ReservationNo, reason: bool) -> (Answer, Answer) {
+        let text = if reason { "why" } else { "" };
+        let engine = self.world.turn(|turn| turn.release(no, &text.into()));
+        let engine = engine.map_or_else(
+            |e| conflicted(&e),
+            |Released { released, charged, entry, replayed, balance: _ }| Answer::Released {
+                released,
+                charged,
+                entry,
+                replayed,
+            },
+        );
+        (engine, self.naive.release(no, reason))
     }
 
     fn extend(
