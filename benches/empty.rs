@@ -63,7 +63,8 @@ fn reserved() -> ReserveResponse {
 }
 
 fn released() -> ReleaseResponse {
-    ReleaseResponse { released: Some(amounts()), replayed: false }
+    let (charged, balance_usd) = (Some(Amounts::default()), "999999.99955".to_owned());
+    ReleaseResponse { released: Some(amounts()), charged, balance_usd, ..ReleaseResponse::default() }
 }
 
 fn extended() -> ExtendResponse {

@@ -257,6 +257,10 @@ async fn more_cached_tokens_than_input_come_beside_it_on_every_verb() {
     world.verify().await;
 }
 
+/// 1000 input tokens with 400 cached ones in them, and beside them.
+const WITHIN: &str = "0.00064";
+const BESIDE: &str = "0.00104";
+
 // M4
 #[tokio::test]
 async fn the_caller_says_how_its_cache_is_counted_else_the_models_price_and_a_reservation_stays_as_it_was_read() {
@@ -266,8 +270,6 @@ async fn the_caller_says_how_its_cache_is_counted_else_the_models_price_and_a_re
     let costs = async |request: &str, usage| {
         world.charge(charge("k1", request, usage)).await.unwrap().unwrap().charged.unwrap().usd
     };
-    const WITHIN: &str = "0.00064";
-    const BESIDE: &str = "0.00104";
     assert_eq!(costs("within", some_cached(None)).await, WITHIN);
     assert_eq!(costs("said", some_cached(Some(true))).await, BESIDE);
     let price = Price { model: MODEL.into(), cache_outside_input: true, ..Price::default() };

@@ -53,6 +53,7 @@ pub(crate) enum PriceCommand {
     },
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Fields {
     /// USD per million input tokens

@@ -136,8 +136,8 @@ impl From<KeptReservation> for Reservation {
             }
             Some(KeptEnd::Committed(settled)) => End::Committed(Settlement::from(&*settled)),
             Some(KeptEnd::Released { reason, charged }) => {
-                let charged = charged.map(|settled| Box::new(Settlement::from(&*settled)));
-                End::Released { held, reason, charged }
+                let settlement = charged.map(|settled| Box::new(Settlement::from(&*settled)));
+                End::Released { held, reason, charged: settlement }
             }
         };
         Self::Ended(Arc::new(hold.ended(end, sequence)))

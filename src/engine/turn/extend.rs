@@ -34,7 +34,7 @@ impl Turn<'_> {
             return Ok(Err(self.stopped(reserved, cause)));
         }
         check_growth(&hold, extend)?;
-        let (held, usage_before) = (hold.held(), hold.usage());
+        let (held_before, usage_before) = (hold.held(), hold.usage());
         let progress = match &extend.usage_so_far {
             None => None,
             Some(so_far) => Some(self.priced(&hold, so_far)?),
@@ -43,7 +43,7 @@ impl Turn<'_> {
             None => usage_before,
             Some(estimate) => self.priced(&hold, estimate)?.0,
         };
-        let mut target = held;
+        let mut target = held_before;
         if let Some((so_far, amounts)) = progress {
             usage = usage.at_least(&so_far);
             target = target.max(amounts);
@@ -52,15 +52,15 @@ impl Turn<'_> {
         if usage != usage_before {
             target = target.max(self.priced(&hold, &usage)?.1);
         }
-        let violations = self.failing_extension(reserved, target.minus(held));
+        let violations = self.failing_extension(reserved, target.minus(held_before));
         if !violations.is_empty() {
             let mut denial = Denial::of(violations);
-            denial.retry = until_extended(self.state, reserved, target.minus(held), self.now)
+            denial.retry = until_extended(self.state, reserved, target.minus(held_before), self.now)
                 // Who waits until the hold has expired has waited in vain.
                 .filter(|retry| self.now + retry.after < hold.expire_time());
             return Ok(Err(denial));
         }
-        self.check_uncapped(reserved, target.minus(held))?;
+        self.check_uncapped(reserved, target.minus(held_before))?;
         let expire_time = (self.now + extend.ttl).min(hold.admit_time + MAX_TTL);
         self.emit(Event::Extended(Box::new(Extended { reservation: no, expire_time, usage, held: target, progress })));
         let mut answer = self.find(no)?.granted(false);

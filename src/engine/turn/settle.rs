@@ -265,7 +265,7 @@ impl Turn<'_> {
                     End::Released { held, reason: before, charged } if before == reason => {
                         let charged = charged.as_ref().map(|settlement| settlement.charged(true));
                         let held = *held;
-                        Ok(self.released(held, charged, true))
+                        Ok(self.released(held, charged.as_ref(), true))
                     }
                     End::Released { .. } => Err(Conflict::SettledOtherwise),
                     end @ End::Committed(_) => Err(ended_otherwise(end)),
@@ -279,12 +279,12 @@ impl Turn<'_> {
         let bill = Bill { reason: Some(reason.clone()), ..Bill::of(&hold, EntryKind::Release, usage, total) };
         let overage = self.overage(&bill, None)?;
         let charged = self.book(bill, overage);
-        Ok(self.released(hold.held(), Some(charged), false))
+        Ok(self.released(hold.held(), Some(&charged), false))
     }
 
-    fn released(&self, held: Amounts, charged: Option<Charged>, replayed: bool) -> Released {
+    fn released(&self, held: Amounts, charged: Option<&Charged>, replayed: bool) -> Released {
         let (total, entry, balance) = match charged {
-            Some(Charged { charged, entry, balance, .. }) => (charged, entry, balance),
+            Some(Charged { charged, entry, balance, .. }) => (*charged, *entry, *balance),
             None => (Amounts::ZERO, 0, self.state.wallet.balance),
         };
         Released { released: held.minus(total).max(Amounts::ZERO), charged: total, entry, balance, replayed }

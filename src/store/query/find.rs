@@ -67,10 +67,7 @@ async fn ended(
     let end = match state.as_str() {
         "open" | "revoked" => StoredEnd::Open,
         "released" => {
-            let charged = match row.is_null(6) {
-                true => None,
-                false => Some(Arc::new(decode("a settlement", &row.bytes(6)?)?)),
-            };
+            let charged = if row.is_null(6) { None } else { Some(Arc::new(decode("a settlement", &row.bytes(6)?)?)) };
             StoredEnd::Released { reserved, reason: reason.unwrap_or_default(), charged }
         }
         "expired" => StoredEnd::Expired { reserved, charged: expiry(connection, organization, no).await? },
