@@ -62,6 +62,7 @@ async fn a_claimed_length_takes_no_memory_with_or_without_a_token() {
     let grown = world.peak_memory() - before;
     println!("claims: {} MiB more at the peak", grown / MIB);
     assert!(grown < 4 * SLACK, "{grown} bytes for {} that came", CONNECTIONS * STREAMS * 5);
+    world.falls_to(before + SLACK).await;
 }
 
 #[tokio::test]
@@ -121,4 +122,5 @@ async fn answers_that_nobody_reads_are_bounded_for_a_connection_and_in_all() {
     let grown = world.peak_memory() - before;
     println!("unread answers: {} MiB more at the peak", grown / MIB);
     assert!(grown < 33_554_432 + SLACK, "{grown}");
+    world.falls_to(before + SLACK).await;
 }

@@ -93,7 +93,7 @@ async fn a_list_that_finds_nothing_among_many_stalls_nobody() {
                     Ok(page) => assert!(page.into_inner().orders.is_empty()),
                     // As many calls as an organization may make, or as a connection's caller may give up.
                     Err(status) => {
-                        assert!(status.code() == Code::ResourceExhausted || is_broken(&status), "{status:?}")
+                        assert!(status.code() == Code::ResourceExhausted || is_broken(&status), "{status:?}");
                     }
                 }
             })

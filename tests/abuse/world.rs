@@ -4,10 +4,11 @@ use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use quotad::{
     api::proto::{
-        CreateKeyRequest, CreateMemberRequest, CreateMemberTokenRequest, CreateOrganizationRequest, Key, Member,
-        MemberToken, Organization, Role, TopUpRequest,
+        CreateKeyRequest, CreateMemberRequest, CreateMemberTokenRequest, CreateOrganizationRequest, Key,
+        ListOrganizationsRequest, Member, MemberToken, Organization, Role, TopUpRequest,
     },
     client::Connection,
+    clock::Stopwatch,
 };
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -17,6 +18,9 @@ use crate::server::{ORGANIZATION, Server, command, seed, serving};
 /// An organization that has nothing to do with any attack, and its key.
 pub(crate) const NEIGHBOUR: &str = "neighbour";
 pub(crate) const NEIGHBOUR_KEY: &str = "neighbour-key";
+
+/// How long the server may take to give back what closed connections took: the allocator does so by and by.
+const GIVEN_BACK: Duration = Duration::from_mins(1);
 
 /// Attacks take turns: what one takes of the machine would be measured by another.
 static TURN: Mutex<()> = Mutex::const_new(());
@@ -125,6 +129,16 @@ impl World {
     /// The most that [`Self::memory`] has ever been.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
+    }
+
+    /// Waits until the server takes no more than `most`: what connections took is given back once they are closed.
+    pub(crate) async fn falls_to(&self, most: u64) {
+        let given_up = Stopwatch::start();
+        while self.memory() > most {
+            assert!(given_up.elapsed() < GIVEN_BACK, "{} bytes are still taken, {most} at most are due", self.memory());
+            // Whatever the server does gives it occasion.
+            let _ = self.operator.organizations().list_organizations(ListOrganizationsRequest::default()).await;
+        }
     }
 
     fn status(&self, field: &str) -> u64 {
