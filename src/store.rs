@@ -37,6 +37,7 @@ use crate::domain::{
     reservation_id::ReservationNo,
     snapshot::{Snapshot, SnapshotMark},
     time::Timestamp,
+    zone::Zone,
 };
 
 #[async_trait]
@@ -248,8 +249,8 @@ pub enum Grouping {
     Key,
     Team,
     Model,
-    /// In UTC.
-    Day,
+    /// Days of a zone, as `2026-01-31`.
+    Day(Zone),
 }
 
 /// Which changes of the control plane; unset fields match all.
@@ -291,6 +292,8 @@ pub struct EntryQuery {
     pub model: Option<Model>,
     /// Empty matches all.
     pub kinds: BTreeSet<EntryKind>,
+    /// What `start` and `end` are compared with.
+    pub basis: TimeBasis,
     /// At or after.
     pub start: Option<Timestamp>,
     /// Before.
@@ -299,6 +302,26 @@ pub struct EntryQuery {
     pub after: u64,
     /// Entries up to and including this number only.
     pub as_of: u64,
+    /// Only entries that were booked more than 25 hours after what they book was used, which are few.
+    pub late_only: bool,
+}
+
+/// Which of an entry's times a query is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TimeBasis {
+    /// When it was booked: the order of the entries.
+    #[default]
+    Booked,
+    /// When what it books was used.
+    Used,
+}
+
+impl EntryQuery {
+    /// Returns the late entries behind those that `narrowed`, which is [`Store::narrow`] of this query, reaches.
+    pub fn late_part(&self, narrowed: &Self) -> Option<Self> {
+        let late = Self { after: narrowed.as_of, late_only: true, ..self.clone() };
+        (self.basis == TimeBasis::Used && late.after < late.as_of).then_some(late)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

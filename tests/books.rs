@@ -70,6 +70,7 @@ in_every_database! {
     queries:
         entries_are_listed_newest_first_filtered_and_paged
         a_query_is_narrowed_to_the_numbers_of_its_times
+        what_was_used_is_found_whenever_it_was_booked
         every_end_of_a_reservation_is_found_as_it_was_journalled
         what_is_over_is_found_whole_as_it_is_in_the_end
         usage_is_summed_by_group_and_money_in_is_none

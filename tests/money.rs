@@ -48,6 +48,8 @@ mod orders;
 mod privacy;
 #[path = "money/provider.rs"]
 mod provider;
+#[path = "money/reports.rs"]
+mod reports;
 #[path = "money/sums.rs"]
 mod sums;
 #[path = "money/usage.rs"]

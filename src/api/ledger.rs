@@ -27,10 +27,11 @@ use crate::{
         id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
         money::Nanos,
         payment::Correction,
+        zone::Zone,
     },
     service::{
-        Caller, Difference, Entry, EntryDetail, EntryQuery, Error, Grouping, PageStart, Service, Totals, Transactions,
-        UsageSummary, Verification,
+        Caller, Difference, Entry, EntryDetail, EntryQuery, Error, Grouping, PageStart, Service, TimeBasis, Totals,
+        Transactions, UsageSummary, Verification,
     },
 };
 
@@ -86,8 +87,8 @@ impl LedgerApi {
             start_time,
             end_time,
             page_size,
+            time_zone,
         } = message;
-        let by = grouping_in(grouping)?;
         let size = u32::try_from(size_in(page_size)?).unwrap_or(u32::MAX);
         let query = query_in(proto::ListTransactionsRequest {
             organization_id,
@@ -99,6 +100,7 @@ impl LedgerApi {
             end_time,
             ..proto::ListTransactionsRequest::default()
         })?;
+        let by = self.grouping_in(grouping, &query.organization, &time_zone)?;
         let UsageSummary { groups, others, totals, as_of_entry } = self.0.summarize_usage(query, by, size).await?;
         let group = |(id, totals)| proto::UsageGroup { id, totals: Some(totals_out(&totals)) };
         Ok(proto::SummarizeUsageResponse {
@@ -106,7 +108,30 @@ impl LedgerApi {
             others: Some(totals_out(&others)),
             totals: Some(totals_out(&totals)),
             as_of_entry,
+            time_zone: if let Grouping::Day(zone) = by { zone.to_string() } else { String::new() },
         })
+    }
+
+    /// Days are those of the organization's zone, unless another one is asked for.
+    fn grouping_in(&self, grouping: i32, organization: &OrganizationId, zone: &str) -> Result<Grouping, Error> {
+        use proto::UsageGrouping as By;
+        let zone = optional("time_zone", zone, Zone::parse)?;
+        let by = match By::try_from(grouping) {
+            Ok(By::Day) => return Ok(Grouping::Day(zone.map_or_else(|| self.0.zone_of(organization), Ok)?)),
+            Ok(By::Member) => Grouping::Member,
+            Ok(By::Key) => Grouping::Key,
+            Ok(By::Team) => Grouping::Team,
+            Ok(By::Model) => Grouping::Model,
+            Ok(By::Unspecified) | Err(_) => {
+                let problem = format!("{grouping} is none of USAGE_GROUPING_MEMBER, _KEY, _TEAM, _MODEL, _DAY");
+                return Err(Invalid::new("grouping", problem).into());
+            }
+        };
+        if zone.is_some() {
+            let problem = "is of days, and so goes with USAGE_GROUPING_DAY only: start_time and end_time are instants";
+            return Err(Invalid::new("time_zone", problem).into());
+        }
+        Ok(by)
     }
 
     async fn compare(&self, caller: &Caller, message: proto::VerifyRequest) -> Result<proto::VerifyResponse, Error> {
@@ -184,6 +209,7 @@ fn query_in(message: proto::ListTransactionsRequest) -> Result<EntryQuery, Inval
         end_time,
         page_size: _,
         page_token: _,
+        time_basis,
     } = message;
     let start = start_time.map(|at| timestamp_in("start_time", &at)).transpose()?;
     let end = end_time.map(|at| timestamp_in("end_time", &at)).transpose()?;
@@ -197,11 +223,22 @@ fn query_in(message: proto::ListTransactionsRequest) -> Result<EntryQuery, Inval
         team: optional("team_id", &team_id, TeamId::parse)?,
         model: optional("model", &model, Model::parse)?,
         kinds: kinds.into_iter().enumerate().map(kind_in).collect::<Result<BTreeSet<_>, _>>()?.into_iter().collect(),
+        basis: basis_in(time_basis)?,
         start,
         end,
         after: 0,
         as_of: u64::MAX,
+        late_only: false,
     })
+}
+
+fn basis_in(basis: i32) -> Result<TimeBasis, Invalid> {
+    use proto::TimeBasis as Basis;
+    match Basis::try_from(basis) {
+        Ok(Basis::Unspecified | Basis::Booked) => Ok(TimeBasis::Booked),
+        Ok(Basis::Used) => Ok(TimeBasis::Used),
+        Err(_) => Err(Invalid::new("time_basis", format!("{basis} is none of TIME_BASIS_BOOKED, TIME_BASIS_USED"))),
+    }
 }
 
 fn kind_in((i, kind): (usize, i32)) -> Result<EntryKind, Invalid> {
@@ -267,21 +304,6 @@ fn settled_out(settled: &Settled, common: proto::Transaction) -> proto::Transact
         price: settled.price.map(|price| applied_out(&settled.model, &price)),
         labels,
         ..common
-    }
-}
-
-fn grouping_in(grouping: i32) -> Result<Grouping, Invalid> {
-    use proto::UsageGrouping as By;
-    match By::try_from(grouping) {
-        Ok(By::Member) => Ok(Grouping::Member),
-        Ok(By::Key) => Ok(Grouping::Key),
-        Ok(By::Team) => Ok(Grouping::Team),
-        Ok(By::Model) => Ok(Grouping::Model),
-        Ok(By::Day) => Ok(Grouping::Day),
-        Ok(By::Unspecified) | Err(_) => Err(Invalid::new(
-            "grouping",
-            format!("{grouping} is none of USAGE_GROUPING_MEMBER, _KEY, _TEAM, _MODEL, _DAY"),
-        )),
     }
 }
 

@@ -14,8 +14,9 @@ use crate::{
         money::Nanos,
         reservation_id::ReservationId,
         time::Span,
+        zone::Zone,
     },
-    store::{Change, ChangeQuery, Entry, EntryQuery, Grouping, Totals},
+    store::{Change, ChangeQuery, Entry, EntryQuery, Grouping, TimeBasis, Totals},
 };
 
 mod sums;
@@ -112,7 +113,7 @@ impl Service {
                 Some(start) => start.totals,
                 None => self.total(&query, &narrowed).await?,
             };
-            let (entries, next) = self.page(narrowed, start.map(|start| start.before), limit).await?;
+            let (entries, next) = self.page(&query, narrowed, start.map(|start| start.before), limit).await?;
             let next = next.map(|before| PageStart { before, as_of_entry, totals });
             Ok(Transactions { entries, next, as_of_entry, totals })
         })
@@ -122,15 +123,18 @@ impl Service {
     /// Entries before number `before`, and the number before which the next page begins.
     async fn page(
         &self,
-        query: EntryQuery,
+        query: &EntryQuery,
+        narrowed: EntryQuery,
         before: Option<u64>,
         limit: u32,
     ) -> Result<(Vec<Entry>, Option<u64>), Error> {
-        let last = before.map_or(query.as_of, |before| query.as_of.min(before.saturating_sub(1)));
-        let first = query.after.max(last.saturating_sub(PAGE_LOOKS_AT));
+        let end = before.map_or(u64::MAX, |before| before.saturating_sub(1));
+        let late = query.late_part(&narrowed).map(|late| EntryQuery { as_of: late.as_of.min(end), ..late });
+        let last = narrowed.as_of.min(end);
+        let first = narrowed.after.max(last.saturating_sub(PAGE_LOOKS_AT));
+        let prompt = looks_back(first, last).map(|(after, as_of)| EntryQuery { after, as_of, ..narrowed.clone() });
         let mut entries = Vec::new();
-        for (after, as_of) in looks_back(first, last) {
-            let look = EntryQuery { after, as_of, ..query.clone() };
+        for look in late.filter(|late| late.after < late.as_of).into_iter().chain(prompt) {
             // One more than asked for tells whether there is another page.
             let wanted = limit.saturating_add(1).saturating_sub(u32::try_from(entries.len()).unwrap_or(u32::MAX));
             entries.extend(self.store.list_entries(&look, wanted).await?);
@@ -140,7 +144,7 @@ impl Service {
                 return Ok((entries, next));
             }
         }
-        Ok((entries, (first > query.after).then_some(first + 1)))
+        Ok((entries, (first > narrowed.after).then_some(first + 1)))
     }
 
     /// Sums over all entries that match. What was summed before is kept, also of a sum that took too long.
@@ -151,7 +155,10 @@ impl Service {
             totals = totals.plus(&self.store.total(&look).await?);
             self.sums.keep(query, narrowed.after, as_of, totals);
         }
-        Ok(totals)
+        match query.late_part(narrowed) {
+            Some(late) => Ok(totals.plus(&self.store.total(&late).await?)),
+            None => Ok(totals),
+        }
     }
 
     /// Ends a read of the ledger that takes too long.
@@ -177,7 +184,18 @@ impl Service {
         Ok(entry)
     }
 
-    /// What was charged, in groups. Sees every charge acknowledged before the call.
+    /// Returns the zone that an organization counts its months in; also of a deleted one.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there never was such an organization.
+    pub fn zone_of(&self, organization: &OrganizationId) -> Result<Zone, Error> {
+        let missing = || Error::NotFound { kind: "organization", id: organization.to_string() };
+        let cell = self.directory.find(organization).ok_or_else(missing)?;
+        let zone = cell.lock().state.allocations.settings.zone;
+        Ok(zone)
+    }
+
+    /// What was used in a span of time, whenever it was booked, in groups. Sees every charge acknowledged before the call.
     ///
     /// # Errors
     /// As [`Self::transactions`].
@@ -188,14 +206,17 @@ impl Service {
         limit: u32,
     ) -> Result<UsageSummary, Error> {
         query.as_of = self.books_reach(&query.organization).await?;
+        query.basis = TimeBasis::Used;
         let as_of_entry = query.as_of;
         // Money that came in is no usage.
         query.kinds = EntryKind::ALL.into_iter().filter(|kind| kind.is_usage()).collect();
         let sums = self.in_time(async {
             let narrowed = self.store.narrow(&query).await?;
             let mut sums = HashMap::<String, Totals>::new();
-            for (after, as_of) in looks(narrowed.after, narrowed.as_of) {
-                let look = EntryQuery { after, as_of, ..narrowed.clone() };
+            let late = query.late_part(&narrowed);
+            let prompt = looks(narrowed.after, narrowed.as_of);
+            let prompt = prompt.map(|(after, as_of)| EntryQuery { after, as_of, ..narrowed.clone() });
+            for look in prompt.chain(late) {
                 for (id, part) in self.store.usage(&look, by).await? {
                     let sum = sums.entry(id).or_default();
                     *sum = sum.plus(&part);
@@ -205,7 +226,7 @@ impl Service {
         });
         let mut groups: Vec<_> = sums.await?.into_iter().collect();
         match by {
-            Grouping::Day => groups.sort_unstable_by(|a, b| b.0.cmp(&a.0)),
+            Grouping::Day(_) => groups.sort_unstable_by(|a, b| b.0.cmp(&a.0)),
             Grouping::Member | Grouping::Key | Grouping::Team | Grouping::Model => {
                 groups.sort_unstable_by(|a, b| b.1.cost.cmp(&a.1.cost).then_with(|| a.0.cmp(&b.0)));
             }

@@ -121,8 +121,10 @@ pub(super) struct Dialect {
     pub now: &'static str,
     /// Whether the lease of `writer_lease` is free for others; null where there is none. `#` is how many seconds it lasts.
     pub lease_is_free: &'static str,
-    /// The UTC day of `occurred_at`, as `2026-01-31`.
-    pub day: &'static str,
+    /// The minute of `occurred_at`, counted from the Unix epoch.
+    pub minute: &'static str,
+    /// Whether an entry was booked more than 25 hours after what it books was used: the condition of an index, word by word.
+    pub late: &'static str,
     /// A sum of money, in whole units and the nano-units beyond: the whole could pass the integers. `#` is what is summed.
     pub money_sum: &'static str,
     /// First entry that charged a budget something else than it cost, of organization `$1`.

@@ -14,8 +14,11 @@ use quotad::{
         reservation_id::ReservationNo,
         time::Span,
         usage::{Amounts, Usage},
+        zone::Zone,
     },
-    store::{ChangeQuery, EndedKey, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, StoredEnd, Totals},
+    store::{
+        ChangeQuery, EndedKey, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, StoredEnd, TimeBasis, Totals,
+    },
 };
 
 use crate::{
@@ -31,10 +34,12 @@ pub(crate) fn everything() -> EntryQuery {
         team: None,
         model: None,
         kinds: BTreeSet::new(),
+        basis: TimeBasis::Booked,
         start: None,
         end: None,
         after: 0,
         as_of: u64::MAX,
+        late_only: false,
     }
 }
 
@@ -97,6 +102,44 @@ pub(crate) async fn a_query_is_narrowed_to_the_numbers_of_its_times(books: &Book
     assert_eq!(narrow(nobody).await, (0, 0));
 }
 
+/// Case M15.
+pub(crate) async fn what_was_used_is_found_whenever_it_was_booked(books: &Books) {
+    let mut script = Script::new();
+    let hour = |no: i64| START + Span::seconds(3600 * no);
+    // Booked at hours 0, 24, 25, 26 and 100; of what was used at hours 0, 0, 24, 0, and 1.
+    for (no, (booked, used)) in [(0, 0), (24, 0), (25, 24), (26, 0), (100, 1)].into_iter().enumerate() {
+        script.wait(hour(booked) - script.now());
+        script.settle_of(&acme(), EntryKind::Charge, None, &format!("u{no}"), (1, hour(used)));
+    }
+    books.store.project(LEASE, &script.records).await.unwrap();
+    let used = async |start: Option<i64>, end: Option<i64>| {
+        let (start, end) = (start.map(hour), end.map(hour));
+        let query = EntryQuery { basis: TimeBasis::Used, start, end, as_of: 5, ..everything() };
+        let narrowed = books.store.narrow(&query).await.unwrap();
+        let late = query.late_part(&narrowed);
+        let mut found = Vec::new();
+        for part in late.iter().chain([&narrowed]) {
+            let entries = books.store.list_entries(part, 100).await.unwrap();
+            assert_eq!(books.store.total(part).await.unwrap().entries, entries.len() as u64);
+            let days = books.store.usage(part, Grouping::Day(Zone::UTC)).await.unwrap();
+            assert_eq!(days.iter().map(|(_, totals)| totals.entries).sum::<u64>(), entries.len() as u64);
+            found.extend(entries.iter().map(Entry::number));
+        }
+        let all = books.store.list_entries(&query, 100).await.unwrap();
+        assert_eq!(found, all.iter().map(Entry::number).collect::<Vec<_>>(), "nothing twice, nothing left out");
+        (found, narrowed.as_of, late.is_some())
+    };
+    assert_eq!(used(None, None).await, (vec![5, 4, 3, 2, 1], 5, false));
+    assert_eq!(used(Some(0), Some(1)).await, (vec![4, 2, 1], 3, true), "the fourth is late");
+    assert_eq!(used(Some(1), Some(2)).await, (vec![5], 4, true));
+    assert_eq!(used(Some(24), None).await, (vec![3], 5, false));
+    assert_eq!(used(Some(24), Some(25)).await, (vec![3], 4, true));
+    assert_eq!(used(None, Some(0)).await, (vec![], 2, true));
+    let booked = EntryQuery { start: Some(hour(0)), end: Some(hour(24)), ..everything() };
+    let booked = books.store.list_entries(&booked, 100).await.unwrap();
+    assert_eq!(booked.iter().map(Entry::number).collect::<Vec<_>>(), [1]);
+}
+
 pub(crate) async fn every_end_of_a_reservation_is_found_as_it_was_journalled(books: &Books) {
     let (mut script, acme) = (Script::new(), acme());
     let [open, released, freed, paid, late] =
@@ -154,10 +197,20 @@ pub(crate) async fn usage_is_summed_by_group_and_money_in_is_none(books: &Books)
         let (entries, cost, requests) = (groups[0].1.entries, groups[0].1.cost, groups[0].1.requests);
         assert_eq!((entries, cost, requests), (7, Nanos::new(70).to_decimal(), 7), "{by:?}");
     }
-    let mut days = books.store.usage(&everything(), Grouping::Day).await.unwrap();
-    days.sort_unstable_by(|a, b| b.0.cmp(&a.0));
-    let days: Vec<_> = days.iter().map(|(day, totals)| (day.as_str(), totals.cost)).collect();
-    assert_eq!(days, [("2023-11-15", Nanos::new(3).to_decimal()), ("2023-11-14", Nanos::new(67).to_decimal())]);
+    // It begins at 22:13:20 UTC.
+    for (zone, first, second) in [
+        ("UTC", "2023-11-14", "2023-11-15"),
+        ("Europe/Berlin", "2023-11-14", "2023-11-15"),
+        ("UTC+01:46", "2023-11-14", "2023-11-15"),
+        ("UTC+01:47", "2023-11-15", "2023-11-16"),
+        ("Asia/Kolkata", "2023-11-15", "2023-11-16"),
+    ] {
+        let zone = Zone::parse("zone", zone).unwrap();
+        let mut days = books.store.usage(&everything(), Grouping::Day(zone)).await.unwrap();
+        days.sort_unstable_by(|a, b| b.0.cmp(&a.0));
+        let days: Vec<_> = days.iter().map(|(day, totals)| (day.as_str(), totals.cost)).collect();
+        assert_eq!(days, [(second, Nanos::new(3).to_decimal()), (first, Nanos::new(67).to_decimal())], "{zone}");
+    }
     assert_eq!(books.store.get_entry(&acme(), 1).await.unwrap().unwrap().number(), 1);
     assert_eq!(books.store.get_entry(&acme(), 99).await.unwrap(), None);
 }

@@ -14,6 +14,7 @@ use quotad::{
         snapshot::Snapshot,
         time::Span,
         usage::{Amounts, Usage},
+        zone::Zone,
     },
     store::{ChangeQuery, EntryQuery, Grouping, ReservationKey, Store},
 };
@@ -138,6 +139,7 @@ impl History {
 /// Everything that can be asked of them, as text.
 pub(crate) async fn answers(store: &dyn Store, history: &History) -> Vec<String> {
     let mut all = vec![format!("{:?}", store.status().await.unwrap().position)];
+    let zone = Zone::parse("zone", "Asia/Kathmandu").unwrap();
     for organization in ORGANIZATIONS.map(OrganizationId::trusted) {
         all.push(format!("{:?}", store.audit(&organization).await.unwrap()));
         let query = EntryQuery { organization: organization.clone(), ..everything() };
@@ -146,7 +148,7 @@ pub(crate) async fn answers(store: &dyn Store, history: &History) -> Vec<String>
         for query in [&query, &early] {
             all.push(format!("{:?}", store.total(query).await.unwrap()));
             all.push(format!("{:?}", store.list_entries(query, 1000).await.unwrap()));
-            for by in [Grouping::Member, Grouping::Key, Grouping::Team, Grouping::Model, Grouping::Day] {
+            for by in [Grouping::Member, Grouping::Key, Grouping::Team, Grouping::Model, Grouping::Day(zone)] {
                 let mut groups = store.usage(query, by).await.unwrap();
                 groups.sort_unstable_by(|a, b| a.0.cmp(&b.0));
                 all.push(format!("{groups:?}"));

@@ -120,8 +120,21 @@ impl Script {
         request: &str,
         cost: i64,
     ) {
+        let now = self.now();
+        self.settle_of(organization, kind, no, request, (cost, now));
+    }
+
+    /// The same, of what was used at some time.
+    pub(crate) fn settle_of(
+        &mut self,
+        organization: &OrganizationId,
+        kind: EntryKind,
+        no: Option<ReservationNo>,
+        request: &str,
+        (cost, used): (i64, Timestamp),
+    ) {
         let (entry, balance) = self.book(organization, -Nanos::new(cost));
-        let settled = Settled { entry: Some(entry), balance, ..settled(kind, no, request, cost, self.now()) };
+        let settled = Settled { entry: Some(entry), balance, ..settled(kind, no, request, cost, used) };
         self.of(organization, Event::Settled(Arc::new(settled)));
     }
 

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use prost_types::Timestamp;
 use quotad::api::proto::{
-    Difference, ListTransactionsRequest, ListTransactionsResponse, Transaction, TransactionKind, TransactionTotals,
-    VerifyRequest, VerifyResponse,
+    Difference, ListTransactionsRequest, ListTransactionsResponse, TimeBasis, Transaction, TransactionKind,
+    TransactionTotals, VerifyRequest, VerifyResponse,
 };
 use serde_json::{Value, json};
 
@@ -42,10 +42,13 @@ pub(crate) enum LedgerCommand {
     List {
         #[command(flatten)]
         filter: Filter,
+        /// Whether --start and --end are about when entries were booked or when what they book was used
+        #[arg(long, default_value = "booked", value_parser = one_of::<TimeBasis>(&BASES))]
+        by: TimeBasis,
         #[command(flatten)]
         paging: Paging,
     },
-    /// Writes all entries that match as CSV
+    /// Writes all entries that match as CSV; --start and --end are about when it was used, as in `quotactl usage`
     Export(Export),
     /// Books a refund or adjustment of an earlier entry, which stays as it is
     Correct(Correct),
@@ -84,10 +87,11 @@ pub(crate) struct Filter {
     end: Option<Timestamp>,
 }
 
+const BASES: [&str; 2] = ["booked", "used"];
 const KINDS: [&str; 8] = ["top-up", "commit", "charge", "expiry", "late-commit", "refund", "adjustment", "reversal"];
 
 impl Filter {
-    fn request(&self, page_size: i32, page_token: String) -> ListTransactionsRequest {
+    fn request(&self, by: TimeBasis, page_size: i32, page_token: String) -> ListTransactionsRequest {
         ListTransactionsRequest {
             organization_id: self.org.id.clone(),
             key_id: self.key.clone(),
@@ -99,6 +103,7 @@ impl Filter {
             end_time: self.end,
             page_size,
             page_token,
+            time_basis: by.into(),
         }
     }
 }
@@ -107,11 +112,11 @@ impl LedgerCommand {
     pub(crate) async fn run(self, context: &Context) -> Result<ExitCode, Failure> {
         let (mut client, out) = (context.server.ledger(), context.out);
         match self {
-            Self::List { filter, paging } => {
+            Self::List { filter, by, paging } => {
                 // Totals and as_of_entry as of the first page, the newest entries.
                 let mut first: Option<ListTransactionsResponse> = None;
                 let page = async |page_size, page_token| {
-                    let request = filter.request(page_size, page_token);
+                    let request = filter.request(by, page_size, page_token);
                     let mut page = client.list_transactions(request).await?.into_inner();
                     let answer = (std::mem::take(&mut page.transactions), page.next_page_token.clone());
                     first.get_or_insert(page);

@@ -3,7 +3,7 @@
 
 use quotad::api::proto::{
     AccountKind, AlertKind, AlertState, Cadence, CreditRequestState, DayOfWeek, DenialCode, ExpiryPolicy,
-    InvitationState, PaymentOutcome, PeriodKind, ReservationState, Role, RuleStatus, Scope, TopUpState,
+    InvitationState, PaymentOutcome, PeriodKind, ReservationState, Role, RuleStatus, Scope, TimeBasis, TopUpState,
     TransactionKind, Unit, UsageGrouping, Verb, WalletMode,
 };
 
@@ -46,6 +46,7 @@ named! {
     RuleStatus "RULE_STATUS_";
     Scope "SCOPE_";
     TopUpState "TOP_UP_STATE_";
+    TimeBasis "TIME_BASIS_";
     TransactionKind "TRANSACTION_KIND_";
     Unit "UNIT_";
     UsageGrouping "USAGE_GROUPING_";

@@ -20,14 +20,15 @@ const EXAMPLES: &str = "\
 Examples:
   quotactl usage --org acme --by team
   quotactl usage --org acme --by model --member ada --start 2026-11-01T00:00:00Z
-  quotactl usage --org acme --by day --limit 31";
+  quotactl usage --org acme --by day --limit 31
+  quotactl usage --org acme --by day --zone Europe/Berlin";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Usage {
     #[command(flatten)]
     org: Organization,
-    /// What is summed; days are UTC, the latest first, all else the largest first
+    /// What is summed; days come the latest first, all else the largest first
     #[arg(long, default_value = "member", value_parser = one_of::<UsageGrouping>(&["member", "key", "team", "model", "day"]))]
     by: UsageGrouping,
     /// Only this key's
@@ -42,12 +43,15 @@ pub(crate) struct Usage {
     /// Only this model's
     #[arg(long, default_value = "", hide_default_value = true)]
     model: String,
-    /// Entries at or after this instant
+    /// What was used at or after this instant, whenever it was booked
     #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     start: Option<Timestamp>,
-    /// Entries before this instant
+    /// What was used before this instant
     #[arg(long, value_name = "TIME", value_parser = parse_instant, allow_hyphen_values = true)]
     end: Option<Timestamp>,
+    /// The zone whose days are summed by --by day, such as Europe/Berlin; the organization's if left out
+    #[arg(long, default_value = "", hide_default_value = true)]
+    zone: String,
     /// How many rows at most, to 1000; the rest is one row
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=1000))]
     limit: i32,
@@ -65,12 +69,15 @@ impl Usage {
             start_time: self.start,
             end_time: self.end,
             page_size: self.limit,
+            time_zone: self.zone,
         };
         let answer = context.server.ledger().summarize_usage(request).await?.into_inner();
         if context.out.is_json() {
             return context.out.value(&usage_json(self.by, &answer));
         }
-        context.out.text(&shown(&name::<UsageGrouping>(self.by.into()), &answer))
+        let by = name::<UsageGrouping>(self.by.into());
+        let by = if answer.time_zone.is_empty() { by } else { format!("{by} in {}", answer.time_zone) };
+        context.out.text(&shown(&by, &answer))
     }
 }
 
@@ -86,6 +93,7 @@ fn usage_json(by: UsageGrouping, answer: &SummarizeUsageResponse) -> Value {
         "others": answer.others.as_ref().map(totals_json),
         "totals": answer.totals.as_ref().map(totals_json),
         "as_of_entry": answer.as_of_entry,
+        "time_zone": answer.time_zone,
     })
 }
 
@@ -137,6 +145,7 @@ mod tests {
             others: Some(sums("2.5")),
             totals: Some(sums("10")),
             as_of_entry: 1200,
+            ..SummarizeUsageResponse::default()
         };
         let shown = shown("member", &answer);
         let lines: Vec<_> = shown.lines().collect();

@@ -53,7 +53,10 @@ impl Sums {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{id::OrganizationId, time::Timestamp};
+    use crate::{
+        domain::{id::OrganizationId, time::Timestamp},
+        store::TimeBasis,
+    };
 
     fn query(organization: &str, after: u64, as_of: u64) -> EntryQuery {
         EntryQuery {
@@ -63,10 +66,12 @@ mod tests {
             team: None,
             model: None,
             kinds: std::collections::BTreeSet::new(),
+            basis: TimeBasis::Booked,
             start: None,
             end: None,
             after,
             as_of,
+            late_only: false,
         }
     }
 

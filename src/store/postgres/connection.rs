@@ -28,7 +28,8 @@ static DIALECT: Dialect = Dialect {
     clock: Some("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"),
     now: "clock_timestamp()",
     lease_is_free: "released OR renewed_at < clock_timestamp() - interval '# seconds'",
-    day: "to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    minute: "floor(extract(epoch FROM occurred_at) / 60)::bigint",
+    late: "time - occurred_at > interval '25 hours'",
     money_sum: "trunc(coalesce(sum(#), 0))::bigint, (coalesce(sum(#), 0) % 1 * 1000000000)::bigint",
     wrong_charge: "SELECT min(entry) FROM ledger_entries, jsonb_array_elements(limits) AS charge
          WHERE organization_id = $1 AND (charge ->> 'amount')::numeric <>

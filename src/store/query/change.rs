@@ -37,7 +37,7 @@ pub(in crate::store) async fn list(
             sql.push(condition).bind(Value::text(value));
         }
     }
-    push_span(&mut sql, *start, *end);
+    push_span(&mut sql, "time", *start, *end);
     push_before(&mut sql, before);
     if let Some(oldest) = oldest {
         sql.push(" AND position >= ").bind(Value::count(oldest));
@@ -81,11 +81,11 @@ fn change(mut row: Row) -> Result<Change, StoreError> {
     })
 }
 
-/// From `start` on, before `end`.
-pub(super) fn push_span(sql: &mut Sql<'_>, start: Option<Timestamp>, end: Option<Timestamp>) {
-    for (condition, instant) in [(" AND time >= ", start), (" AND time < ", end)] {
+/// Adds that a column is from `start` on, before `end`.
+pub(super) fn push_span(sql: &mut Sql<'_>, column: &str, start: Option<Timestamp>, end: Option<Timestamp>) {
+    for (comparison, instant) in [(" >= ", start), (" < ", end)] {
         if let Some(instant) = instant {
-            sql.push(condition).bind(Value::Time(instant));
+            sql.push(" AND ").push(column).push(comparison).bind(Value::Time(instant));
         }
     }
 }

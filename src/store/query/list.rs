@@ -1,12 +1,19 @@
 //! Pages and sums of the ledger.
 
+use std::collections::HashMap;
+
 use rust_decimal::Decimal;
 
 use super::change::push_span;
 use crate::{
-    domain::{id::OrganizationId, money::Nanos, time::Timestamp},
+    domain::{
+        id::OrganizationId,
+        money::Nanos,
+        time::{Span, Timestamp},
+        zone::Zone,
+    },
     store::{
-        Entry, EntryQuery, Grouping, StoreError, Totals,
+        Entry, EntryQuery, Grouping, StoreError, TimeBasis, Totals,
         connection::{Connection, Dialect},
         detail,
         tables::Kind::{self, Bytes, Int, Text, Time},
@@ -23,23 +30,34 @@ pub(super) fn entry_of(mut row: Row) -> Result<Entry, StoreError> {
     Ok(Entry { time, actor, detail: detail::of_entry(&kind, &row.bytes(3)?)? })
 }
 
+/// Entries booked longer than this after what they book was used are late: corrections of older entries, and what expired while
+/// the server was down. They are few, and have an index. All others are settled within a day.
+const LATE: Span = Span::seconds(25 * 3600);
+
 /// The conditions of a query, after `SELECT … FROM ledger_entries`.
-fn push_conditions<'a>(sql: &mut Sql<'a>, filter: &'a EntryQuery) {
-    let EntryQuery { organization, key, member, team, model, kinds, start, end, after, as_of } = filter;
+fn push_conditions<'a>(sql: &mut Sql<'a>, dialect: &Dialect, filter: &'a EntryQuery) {
+    let EntryQuery { organization, key, member, team, model, kinds, basis, start, end, after, as_of, late_only } =
+        filter;
     sql.push(" WHERE organization_id = ").bind(Value::text(organization.as_str()));
     sql.push(" AND entry > ").bind(Value::count(*after)).push(" AND entry <= ").bind(Value::count(*as_of));
     let texts = [
         (" AND key_id = ", key.as_ref().map(crate::domain::id::KeyId::as_str)),
         (" AND member_id = ", member.as_ref().map(crate::domain::id::MemberId::as_str)),
         (" AND team_id = ", team.as_ref().map(crate::domain::id::TeamId::as_str)),
-        (" AND model = ", model.as_ref().map(crate::domain::id::Model::as_str)),
+        (" AND lower(trim(model)) = ", model.as_ref().map(crate::domain::id::Model::as_str)),
     ];
     for (condition, value) in texts {
         if let Some(value) = value {
             sql.push(condition).bind(Value::text(value));
         }
     }
-    push_span(sql, *start, *end);
+    match basis {
+        TimeBasis::Booked => push_span(sql, "time", *start, *end),
+        TimeBasis::Used => push_span(sql, "occurred_at", *start, *end),
+    }
+    if *late_only {
+        sql.push(" AND ").push(dialect.late);
+    }
     if !kinds.is_empty() {
         sql.push(" AND kind IN ").bind_list(kinds.iter().map(|kind| Value::text(kind.name())));
     }
@@ -66,9 +84,15 @@ pub(in crate::store) async fn narrow(
     // Months may have been dropped.
     let first = first_from(connection, &query.organization, query.after.saturating_add(1)).await?;
     query.after = first.map_or(query.as_of, |(first, _)| first - 1).min(query.as_of);
-    if let Some(end) = query.end {
+    let end = match query.basis {
+        TimeBasis::Booked => query.end,
+        // What is booked after that is late.
+        TimeBasis::Used => query.end.map(|end| end + LATE),
+    };
+    if let Some(end) = end {
         query.as_of = last_before(connection, &query, end).await?;
     }
+    // Nothing is booked before it is used.
     if let Some(start) = query.start {
         query.after = last_before(connection, &query, start).await?;
     }
@@ -94,7 +118,7 @@ pub(in crate::store) async fn entries(
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
     let mut sql = Sql::new(ENTRY);
-    push_conditions(&mut sql, filter);
+    push_conditions(&mut sql, connection.dialect(), filter);
     sql.push(" ORDER BY entry DESC LIMIT ").bind(Value::Int(i64::from(limit)));
     connection.fetch(sql, &ENTRY_KINDS).await?.into_iter().map(entry_of).collect()
 }
@@ -132,7 +156,7 @@ pub(in crate::store) async fn total(
     filter: &EntryQuery,
 ) -> Result<Totals, StoreError> {
     let mut sql = Sql::new(format!("SELECT {} FROM ledger_entries", sums(connection.dialect())));
-    push_conditions(&mut sql, filter);
+    push_conditions(&mut sql, connection.dialect(), filter);
     let row = connection.fetch(sql, &SUM_KINDS).await?.into_iter().next();
     row.map_or(Ok(Totals::default()), |mut row| totals_of(&mut row, 0))
 }
@@ -142,19 +166,44 @@ pub(in crate::store) async fn usage(
     filter: &EntryQuery,
     by: Grouping,
 ) -> Result<Vec<(String, Totals)>, StoreError> {
-    let dialect = connection.dialect();
     let group = match by {
         Grouping::Member => "member_id",
         Grouping::Key => "key_id",
         Grouping::Team => "team_id",
-        Grouping::Model => "model",
-        Grouping::Day => dialect.day,
+        // Entries from before names were normal keep their spelling.
+        Grouping::Model => "lower(trim(model))",
+        Grouping::Day(zone) => return days(connection, filter, zone).await,
     };
+    let rows = connection.fetch(grouped(connection.dialect(), filter, group), &group_kinds(Text)).await?;
+    rows.into_iter().map(|mut row| Ok((row.text(0)?, totals_of(&mut row, 1)?))).collect()
+}
+
+fn grouped<'a>(dialect: &Dialect, filter: &'a EntryQuery, group: &str) -> Sql<'a> {
     let mut sql = Sql::new(format!("SELECT {group}, {} FROM ledger_entries", sums(dialect)));
-    push_conditions(&mut sql, filter);
+    push_conditions(&mut sql, dialect, filter);
     // Money that came in is no usage.
     sql.push(" AND key_id IS NOT NULL GROUP BY 1");
-    let kinds = [Text, Int, Int, Int, Int, Int, Int, Int, Int];
-    let rows = connection.fetch(sql, &kinds).await?;
-    rows.into_iter().map(|mut row| Ok((row.text(0)?, totals_of(&mut row, 1)?))).collect()
+    sql
+}
+
+fn group_kinds(group: Kind) -> [Kind; 9] {
+    [group, Int, Int, Int, Int, Int, Int, Int, Int]
+}
+
+/// By days of a zone, which no database knows as this server does: it sums by minutes, at one of which each day begins.
+async fn days(
+    connection: &mut dyn Connection,
+    filter: &EntryQuery,
+    zone: Zone,
+) -> Result<Vec<(String, Totals)>, StoreError> {
+    const MINUTE: i64 = 60;
+    let dialect = connection.dialect();
+    let rows = connection.fetch(grouped(dialect, filter, dialect.minute), &group_kinds(Int)).await?;
+    let mut days = HashMap::<_, Totals>::new();
+    for mut row in rows {
+        let minute = Timestamp::from_seconds(row.int(0)?.saturating_mul(MINUTE));
+        let day = days.entry(zone.local(minute).date()).or_default();
+        *day = day.plus(&totals_of(&mut row, 1)?);
+    }
+    Ok(days.into_iter().map(|(day, totals)| (day.to_string(), totals)).collect())
 }

@@ -29,7 +29,8 @@ static DIALECT: Dialect = Dialect {
     clock: None,
     now: "unixepoch()",
     lease_is_free: "released OR renewed_at < unixepoch() - #",
-    day: "date(occurred_at / 1000000, 'unixepoch')",
+    minute: "occurred_at / 60000000",
+    late: "time - occurred_at > 90000000000",
     money_sum: "coalesce(sum(# / 1000000000), 0), coalesce(sum(# % 1000000000), 0)",
     wrong_charge: "SELECT min(entry) FROM ledger_entries, json_each(ledger_entries.limits) AS charge
          WHERE organization_id = $1 AND charge.value ->> 'amount' <>

@@ -8,12 +8,13 @@ use std::{
 };
 
 use clap::Args;
-use quotad::api::proto::{BookedUsage, Transaction, TransactionKind};
+use quotad::api::proto::{BookedUsage, TimeBasis, Transaction, TransactionKind};
 use rust_decimal::Decimal;
 use serde_json::json;
 
-use super::Filter;
+use super::{BASES, Filter};
 use crate::{
+    arguments::one_of,
     context::Context,
     failure::Failure,
     format::{instant, thousands},
@@ -24,6 +25,7 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   quotactl ledger export --org acme --csv november.csv --start 2026-11-01T00:00:00Z --end 2026-12-01T00:00:00Z
+  quotactl ledger export --org acme --csv booked.csv --by booked --start 2026-11-01T00:00:00Z --end 2026-12-01T00:00:00Z
   quotactl ledger export --org acme --member ada --csv -";
 
 const PAGE: i32 = 1000;
@@ -33,6 +35,9 @@ const PAGE: i32 = 1000;
 pub(crate) struct Export {
     #[command(flatten)]
     filter: Filter,
+    /// Whether --start and --end are about when what entries book was used, as in `quotactl usage`, or when they were booked
+    #[arg(long, default_value = "used", value_parser = one_of::<TimeBasis>(&BASES))]
+    by: TimeBasis,
     /// The file to write; - for standard output
     #[arg(long, value_name = "FILE")]
     csv: PathBuf,
@@ -87,7 +92,7 @@ impl Export {
         writer.write_record(HEADER).map_err(|error| self.unwritten(&error))?;
         let (mut entries, mut token) = (0, String::new());
         loop {
-            let page = client.list_transactions(self.filter.request(PAGE, token)).await?.into_inner();
+            let page = client.list_transactions(self.filter.request(self.by, PAGE, token)).await?.into_inner();
             bar.set_length(page.totals.as_ref().map_or(0, |totals| totals.entries));
             for entry in &page.transactions {
                 writer.write_record(record(entry)).map_err(|error| self.unwritten(&error))?;
