@@ -1,5 +1,7 @@
 //! A batch as rows of the tables, without SQL.
 
+use std::collections::BTreeSet;
+
 mod finance;
 mod ledger;
 
@@ -16,8 +18,9 @@ use crate::domain::{
     id::{OrganizationId, RuleId},
     model::ModelPattern,
     money::Nanos,
-    period::Period,
+    period::{Period, Zone},
     policy::{AllocationPlace, Limit, Models, Place, Scope},
+    time::Timestamp,
 };
 
 pub(super) use ledger::{Heads, heads, money_ids};
@@ -34,6 +37,7 @@ pub(super) fn entries<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Result<R
 /// Everything of a batch but the ledger, in the order that foreign keys want. Fails like [`entries`].
 pub(super) fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
     let mut all = vec![organizations(batch), teams(batch), members(batch), memberships(batch), keys(batch)];
+    all.extend(key_models(batch));
     all.push(audit_log(batch));
     all.extend(system(batch));
     all.extend(finance::of(batch));
@@ -42,10 +46,9 @@ pub(super) fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreErr
     Ok(all)
 }
 
-/// JSON array of the models' names.
-fn models_json(models: &Models) -> Value<'static> {
-    let names: Vec<&str> = models.patterns().iter().map(ModelPattern::as_str).collect();
-    Value::json(serde_json::json!(names).to_string())
+/// Of a list, each once: what is stored from before names were normal may hold two spellings of one.
+fn distinct(models: &Models) -> BTreeSet<&str> {
+    models.patterns().iter().map(ModelPattern::as_str).collect()
 }
 
 fn organizations<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
@@ -140,7 +143,6 @@ fn keys<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
             Value::Bool(key.disabled),
             Value::Bool(key.deleted),
             Value::opt(key.expire_time, Value::Time),
-            models_json(&key.models),
             Value::opt_text(key.rule.as_ref().map(RuleId::as_str)),
             Value::Time(key.create_time),
             Value::Time(key.update_time),
@@ -264,6 +266,7 @@ fn limits<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
             Limit::Budget(_) => (Value::opt(max, nanos), Value::Null),
             Limit::Quota(_) => (Value::Null, Value::opt(max, Value::Int)),
         };
+        let [period, zone, week_start, seconds, anchor] = period_columns(limit.period());
         rows.push([
             Value::text(organization.as_str()),
             Value::Int(i64::from(no.0)),
@@ -274,23 +277,75 @@ fn limits<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
             Value::opt_text(rule),
             Value::text(limit.id().as_str()),
             Value::text(limit.unit().name()),
-            period_json(limit),
+            period,
+            zone,
+            week_start,
+            seconds,
+            anchor,
             max,
             Value::opt(limit.soft(), nanos),
             count,
-            models_json(limit.models()),
             Value::Bool(*active),
         ]);
     }
     rows
 }
 
-/// JSON; every cycle is the same here.
-fn period_json(limit: &Limit) -> Value<'static> {
-    let json = limit.period().map(|period| match period {
-        Period::Cycle(_) => String::from("\"Cycle\""),
-        // As a database would write it.
-        period => serde_json::to_value(period).unwrap_or_default().to_string(),
-    });
-    Value::opt(json, Value::json)
+/// What the limits are narrowed to, in place of what they were narrowed to before.
+fn limit_models<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 2] {
+    let mut before = Rows::new(&tables::MODELS_OF_LIMIT, How::Delete);
+    let mut rows = Rows::new(&tables::LIMIT_MODELS, How::Insert);
+    for ((organization, no), LimitRow { limit, .. }) in &batch.limits {
+        let limit_of = || [Value::text(organization.as_str()), Value::Int(i64::from(no.0))];
+        before.push(limit_of());
+        for model in distinct(limit.models()) {
+            let [organization, no] = limit_of();
+            rows.push([organization, no, Value::text(model)]);
+        }
+    }
+    [before, rows]
+}
+
+fn key_models<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 2] {
+    let mut before = Rows::new(&tables::MODELS_OF_KEY, How::Delete);
+    let mut rows = Rows::new(&tables::KEY_MODELS, How::Insert);
+    for ((organization, id), key) in &batch.keys {
+        before.push([Value::text(organization.as_str()), Value::text(id.as_str())]);
+        for model in distinct(&key.models) {
+            rows.push([Value::text(organization.as_str()), Value::text(id.as_str()), Value::text(model)]);
+        }
+    }
+    [before, rows]
+}
+
+/// A period's kind as the API names it, its zone, the day on which its weeks begin, its length in seconds, and its anchor.
+fn period_columns(period: Option<Period>) -> [Value<'static>; 5] {
+    const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+    let Some(period) = period else { return [const { Value::Null }; 5] };
+    let zoned = |zone: Zone| Value::owned(zone.to_string());
+    let [mut zone, mut week_start, mut seconds, mut anchor] = [const { Value::Null }; 4];
+    match period {
+        Period::OneTime | Period::Cycle(_) => {}
+        Period::Daily { zone: of } | Period::Monthly { zone: of } => zone = zoned(of),
+        Period::Weekly { zone: of, start } => {
+            zone = zoned(of);
+            week_start = Value::opt_text(DAYS.get(usize::from(start)).copied());
+        }
+        Period::Every { seconds: length, anchor: from } => {
+            seconds = Value::Int(i64::from(length));
+            anchor = Value::Time(Timestamp::from_seconds(from));
+        }
+    }
+    [Value::text(period_name(period)), zone, week_start, seconds, anchor]
+}
+
+fn period_name(period: Period) -> &'static str {
+    match period {
+        Period::OneTime => "one_time",
+        Period::Daily { .. } => "daily",
+        Period::Weekly { .. } => "weekly",
+        Period::Monthly { .. } => "monthly",
+        Period::Every { .. } => "every",
+        Period::Cycle(_) => "cycle",
+    }
 }

@@ -170,6 +170,63 @@ mod tests {
         assert_eq!(indexes, ["reservations_by_request", "reservations_ended"]);
     }
 
+    /// All cells of a query's rows, those of a row joined.
+    async fn told(pool: &SqlitePool, query: &'static str) -> Vec<String> {
+        let rows: Vec<SqliteRow> = sqlx::query(query).fetch_all(pool).await.unwrap();
+        let cells = |row: &SqliteRow| {
+            let cell = |at| row.try_get_unchecked::<Option<String>, _>(at).unwrap().unwrap_or_default();
+            (0..row.len()).map(cell).collect::<Vec<_>>().join(" ")
+        };
+        rows.iter().map(cells).collect()
+    }
+
+    /// Cases M6, M7 and P17: what older books hold is said as new ones say it.
+    #[tokio::test]
+    async fn what_was_json_and_in_other_spellings_is_said_by_columns_and_rows() {
+        let place = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new().filename(place.path().join("books.db")).create_if_missing(true);
+        let before = SqlitePool::connect_with(options).await.unwrap();
+        MIGRATIONS.run_to(4, &before).await.unwrap();
+        sqlx::raw_sql(
+            r#"INSERT INTO organizations VALUES ('acme', 'Acme', 'team', NULL, 0, 'off', 'release', 0, 0, 1, 1, 0);
+            INSERT INTO teams VALUES ('acme', 't', 'T', 0, 0, 1, 1);
+            INSERT INTO members VALUES ('acme', 'm', 'M', '', 'basic', 0, 0, 1, 1);
+            INSERT INTO memberships VALUES ('acme', 't', 'm', 0, 1, 1);
+            INSERT INTO keys VALUES ('acme', 'k', 'm', 't', '', '', 0, 0, NULL, '["GPT", " gpt", "b"]', NULL, 1, 1);
+            INSERT INTO prices VALUES ('GPT', 1, 2, 3, 4, 5, 10), ('gpt', 6, 7, 8, 9, 10, 5);
+            INSERT INTO rules VALUES
+                ('acme', 'r', '', '', 1, 'UTC', 1, 7, '{"Weekly":{"zone":"UTC","start":0}}', 0, NULL, NULL, 0, 1, 1);
+            INSERT INTO alerts VALUES
+                ('acme', 'a', 'k', 'pending', 's', '{"x":"1","y":"2"}', '["u@e.org","v@e.org"]', 1, NULL, NULL);
+            INSERT INTO limits VALUES
+                ('acme', 1, 'team', NULL, 't', NULL, NULL, 'l', 'usd', '"OneTime"', 1, NULL, NULL, '["A","b*"]', 1),
+                ('acme', 2, 'team', NULL, 't', NULL, NULL, 'l', 'usd', '"Cycle"', 1, NULL, NULL, '[]', 1),
+                ('acme', 3, 'team', NULL, 't', NULL, NULL, 'l', 'usd', '{"Daily":{"zone":"UTC+8"}}', 1, NULL, NULL, '[]', 1),
+                ('acme', 4, 'team', NULL, 't', NULL, NULL, 'l', 'usd', '{"Weekly":{"zone":"UTC","start":6}}', 1, NULL, NULL, '[]', 1),
+                ('acme', 5, 'team', NULL, 't', NULL, NULL, 'l', 'usd', '{"Every":{"seconds":900,"anchor":60}}', 1, NULL, NULL, '[]', 1),
+                ('acme', 6, 'team', NULL, 't', NULL, NULL, 'l', 'in_flight', NULL, NULL, NULL, 1, '[]', 1);
+            INSERT INTO budget_windows VALUES ('acme', 1, 2, 3)"#,
+        )
+        .execute(&before)
+        .await
+        .unwrap();
+        before.close().await;
+        let store = SqliteStore::open(place.path()).await.unwrap();
+        let told = async |query| told(&store.readers, query).await;
+        let periods = "SELECT period, period_time_zone, period_week_start, CAST(period_seconds AS TEXT), CAST(period_anchor AS TEXT)
+            FROM limits ORDER BY limit_no";
+        let expected =
+            ["one_time    ", "cycle    ", "daily UTC+8   ", "weekly UTC sunday  ", "every   900 60000000", "    "];
+        assert_eq!(told(periods).await, expected);
+        assert_eq!(told("SELECT model FROM limit_models ORDER BY 1").await, ["a", "b*"]);
+        assert_eq!(told("SELECT model FROM key_models ORDER BY 1").await, ["b", "gpt"]);
+        assert_eq!(told("SELECT model, CAST(input_per_million AS TEXT) FROM prices").await, ["gpt 1"], "set last");
+        assert_eq!(told("SELECT cap_period FROM rules").await, ["weekly"]);
+        assert_eq!(told("SELECT name, value FROM alert_facts ORDER BY position").await, ["x 1", "y 2"]);
+        assert_eq!(told("SELECT email FROM alert_recipients ORDER BY 1").await, ["u@e.org", "v@e.org"]);
+        assert_eq!(told("SELECT CAST(spent AS TEXT) FROM budget_windows").await, ["3"]);
+    }
+
     /// Reads over and over, so that two of these leave no moment without a reader.
     async fn browse(store: Arc<SqliteStore>) {
         loop {

@@ -79,22 +79,26 @@ const fn keep_null(name: &'static str, kind: Kind) -> Column {
 const ORGANIZATION: Column = key("organization_id", Text);
 
 /// All but the one row of the projector and of the lease, in the order that foreign keys want.
-pub(super) static ALL: [&Table; 25] = [
+pub(super) static ALL: [&Table; 29] = [
     &ORGANIZATIONS,
     &TEAMS,
     &MEMBERS,
     &MEMBERSHIPS,
     &KEYS,
+    &KEY_MODELS,
     &AUDIT_LOG,
     &KEY_DIRECTORY,
     &PRICES,
     &ACCESS_TOKENS,
     &RULES,
     &LIMITS,
+    &LIMIT_MODELS,
     &ALLOCATIONS,
     &CREDIT_REQUESTS,
     &TOP_UP_ORDERS,
     &ALERTS,
+    &ALERT_FACTS,
+    &ALERT_RECIPIENTS,
     &ENDED_ENTITIES,
     &BUDGET_WINDOWS,
     &RESERVATIONS,
@@ -177,12 +181,17 @@ pub(super) static KEYS: Table = Table {
         set("disabled", Bool),
         set("deleted", Bool),
         set_null("expire_time", Time),
-        set("models", Json),
         set_null("rule_id", Text),
         keep("create_time", Time),
         set("update_time", Time),
     ],
 };
+
+pub(super) static KEY_MODELS: Table =
+    Table { name: "key_models", columns: &[ORGANIZATION, key("key_id", Text), key("model", Text)] };
+
+/// All that a key has there, to be removed.
+pub(super) static MODELS_OF_KEY: Table = Table { name: "key_models", columns: &[ORGANIZATION, key("key_id", Text)] };
 
 pub(super) static AUDIT_LOG: Table = Table {
     name: "audit_log",
@@ -240,7 +249,7 @@ pub(super) static RULES: Table = Table {
         set("time_zone", Text),
         set("cap_enabled", Bool),
         set_null("cap_max", Nanos),
-        set_null("cap_period", Json),
+        set_null("cap_period", Text),
         set("hours_enabled", Bool),
         set_null("weekdays", Text),
         set_null("hours", Text),
@@ -262,14 +271,24 @@ pub(super) static LIMITS: Table = Table {
         keep_null("rule_id", Text),
         keep("limit_id", Text),
         keep("unit", Text),
-        keep_null("period", Json),
+        keep_null("period", Text),
+        keep_null("period_time_zone", Text),
+        keep_null("period_week_start", Text),
+        keep_null("period_seconds", Int),
+        keep_null("period_anchor", Time),
         set_null("max", Nanos),
         set_null("soft", Nanos),
         set_null("max_count", Int),
-        set("models", Json),
         set("active", Bool),
     ],
 };
+
+pub(super) static LIMIT_MODELS: Table =
+    Table { name: "limit_models", columns: &[ORGANIZATION, key("limit_no", Int), key("model", Text)] };
+
+/// All that a limit has there, to be removed.
+pub(super) static MODELS_OF_LIMIT: Table =
+    Table { name: "limit_models", columns: &[ORGANIZATION, key("limit_no", Int)] };
 
 pub(super) static ALLOCATIONS: Table = Table {
     name: "allocations",
@@ -327,13 +346,27 @@ pub(super) static ALERTS: Table = Table {
         set("kind", Text),
         set("state", Text),
         set("subject", Text),
-        set("facts", Json),
-        set("recipients", Json),
         set("create_time", Time),
         set_null("acknowledged_by", Text),
         set_null("acknowledge_time", Time),
     ],
 };
+
+pub(super) static ALERT_FACTS: Table = Table {
+    name: "alert_facts",
+    columns: &[ORGANIZATION, key("alert_id", Text), key("position", Int), keep("name", Text), keep("value", Text)],
+};
+
+/// All that an alert has there, to be removed.
+pub(super) static FACTS_OF_ALERT: Table =
+    Table { name: "alert_facts", columns: &[ORGANIZATION, key("alert_id", Text)] };
+
+pub(super) static ALERT_RECIPIENTS: Table =
+    Table { name: "alert_recipients", columns: &[ORGANIZATION, key("alert_id", Text), key("email", Text)] };
+
+/// All that an alert has there, to be removed.
+pub(super) static RECIPIENTS_OF_ALERT: Table =
+    Table { name: "alert_recipients", columns: &[ORGANIZATION, key("alert_id", Text)] };
 
 pub(super) static ENDED_ENTITIES: Table = Table {
     name: "ended_entities",

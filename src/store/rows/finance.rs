@@ -1,6 +1,8 @@
 //! Rules, limits, allocations, requests for credits, orders and alerts, as they are now.
 
-use super::{limits, period_json};
+use std::collections::BTreeSet;
+
+use super::{limit_models, limits, period_name};
 use crate::{
     domain::{
         ended::ended_in,
@@ -17,8 +19,9 @@ use crate::{
     },
 };
 
-pub(super) fn of<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 6] {
-    [rules(batch), limits(batch), allocations(batch), credit_requests(batch), orders(batch), alerts(batch)]
+pub(super) fn of<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Rows<'b>> {
+    let rows = [rules(batch), limits(batch), allocations(batch), credit_requests(batch), orders(batch), alerts(batch)];
+    rows.into_iter().chain(limit_models(batch)).chain(alert_parts(batch))
 }
 
 fn rules<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
@@ -33,7 +36,7 @@ fn rules<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
             Value::owned(rule.zone.to_string()),
             Value::Bool(rule.caps()),
             Value::opt(rule.cap.map(|cap| cap.max), Value::Nanos),
-            rule.limit().map_or(Value::Null, |limit| period_json(&limit)),
+            Value::opt_text(rule.limit().and_then(|limit| limit.period()).map(period_name)),
             Value::Bool(rule.restricting().is_some()),
             Value::opt(rule.hours.map(|hours| hours.weekdays.to_string()), Value::owned),
             Value::opt(rule.hours.map(|hours| hours.daily.to_string()), Value::owned),
@@ -105,22 +108,40 @@ fn orders<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
 fn alerts<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
     let mut rows = Rows::new(&tables::ALERTS, How::Merge);
     for ((organization, id), alert) in &batch.alerts {
-        let facts: serde_json::Map<_, _> =
-            alert.facts.iter().map(|(label, value)| (label.to_string(), value.as_str().into())).collect();
         rows.push([
             Value::text(organization.as_str()),
             Value::text(id.as_str()),
             Value::text(alert.kind.name()),
             Value::text(alert.state().name()),
             Value::text(&alert.subject),
-            Value::json(serde_json::Value::from(facts).to_string()),
-            Value::json(serde_json::json!(alert.recipients).to_string()),
             Value::Time(alert.create_time),
             Value::opt_text(alert.acknowledged.as_ref().map(|(actor, _)| actor.as_str())),
             Value::opt(alert.acknowledged.as_ref().map(|(_, time)| *time), Value::Time),
         ]);
     }
     rows
+}
+
+/// What alerts say and whom they are for, in place of what stood there before.
+fn alert_parts<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 4] {
+    let mut facts_before = Rows::new(&tables::FACTS_OF_ALERT, How::Delete);
+    let mut recipients_before = Rows::new(&tables::RECIPIENTS_OF_ALERT, How::Delete);
+    let mut facts = Rows::new(&tables::ALERT_FACTS, How::Insert);
+    let mut recipients = Rows::new(&tables::ALERT_RECIPIENTS, How::Insert);
+    for ((organization, id), alert) in &batch.alerts {
+        let of = || [Value::text(organization.as_str()), Value::text(id.as_str())];
+        facts_before.push(of());
+        recipients_before.push(of());
+        for (position, (label, value)) in (1..).zip(&alert.facts) {
+            let [organization, id] = of();
+            facts.push([organization, id, Value::Int(position), Value::text(label), Value::text(value)]);
+        }
+        for email in alert.recipients.iter().collect::<BTreeSet<_>>() {
+            let [organization, id] = of();
+            recipients.push([organization, id, Value::text(email)]);
+        }
+    }
+    [facts_before, recipients_before, facts, recipients]
 }
 
 /// Fails as [`StoreError::Damaged`] when one can't be encoded.

@@ -22,6 +22,7 @@ fn migrated(sql: &str, table: &str) -> Vec<(String, bool, bool)> {
     let added = format!("ALTER TABLE {table} ADD COLUMN ");
     let added: Vec<&str> = sql.lines().filter_map(|line| line.trim().strip_prefix(&added)).collect();
     let mut columns: Vec<_> = lines.iter().filter(is_column).chain(&added).map(column).collect();
+    columns.retain(|(name, ..)| !sql.contains(&format!("ALTER TABLE {table} DROP COLUMN {name};")));
     for (name, null, _) in &mut columns {
         *null |= sql.contains(&format!("ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL;"));
     }

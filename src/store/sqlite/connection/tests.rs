@@ -34,6 +34,9 @@ async fn what_a_batch_changes_or_removes_is_looked_up_and_not_searched_for() {
     of_a_batch.extend(
         [&tables::RESERVATIONS, &tables::PRICES, &tables::ACCESS_TOKENS].map(|table| written(table, How::Delete, 3)),
     );
+    let parts =
+        [&tables::MODELS_OF_KEY, &tables::MODELS_OF_LIMIT, &tables::FACTS_OF_ALERT, &tables::RECIPIENTS_OF_ALERT];
+    of_a_batch.extend(parts.map(|table| written(table, How::Delete, 3)));
     let text = Value::text;
     of_a_batch.push(project::retirement((0..3).map(|_| ["o", "key", "k", "", ""].map(text))));
     of_a_batch.push(project::following((0..3).map(|_| ["o", "r"].map(text))));
@@ -52,6 +55,25 @@ async fn what_a_batch_changes_or_removes_is_looked_up_and_not_searched_for() {
     ] {
         assert_eq!(walks(connection, &Sql::new(sql)).await, [walk]);
     }
+}
+
+/// What is booked late is rare in a ledger of years: its index is read, and nothing else of the ledger.
+#[tokio::test]
+async fn late_entries_are_found_by_their_own_index() {
+    let place = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(place.path()).await.unwrap();
+    let mut connection = store.view().await.unwrap();
+    let text = format!(
+        "EXPLAIN QUERY PLAN SELECT sum(cost) FROM ledger_entries WHERE organization_id = 'o' AND entry > 1 AND entry <= 9
+         AND occurred_at >= 3 AND occurred_at < 5 AND {}",
+        DIALECT.late
+    );
+    let steps = connection.fetch(Sql::new(text), &[Kind::Int, Kind::Int, Kind::Int, Kind::Text]).await.unwrap();
+    let steps: Vec<_> = steps.into_iter().map(|mut step| step.text(3).unwrap()).collect();
+    assert!(
+        steps.iter().all(|step| step.contains("USING INDEX ledger_late (organization_id=? AND entry>?")),
+        "{steps:?}"
+    );
 }
 
 /// Whether to insert into a table looks rows of other tables up, for which SQLite also keeps what the statement changes, to undo it.
