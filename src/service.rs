@@ -70,7 +70,7 @@ pub use crate::{
             RuleChange, TeamChange,
         },
     },
-    store::{Change, ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, TimeBasis, Totals},
+    store::{AUDIT_KINDS, Change, ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, TimeBasis, Totals},
 };
 pub use alert::{AlertFilter, AlertSettingsChange};
 pub use allocation::{CreditOverview, MemberCredits, SettingsChange, TeamView};

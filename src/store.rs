@@ -25,6 +25,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use async_trait::async_trait;
 use rust_decimal::Decimal;
 
+pub use change::KINDS as AUDIT_KINDS;
 pub use project::prepare_rows;
 
 use crate::domain::{

@@ -13,7 +13,7 @@ use super::{
     convert::{
         optional,
         page::{query_name, size_in, token_in, token_out},
-        time::{timestamp_in, timestamp_out},
+        time::{range_in, timestamp_out},
         usage::{amounts_out, nanos_out},
     },
     price::applied_out,
@@ -211,11 +211,7 @@ fn query_in(message: proto::ListTransactionsRequest) -> Result<EntryQuery, Inval
         page_token: _,
         time_basis,
     } = message;
-    let start = start_time.map(|at| timestamp_in("start_time", &at)).transpose()?;
-    let end = end_time.map(|at| timestamp_in("end_time", &at)).transpose()?;
-    if start.zip(end).is_some_and(|(start, end)| start >= end) {
-        return Err(Invalid::new("end_time", "is not after start_time"));
-    }
+    let (start, end) = range_in(start_time, end_time)?;
     Ok(EntryQuery {
         organization: OrganizationId::parse("organization_id", &organization_id)?,
         key: optional("key_id", &key_id, KeyId::parse)?,

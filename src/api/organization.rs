@@ -11,7 +11,7 @@ use super::{
         page::{page_of, query_name, size_in, token_in, token_out},
         policy::{policy_in, policy_out},
         repeatable, required,
-        time::{timestamp_in, timestamp_out},
+        time::{range_in, timestamp_out},
         usage::nanos_out,
     },
     proto::{self, organization_service_server::OrganizationService},
@@ -22,13 +22,14 @@ use crate::{
         bounds::OwnBounds,
         entity::{AccountKind, ExpiryPolicy, Organization, WalletMode},
         error::Invalid,
-        id::{OrganizationId, RuleId},
+        id::{Actor, OrganizationId, RuleId},
         money::Factor,
         policy::Policy,
         price::PriceBook,
     },
     service::{
-        Caller, Change, ChangeQuery, Error, NewOrganization, OrganizationChange, OrganizationView, Repeatable, Service,
+        AUDIT_KINDS, Caller, Change, ChangeQuery, Error, NewOrganization, OrganizationChange, OrganizationView,
+        Repeatable, Service,
     },
 };
 
@@ -145,13 +146,14 @@ impl OrganizationApi {
         } = message;
         let given = |text: String| Some(text).filter(|text| !text.is_empty());
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
+        let (start, end) = range_in(start_time, end_time)?;
         let query = ChangeQuery {
             organization: organization.clone(),
-            kind: given(kind),
+            kind: given(kind).map(audit_kind_in).transpose()?,
             id: given(id),
-            actor: given(actor),
-            start: start_time.map(|at| timestamp_in("start_time", &at)).transpose()?,
-            end: end_time.map(|at| timestamp_in("end_time", &at)).transpose()?,
+            actor: given(actor).map(actor_in).transpose()?,
+            start,
+            end,
         };
         let size = size_in(page_size)?;
         let changes = self.0.list_changes(&query, token_in(&list, &page_token)?, size + 1).await?;
@@ -159,6 +161,24 @@ impl OrganizationApi {
         let events = changes.into_iter().map(|change| change_out(&organization, change)).collect();
         Ok(proto::ListAuditEventsResponse { events, next_page_token })
     }
+}
+
+/// What nothing can have would find nothing, and look like an answer.
+fn audit_kind_in(kind: String) -> Result<String, Invalid> {
+    if AUDIT_KINDS.contains(&kind.as_str()) {
+        return Ok(kind);
+    }
+    Err(Invalid::new("kind", format!("{kind:?} is none of {}", AUDIT_KINDS.join(", "))))
+}
+
+fn actor_in(actor: String) -> Result<String, Invalid> {
+    let named =
+        ["service:", "member:"].into_iter().any(|prefix| actor.strip_prefix(prefix).is_some_and(|id| !id.is_empty()));
+    if named || actor == Actor::OPERATOR.as_str() || actor == Actor::SYSTEM.as_str() {
+        return Ok(actor);
+    }
+    let problem = format!("{actor:?} is nobody; give `operator`, `system`, or `service:` or `member:` and an id");
+    Err(Invalid::new("actor", problem))
 }
 
 fn change_out(organization: &OrganizationId, change: Change) -> proto::AuditEvent {

@@ -12,6 +12,29 @@ use crate::domain::{
 
 mod shown;
 
+/// Every kind of thing that the audit log knows.
+pub const KINDS: [&str; 19] = [
+    "access_token",
+    "alert_settings",
+    "allocation",
+    "allocation_settings",
+    "auto_approve_reserve",
+    "auto_top_up",
+    "correction",
+    "credit_request",
+    "cycle",
+    "invitation",
+    "key",
+    "member",
+    "membership",
+    "organization",
+    "payment_method",
+    "policy",
+    "rule",
+    "team",
+    "top_up_order",
+];
+
 /// A row of the audit log to be. What it was before is the row before of the same kind and id.
 #[derive(Debug)]
 pub(super) struct ChangeRow<'a> {
@@ -43,6 +66,7 @@ impl<'a> ChangeRow<'a> {
             Stream::Organization(organization) => (organization, change(&record.event)?),
             Stream::System => system_change(&record.event)?,
         };
+        debug_assert!(KINDS.contains(&kind), "{kind} can't be asked for");
         Some(Self { record, organization, kind, id, after })
     }
 }

@@ -248,3 +248,24 @@ async fn a_webhook_goes_to_an_http_address_and_is_signed_with_a_secret() {
     assert_eq!(set("", "", &["low_balance_usd"]).await, "settings.low_balance_usd");
     assert_eq!(reads(&world).await, before);
 }
+
+/// Case M7: a filter that nothing can match is refused, not answered with nothing.
+#[tokio::test]
+async fn a_filter_of_the_audit_log_that_nothing_has_is_refused_by_field() {
+    let world = World::new().await;
+    let all = || proto::ListAuditEventsRequest { organization_id: ACME.into(), ..Default::default() };
+    let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    for (wrong, field) in [
+        (proto::ListAuditEventsRequest { kind: "keys".into(), ..all() }, "kind"),
+        (proto::ListAuditEventsRequest { actor: "ada".into(), ..all() }, "actor"),
+        (proto::ListAuditEventsRequest { actor: "member:".into(), ..all() }, "actor"),
+        (proto::ListAuditEventsRequest { start_time: at(2), end_time: at(2), ..all() }, "end_time"),
+    ] {
+        let status = world.operator.organizations().list_audit_events(wrong).await.unwrap_err();
+        assert_eq!(wrong_field(&status), field);
+    }
+    for actor in ["operator", "system", "member:ada", "service:token"] {
+        let query = proto::ListAuditEventsRequest { kind: "key".into(), actor: actor.into(), ..all() };
+        world.operator.organizations().list_audit_events(query).await.unwrap();
+    }
+}

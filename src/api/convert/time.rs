@@ -30,6 +30,22 @@ pub(in crate::api) fn timestamp_in(field: &str, at: &wkt::Timestamp) -> Result<T
     Ok(Timestamp::from_micros(seconds * 1_000_000 + i64::from(nanos / 1000)))
 }
 
+/// Reads when a span of time begins and before when it ends; either may be left open.
+///
+/// # Errors
+/// [`Invalid`] for one that holds nothing.
+pub(in crate::api) fn range_in(
+    start_time: Option<wkt::Timestamp>,
+    end_time: Option<wkt::Timestamp>,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), Invalid> {
+    let start = start_time.map(|at| timestamp_in("start_time", &at)).transpose()?;
+    let end = end_time.map(|at| timestamp_in("end_time", &at)).transpose()?;
+    if start.zip(end).is_some_and(|(start, end)| start >= end) {
+        return Err(Invalid::new("end_time", "is not after start_time"));
+    }
+    Ok((start, end))
+}
+
 pub(in crate::api) fn span_out(span: Span) -> wkt::Duration {
     let micros = span.as_micros();
     let nanos = micros % 1_000_000 * 1000;
