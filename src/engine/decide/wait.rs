@@ -129,7 +129,7 @@ struct End {
     at: Timestamp,
     admitted: Timestamp,
     charged: i64,
-    held: i64,
+    freed: i64,
 }
 
 /// What is said of a moment.
@@ -232,20 +232,20 @@ impl<'a> Ahead<'a> {
     }
 
     fn look_at(&mut self, hold: &Hold, at: Timestamp) {
-        let held = hold.held();
+        let freed = hold.held();
         let owed = hold.owed_at_expiry(self.state.organization.expiry_policy);
         let charged = owed.map_or(Amounts::ZERO, |(_, amounts)| amounts);
         for touch in hold.reserved.touches.iter() {
             let place = self.limits.binary_search_by_key(&Some(touch.limit), |check| check.no);
             let Some(check) = place.ok().and_then(|place| self.limits.get_mut(place)) else { continue };
             if !touch.unit.is_budget() || touch.window == check.window {
-                let (charged, held) = (amount_in(touch.unit, charged), amount_in(touch.unit, held));
-                check.ends.push(End { at, admitted: touch.window, charged, held });
+                let of = |amounts| amount_in(touch.unit, amounts);
+                check.ends.push(End { at, admitted: touch.window, charged: of(charged), freed: of(freed) });
             }
         }
-        let end = |charged: i64, held: i64| End { at, admitted: hold.admit_time, charged, held };
+        let end = |charged: i64, freed: i64| End { at, admitted: hold.admit_time, charged, freed };
         if let Some(wallet) = self.wallet.as_mut().filter(|_| hold.reserved.wallet) {
-            wallet.ends.push(end(charged.usd.get(), held.usd.get()));
+            wallet.ends.push(end(charged.usd.get(), freed.usd.get()));
         }
         if let Some((key, [of_key, all])) = &mut self.open {
             all.ends.push(end(0, 1));
@@ -319,7 +319,7 @@ impl<'a> Ahead<'a> {
         let (mut spent, mut held) = (check.spent, check.held);
         let mut ends = check.ends.iter().peekable();
         while let Some(end) = ends.next_if(|end| end.at <= at) {
-            (spent, held) = (spent + end.charged, held - end.held);
+            (spent, held) = (spent + end.charged, held - end.freed);
         }
         if check.fits(spent, held) {
             // What unseen holds are charged may use up the rest, where nothing is needed of it.
@@ -333,7 +333,7 @@ impl<'a> Ahead<'a> {
         let may_be_sooner = check.held > 0 && check.fits(check.spent, 0);
         let in_window = |end: Timestamp| window_end.is_none_or(|window_end| end < window_end);
         while let Some(end) = ends.next_if(|end| in_window(end.at)) {
-            (spent, held) = (spent + end.charged, held - end.held);
+            (spent, held) = (spent + end.charged, held - end.freed);
             if check.fits(spent, held) {
                 return Verdict::Until(self.until(end.at, true));
             }
@@ -349,13 +349,13 @@ impl<'a> Ahead<'a> {
     }
 
     fn look_on_rate(&self, check: &Check<'_>, rate: &Rate, at: Timestamp) -> Verdict {
-        let given_back = |end: &End| (end.at, end.admitted.seconds(), end.held - end.charged);
+        let given_back = |end: &End| (end.at, end.admitted.seconds(), end.freed - end.charged);
         let first = |ends: &mut dyn Iterator<Item = _>| rate.first_fit(at, check.need, check.max, ends);
         let Some(fit) = first(&mut check.ends.iter().map(given_back)) else { return Verdict::Never };
         if fit <= at {
             return Verdict::Admits;
         }
-        let at_once = check.ends.iter().map(|end| (at, end.admitted.seconds(), end.held));
+        let at_once = check.ends.iter().map(|end| (at, end.admitted.seconds(), end.freed));
         let may_be_sooner = self.unseen.is_some() || first(&mut at_once.into_iter()).is_some_and(|sooner| sooner < fit);
         Verdict::Until(self.until(fit, may_be_sooner))
     }

@@ -1,5 +1,7 @@
 //! When a refused caller should ask again (case M2): the first moment at which it is granted if nothing else happens.
 
+#![allow(clippy::unnecessary_wraps, reason = "what is compared with may be none")]
+
 use super::{
     fixture::*,
     rules::{hours, rule},

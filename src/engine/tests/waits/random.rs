@@ -18,6 +18,7 @@ use crate::{
         time::Timestamp,
     },
     engine::{
+        reservation::Hold,
         state::OrganizationState,
         turn::{Context, Turn},
     },
@@ -146,7 +147,7 @@ impl Asked {
     }
 
     fn check(&self, world: &World, denial: &Denial) -> Result<(), TestCaseError> {
-        let ends: Vec<_> = world.state.open().map(|hold| hold.expire_time()).take(80).collect();
+        let ends: Vec<_> = world.state.open().map(Hold::expire_time).take(80).collect();
         let Some(Retry { after, may_be_sooner, at_least }) = denial.retry else {
             let later =
                 [1, 61, 3600, 5400, 86_400, 3 * 86_400, 8 * 86_400].map(|seconds| world.now + Span::seconds(seconds));
@@ -190,8 +191,8 @@ fn take(world: &mut World, asked: &Asked) -> Result<Option<ReservationNo>, TestC
     }
 }
 
-fn run(world: &mut World, open: &mut Vec<ReservationNo>, name: &str, step: Step) -> Result<(), TestCaseError> {
-    let asked = match step {
+fn run(world: &mut World, open: &mut Vec<ReservationNo>, name: &str, step: &Step) -> Result<(), TestCaseError> {
+    let asked = match *step {
         Step::Wait(span) => {
             world.advance(span);
             return Ok(());
@@ -217,11 +218,11 @@ fn run(world: &mut World, open: &mut Vec<ReservationNo>, name: &str, step: Step)
         }
         Step::Reserve(usage, least, ttl) => {
             let min_output_tokens = least.filter(|least| *least <= usage.output_tokens);
-            Asked::Reserve(Reserve { ttl, min_output_tokens, ..ask(name, usage) })
+            Asked::Reserve(Reserve { min_output_tokens, ttl, ..ask(name, usage) })
         }
         Step::Charge(usage) => Asked::Charge(charge(name, usage)),
         Step::Extend(at, usage_so_far, more, ttl) if at < open.len() => {
-            let Some(usage) = world.state.hold(open[at]).map(crate::engine::reservation::Hold::usage) else {
+            let Some(usage) = world.state.hold(open[at]).map(Hold::usage) else {
                 return Ok(());
             };
             let estimate = more.map(|(tokens, nanos)| Usage {
@@ -247,7 +248,7 @@ proptest! {
     ) {
         let (mut world, mut open) = (crowded(mask), Vec::new());
         for (i, step) in steps.into_iter().enumerate() {
-            run(&mut world, &mut open, &i.to_string(), step)?;
+            run(&mut world, &mut open, &i.to_string(), &step)?;
         }
     }
 }
