@@ -57,6 +57,7 @@ in_every_database! {
     writing:
         records_are_written_exactly_once_however_often_they_come
         a_hold_that_was_committed_leaves_no_row_in_one_batch_or_two
+        periods_and_models_are_said_in_words_and_follow_their_limit
         a_gap_in_the_journal_is_refused
         an_entry_that_does_not_follow_changes_nothing
         a_balance_that_does_not_add_up_changes_nothing

@@ -229,14 +229,18 @@ fn key(no: u32, now: Timestamp) -> Event {
 }
 
 pub(crate) fn policy(place: Place, no: u32, id: &str, max: Option<i64>) -> Event {
+    narrowed(place, no, id, max, (Period::OneTime, Models::default()))
+}
+
+pub(crate) fn narrowed(place: Place, no: u32, id: &str, max: Option<i64>, (period, models): (Period, Models)) -> Event {
     let limit = Limit::Budget(Budget {
         alerts: None,
         id: LimitId::trusted(id),
         unit: BudgetUnit::Usd,
         max: max.map(Nanos::units),
         soft: Some(Nanos::new(1)),
-        period: Period::OneTime,
-        models: Models::default(),
+        period,
+        models,
     });
     Event::PolicySet { place, limits: vec![NumberedLimit { no: LimitNo(no), limit }] }
 }

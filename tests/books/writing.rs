@@ -4,7 +4,10 @@ use quotad::{
     domain::{
         event::{EntryKind, Event, Stream},
         lease::Lease,
+        model::{ModelPattern, Models},
         money::Nanos,
+        period::{Period, Zone},
+        policy::Place,
         snapshot::Snapshot,
     },
     store::{LEASE_SECONDS, StoreError, Totals},
@@ -13,7 +16,7 @@ use quotad::{
 use crate::{
     place::{Books, LEASE},
     queries::everything,
-    script::{Script, acme},
+    script::{Script, acme, narrowed},
 };
 
 async fn totals(books: &Books) -> Totals {
@@ -208,4 +211,27 @@ pub(crate) async fn books_of_a_later_version_are_refused(books: &Books) {
     let opened = books.try_again().await;
     let Err(StoreError::Unfit(why)) = opened else { panic!("opened") };
     assert!(why.contains("version 9999") && why.contains("run the version that made them"), "{why}");
+}
+
+/// Case P17: what is said by columns and by rows of another table follows the limit.
+pub(crate) async fn periods_and_models_are_said_in_words_and_follow_their_limit(books: &Books) {
+    let mut script = Script::new();
+    let period = Period::Weekly { zone: Zone::parse("zone", "Europe/Berlin").unwrap(), start: 6 };
+    let count = async |table: &str, condition: &str| {
+        let touched = format!("UPDATE {table} SET limit_no = limit_no WHERE limit_no = 40 AND {condition}");
+        books.run(&touched).await.unwrap()
+    };
+    for models in [&["a", "b-*"][..], &["b-*", "c", "d"], &[]] {
+        let patterns = models.iter().map(|text| ModelPattern::parse("models", text).unwrap()).collect();
+        let models = Models::checked("models", patterns).unwrap();
+        let set = narrowed(Place::Organization, 40, "weekly", Some(5), (period, models.clone()));
+        script.of(&acme(), set);
+        books.store.project(LEASE, &script.records).await.unwrap();
+        let words = "period = 'weekly' AND period_time_zone = 'Europe/Berlin' AND period_week_start = 'sunday'";
+        assert_eq!(count("limits", words).await, 1);
+        assert_eq!(count("limit_models", "model <> ''").await, models.patterns().len() as u64);
+        for pattern in models.patterns() {
+            assert_eq!(count("limit_models", &format!("model = '{pattern}'")).await, 1, "{pattern}");
+        }
+    }
 }
