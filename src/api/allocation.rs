@@ -66,7 +66,8 @@ impl AllocationApi {
         let proto::GetAllocationSettingsRequest { organization_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let settings = self.0.allocation_settings(&organization).await?;
-        Ok(proto::GetAllocationSettingsResponse { settings: Some(settings_out(&organization, settings)) })
+        let tracked = self.0.tracks_credits(&organization)?;
+        Ok(proto::GetAllocationSettingsResponse { settings: Some(settings_out(&organization, settings, tracked)) })
     }
 
     async fn change_settings(
@@ -76,8 +77,14 @@ impl AllocationApi {
     ) -> Result<proto::UpdateAllocationSettingsResponse, Error> {
         let proto::UpdateAllocationSettingsRequest { settings, update_mask, validate_only } = message;
         let mask = Mask::of(update_mask, &["credits_per_cycle", "cadence", "time_zone", "signup_credits"])?;
-        let proto::AllocationSettings { organization_id, credits_per_cycle, cadence, time_zone, signup_credits } =
-            required("settings", settings)?;
+        let proto::AllocationSettings {
+            organization_id,
+            credits_per_cycle,
+            cadence,
+            time_zone,
+            signup_credits,
+            credits_tracked: _,
+        } = required("settings", settings)?;
         let organization = OrganizationId::parse("settings.organization_id", &organization_id)?;
         let credits = || amount_in("settings.credits_per_cycle", &credits_per_cycle);
         let change = SettingsChange {
@@ -89,7 +96,7 @@ impl AllocationApi {
         let (settings, overview) =
             self.0.update_allocation_settings(caller, &organization, change, validate_only).await?;
         Ok(proto::UpdateAllocationSettingsResponse {
-            settings: Some(settings_out(&organization, settings)),
+            settings: Some(settings_out(&organization, settings, overview.credits_tracked)),
             overview: Some(overview_out(&organization, overview)),
         })
     }
@@ -155,6 +162,7 @@ impl AllocationApi {
             shared_used: _,
             available: _,
             auto_approved: _,
+            credits_tracked: _,
         } = required("allocation", allocation)?;
         let organization = OrganizationId::parse("allocation.organization_id", &organization_id)?;
         let team = TeamId::parse("allocation.team_id", &team_id)?;
@@ -204,6 +212,7 @@ impl AllocationApi {
             extra,
             used: _,
             remaining: _,
+            credits_tracked: _,
         } = required("allocation", allocation)?;
         let organization = OrganizationId::parse("allocation.organization_id", &organization_id)?;
         let team = TeamId::parse("allocation.team_id", &team_id)?;
@@ -261,7 +270,11 @@ fn cadence_out(cadence: Cadence) -> proto::Cadence {
     }
 }
 
-fn settings_out(organization: &OrganizationId, settings: AllocationSettings) -> proto::AllocationSettings {
+fn settings_out(
+    organization: &OrganizationId,
+    settings: AllocationSettings,
+    credits_tracked: bool,
+) -> proto::AllocationSettings {
     let AllocationSettings { credits_per_cycle, cadence, zone, signup_credits } = settings;
     proto::AllocationSettings {
         organization_id: organization.to_string(),
@@ -269,20 +282,14 @@ fn settings_out(organization: &OrganizationId, settings: AllocationSettings) -> 
         cadence: cadence_out(cadence).into(),
         time_zone: zone.to_string(),
         signup_credits: nanos_out(signup_credits),
+        credits_tracked,
     }
 }
 
 fn overview_out(organization: &OrganizationId, overview: CreditOverview) -> proto::CreditOverview {
-    let CreditOverview { account, teams } = overview;
-    let AccountCredits {
-        cycle: Window { start, end },
-        credits_per_cycle,
-        used,
-        given,
-        uncapped: _,
-        available,
-        balance,
-    } = account;
+    let CreditOverview { credits_tracked, account, teams } = overview;
+    let AccountCredits { cycle: Window { start, end }, credits_per_cycle, used, given, beyond: _, available, balance } =
+        account;
     proto::CreditOverview {
         cycle_start: Some(timestamp_out(start)),
         cycle_end: Some(timestamp_out(end)),
@@ -293,6 +300,7 @@ fn overview_out(organization: &OrganizationId, overview: CreditOverview) -> prot
         distributed: nanos_out(given),
         available: amount_out(available),
         teams: teams.into_iter().map(|team| team_out(organization, team)).collect(),
+        credits_tracked,
     }
 }
 
@@ -306,9 +314,9 @@ fn used_percent(used: Nanos, total: Option<Nanos>) -> String {
 }
 
 fn team_out(organization: &OrganizationId, view: TeamView) -> proto::TeamAllocation {
-    let TeamView { team, name, credits } = view;
-    let TeamCredits { allocated, shared_used, available } = credits;
-    let TeamAllocation { allocation, distributed, carried: _, reserve, approved, pool: _, members, used } = allocated;
+    let TeamView { team, name, credits, credits_tracked } = view;
+    let TeamCredits { allocated, shared_used, shared_held: _, available } = credits;
+    let TeamAllocation { allocation, distributed, reserve, approved, pool: _, members, used } = allocated;
     let Allocation { monthly, extra } = allocation;
     proto::TeamAllocation {
         organization_id: organization.to_string(),
@@ -323,11 +331,12 @@ fn team_out(organization: &OrganizationId, view: TeamView) -> proto::TeamAllocat
         shared_used: nanos_out(shared_used),
         available: amount_out(available),
         auto_approved: nanos_out(approved),
+        credits_tracked,
     }
 }
 
-fn member_out(organization: &OrganizationId, credits: MemberCredits) -> proto::MemberAllocation {
-    let MemberCredits { team, member, name, email, allocation, used } = credits;
+pub(super) fn member_out(organization: &OrganizationId, credits: MemberCredits) -> proto::MemberAllocation {
+    let MemberCredits { team, member, name, email, allocation, used, remaining, credits_tracked } = credits;
     let Allocation { monthly, extra } = allocation;
     proto::MemberAllocation {
         organization_id: organization.to_string(),
@@ -338,7 +347,8 @@ fn member_out(organization: &OrganizationId, credits: MemberCredits) -> proto::M
         monthly: amount_out(monthly),
         extra: amount_out(extra),
         used: nanos_out(used),
-        remaining: amount_out(allocation.total().map(|total| total - used)),
+        remaining: amount_out(remaining),
+        credits_tracked,
     }
 }
 

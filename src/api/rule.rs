@@ -110,6 +110,7 @@ impl RuleApi {
             create_time: _,
             update_time: _,
             etag,
+            credits_tracked: _,
         } = required("rule", rule)?;
         let organization = OrganizationId::parse("rule.organization_id", &organization_id)?;
         let id = RuleId::parse("rule.id", &id)?;
@@ -138,13 +139,15 @@ impl RuleApi {
 
     fn preview(&self, _: &Caller, message: proto::PreviewRuleRequest) -> Result<proto::PreviewRuleResponse, Error> {
         let proto::PreviewRuleRequest { rule } = message;
-        let (_, new) = new_in(required("rule", rule)?)?;
+        let (organization, new) = new_in(required("rule", rule)?)?;
+        let credits_tracked = self.0.tracks_credits(&organization)?;
         let now = self.0.now();
         let id = new.id.clone().unwrap_or_else(|| RuleId::trusted(PREVIEW));
         let rule = new.into_rule(id, now);
         let closed = rule.restricting().filter(|hours| rule.enabled && !hours.is_open(rule.zone, now));
         Ok(proto::PreviewRuleResponse {
-            preview: rule.preview(),
+            preview: rule.preview(credits_tracked),
+            credits_tracked,
             open_now: closed.is_none(),
             opens_time: closed.and_then(|hours| hours.opens_after(rule.zone, now)).map(timestamp_out),
         })
@@ -167,6 +170,7 @@ fn new_in(rule: proto::Rule) -> Result<(OrganizationId, NewRule), Invalid> {
         create_time: _,
         update_time: _,
         etag: _,
+        credits_tracked: _,
     } = rule;
     let new = NewRule {
         id: optional("rule.id", &id, RuleId::parse)?,
@@ -243,8 +247,8 @@ fn weekday_in(field: &str, day: i32) -> Result<u8, Invalid> {
 }
 
 fn out(organization: &OrganizationId, view: RuleView) -> proto::Rule {
-    let RuleView { rule, references: References { bound, inherited }, etag } = view;
-    let preview = rule.preview();
+    let RuleView { rule, references: References { bound, inherited }, credits_tracked, etag } = view;
+    let preview = rule.preview(credits_tracked);
     let Rule { id, name, description, enabled, zone, cap, hours, deleted: _, create_time, update_time } = rule;
     proto::Rule {
         organization_id: organization.to_string(),
@@ -261,6 +265,7 @@ fn out(organization: &OrganizationId, view: RuleView) -> proto::Rule {
         create_time: Some(timestamp_out(create_time)),
         update_time: Some(timestamp_out(update_time)),
         etag,
+        credits_tracked,
     }
 }
 

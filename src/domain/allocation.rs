@@ -104,26 +104,53 @@ impl Default for AllocationSettings {
     }
 }
 
-/// Credits that a team or a member has of its own. Neither set means no cap; zero means nothing.
+/// Credits that a team or a member has of its own. Without a monthly allocation there is no cap; zero means nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Allocation {
     /// In every cycle.
     pub monthly: Option<Nanos>,
-    /// In this cycle only.
+    /// In this cycle only. It adds to what there is and caps nothing by itself.
     pub extra: Option<Nanos>,
 }
 
 impl Allocation {
-    pub fn total(&self) -> Option<Nanos> {
-        match (self.monthly, self.extra) {
-            (None, None) => None,
-            (monthly, extra) => Some(monthly.unwrap_or_default() + extra.unwrap_or_default()),
-        }
+    /// Returns the most that may be used; `None` without a monthly allocation.
+    pub fn cap(&self) -> Option<Nanos> {
+        self.monthly.map(|monthly| monthly + self.extra.unwrap_or_default())
     }
 
-    /// What is given out by it.
+    /// Returns what is set aside by it.
     pub fn given(&self) -> Nanos {
-        self.total().unwrap_or_default()
+        self.monthly.unwrap_or_default() + self.extra.unwrap_or_default()
+    }
+}
+
+/// Credits of a membership that nothing of its own covers, so that its team's pool bears them. In an event, their change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Drawn {
+    pub spent: Nanos,
+    pub held: Nanos,
+}
+
+impl Drawn {
+    /// Returns what a membership draws that was `given` so much. Its own is used first, by what is spent before what is held:
+    /// so what is given back returns to the pool first.
+    pub fn of(given: Nanos, used: Nanos, held: Nanos) -> Self {
+        let spent = (used - given).at_least_zero();
+        Self { spent, held: (used + held - given).at_least_zero() - spent }
+    }
+
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self { spent: self.spent - other.spent, held: self.held - other.held }
+    }
+
+    pub fn total(self) -> Nanos {
+        self.spent + self.held
+    }
+
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
     }
 }
 

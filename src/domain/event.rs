@@ -12,7 +12,7 @@ use smol_str::SmolStr;
 use super::{
     access::{AccessToken, Invitation},
     alert::{Alert, AlertSettings},
-    allocation::{Allocation, AllocationSettings, CreditRequest, CycleCause},
+    allocation::{Allocation, AllocationSettings, CreditRequest, CycleCause, Drawn},
     decision::RevocationCause,
     entity::{Key, Member, Membership, Organization, PriceEntry, Team},
     id::{Actor, Holder, KeyId, MemberId, Model, OrderId, OrganizationId, RequestId, SecretHash, TeamId, TokenId},
@@ -90,11 +90,15 @@ pub enum Event {
     Released {
         reservation: ReservationNo,
         reason: SmolStr,
+        /// Change of what its team's pool holds.
+        drawn: Nanos,
     },
     Settled(Arc<Settled>),
     /// The hold ran out and nothing was owed. What is owed comes as [`Event::Settled`] instead.
     Expired {
         reservation: ReservationNo,
+        /// Change of what its team's pool holds.
+        drawn: Nanos,
     },
     Revoked {
         reservation: ReservationNo,
@@ -144,8 +148,8 @@ pub enum Event {
         /// Not the organization's: that is a setting.
         place: AllocationPlace,
         allocation: Allocation,
-        /// What a member used beyond its own: its team's pool bears it.
-        carried: Nanos,
+        /// Change of what the team's pool bears for the member.
+        drawn: Drawn,
     },
     AutoApproveSet {
         team: TeamId,
@@ -199,7 +203,7 @@ pub struct NumberedLimit {
 }
 
 /// One limit that a request counts on, and the window it counts in. The amount follows from the unit and the event's
-/// [`Amounts`].
+/// [`Amounts`]. A team's pool is no such limit: it counts what an event says is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
     pub limit: LimitNo,
@@ -228,6 +232,8 @@ pub struct Reserved {
     pub held: Amounts,
     /// Whether the hold stands on the wallet too.
     pub wallet: bool,
+    /// What the team's pool of credits holds of it.
+    pub drawn: Nanos,
     pub touches: Arc<[Touch]>,
     pub expire_time: Timestamp,
     pub holder: Option<Holder>,
@@ -241,6 +247,8 @@ pub struct Extended {
     pub expire_time: Timestamp,
     pub usage: Usage,
     pub held: Amounts,
+    /// Change of what its team's pool holds.
+    pub drawn: Nanos,
     /// What was used so far, and what it comes to.
     pub progress: Option<(Usage, Amounts)>,
 }
@@ -277,6 +285,8 @@ pub struct Settled {
     pub wallet: Nanos,
     /// Of the wallet, after this entry.
     pub balance: Nanos,
+    /// Change of what the team's pool of credits bears. Nothing where it was admitted in a cycle that has ended.
+    pub drawn: Drawn,
     /// The limits that bind the model that ran: they count what is booked. What was held goes from those of the reservation.
     pub touches: Arc<[Touch]>,
     pub labels: Labels,

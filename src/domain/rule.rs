@@ -243,8 +243,16 @@ impl Rule {
         Some(Limit::Budget(Budget { id, unit, max, soft: None, period, models: Models::default(), alerts: None }))
     }
 
-    /// The rule in plain English.
-    pub fn preview(&self) -> String {
+    /// The rule in plain English, in an organization that tracks credits or doesn't.
+    pub fn preview(&self, credits_tracked: bool) -> String {
+        let mut text = self.terms();
+        if self.caps() && !credits_tracked {
+            text.push_str(" Credits aren't tracked now (the organization's credit_factor is 0): the cap doesn't bind.");
+        }
+        text
+    }
+
+    fn terms(&self) -> String {
         let mut text = String::new();
         if !self.enabled {
             text.push_str("Not applied while the rule is off: ");

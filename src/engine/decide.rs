@@ -58,6 +58,8 @@ pub struct Plan {
     pub price: Option<Price>,
     pub factor: Factor,
     pub wallet: bool,
+    /// What the team's pool of credits holds of it.
+    pub drawn: Nanos,
     pub touches: Touches,
     /// Budgets whose soft cap is reached.
     pub soft: SmallVec<[LimitNo; 2]>,
@@ -123,10 +125,10 @@ pub fn decide(
         && refuse::full(state, ask.key, open).next().is_none()
     {
         let plan = plan(state, &path, ask, Amounts::new(ask.usage, cost, factor), now);
-        if let Some((touches, soft)) = plan {
+        if let Some(Fits { drawn, touches, soft }) = plan {
             let held = Amounts::new(ask.usage, cost, factor);
             let wallet = state.wallet_binds();
-            return Ok(Plan { usage: *ask.usage, held, price, factor, wallet, touches, soft });
+            return Ok(Plan { usage: *ask.usage, held, price, factor, wallet, drawn, touches, soft });
         }
         if let Some(smaller) = refuse::largest_that_fits(state, &path, ask, price.as_ref(), now) {
             let whole = Ask { usage: &smaller, min_output_tokens: None, ..*ask };
@@ -141,24 +143,64 @@ fn is_active(state: &OrganizationState, path: &Path<'_>, model: &Model, now: Tim
     refuse::failing_state(state, path, model, now).next().is_none()
 }
 
-type Fits = (Touches, SmallVec<[LimitNo; 2]>);
+struct Fits {
+    drawn: Nanos,
+    touches: Touches,
+    soft: SmallVec<[LimitNo; 2]>,
+}
+
+/// A limit that a request meets, how it stands, and what is asked of it.
+struct Met<'a> {
+    no: LimitNo,
+    entry: &'a LimitEntry,
+    standing: Standing,
+    asked: i64,
+}
 
 /// The limits that `need` is held on, if it fits on all of them.
 fn plan(state: &OrganizationState, path: &Path<'_>, ask: &Ask<'_>, need: Amounts, now: Timestamp) -> Option<Fits> {
     let (mut touches, mut soft) = (Touches::new(), SmallVec::new());
-    for (no, entry) in binding(state, path, ask.model) {
-        let standing = entry.standing(now);
-        let unit = entry.limit.unit();
-        let asked = amount_in(unit, need);
+    for Met { no, entry, standing, asked } in met(state, path, ask.model, need, now) {
         if !entry.admits(&standing, asked) {
             return None;
         }
         if entry.limit.soft().is_some_and(|soft| standing.spent + standing.held + asked >= soft) {
             soft.push(no);
         }
-        touches.push(Touch { limit: no, unit, window: standing.window });
+        touches.push(Touch { limit: no, unit: entry.limit.unit(), window: standing.window });
     }
-    (!state.wallet_binds() || wallet_admits(state, need.usd)).then_some((touches, soft))
+    let mut drawn = Nanos::ZERO;
+    if let Some(Met { entry, standing, asked, .. }) = met_pool(state, path, need, now) {
+        if !entry.admits(&standing, asked) {
+            return None;
+        }
+        drawn = Nanos::new(asked);
+    }
+    (!state.wallet_binds() || wallet_admits(state, need.usd)).then_some(Fits { drawn, touches, soft })
+}
+
+/// The limits of the path that count all of `need`.
+fn met<'a>(
+    state: &'a OrganizationState,
+    path: &'a Path<'_>,
+    model: &'a Model,
+    need: Amounts,
+    now: Timestamp,
+) -> impl Iterator<Item = Met<'a>> {
+    binding(state, path, model).map(move |(no, entry)| {
+        let asked = amount_in(entry.limit.unit(), need);
+        Met { no, entry, standing: state.standing(entry, now), asked }
+    })
+}
+
+/// The team's pool, if it is asked for a part: whose own is capped gets nothing beyond it.
+fn met_pool<'a>(state: &'a OrganizationState, path: &Path<'_>, need: Amounts, now: Timestamp) -> Option<Met<'a>> {
+    if path.own.cap().is_some() || !state.binds(Unit::Credits) {
+        return None;
+    }
+    let (no, entry) = path.pool.and_then(|no| Some((no, state.limit(no)?)))?;
+    let draw = state.draw(path.key.entity.membership, path.own, need.credits);
+    draw.asks.then(|| Met { no, entry, standing: entry.standing(now), asked: draw.need.get() })
 }
 
 /// The limits of the path that count this model now.
@@ -207,7 +249,7 @@ pub(super) fn touches_of_ran(
 pub(super) fn touches_at(state: &OrganizationState, key: u32, model: &Model, at: Timestamp) -> Touches {
     let Some(path) = state.path(key) else { return Touches::new() };
     let touch = |(no, entry): (LimitNo, &LimitEntry)| {
-        let Standing { window, .. } = entry.standing(at);
+        let Standing { window, .. } = state.standing(entry, at);
         Touch { limit: no, unit: entry.limit.unit(), window }
     };
     binding(state, &path, model).map(touch).collect()

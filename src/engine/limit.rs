@@ -95,6 +95,11 @@ impl LimitEntry {
         Self { place, limit, counter }
     }
 
+    /// Returns whether it counts the part of a team's pool, not all of what its members use.
+    pub fn is_pool(&self) -> bool {
+        matches!(&*self.place, Place::Allocation(AllocationPlace::Pool(_)))
+    }
+
     pub fn standing(&self, now: Timestamp) -> Standing {
         match &self.counter {
             Counter::Budget(windows) => {

@@ -301,7 +301,7 @@ impl Hold {
     }
 
     pub(super) fn extend(&mut self, extended: &Extended) {
-        let Extended { reservation: _, expire_time, usage, held, progress } = *extended;
+        let Extended { reservation: _, expire_time, usage, held, drawn: _, progress } = *extended;
         let changed = self.changed();
         (changed.expire_time, changed.usage, changed.held) = (expire_time, usage, held);
         changed.progress = progress.or(changed.progress);

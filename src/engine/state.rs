@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::{
     access::Invitation,
-    allocation::CreditRequest,
+    allocation::{Allocation, CreditRequest},
     decision::LimitState,
     entity::{Member, Membership, Organization, Team, WalletMode},
     event::{LimitNo, Record, Touch},
@@ -37,6 +37,7 @@ mod alerts;
 mod allocations;
 mod apply;
 mod audit;
+mod draws;
 mod forget;
 mod frequency;
 mod overview;
@@ -46,7 +47,7 @@ mod standing;
 mod tally;
 
 pub use alerts::Alerts;
-pub use allocations::{Allocations, MemberAllocation, TeamAllocation};
+pub use allocations::{Allocations, TeamAllocation};
 pub use apply::Inconsistent;
 pub use audit::{Mismatch, window_name};
 use forget::{EndedAt, Recalled};
@@ -167,14 +168,16 @@ pub struct Path<'a> {
     pub rule: Option<Effective<'a>>,
     /// The counter of the rule's cap, while that is switched on.
     cap: Option<LimitNo>,
-    /// The member's own allocation, or the pool that it shares, and the organization's.
+    /// Count the credits that the membership uses, and the organization.
     allocation: [Option<LimitNo>; 2],
-    /// Its own, not the pool.
-    own: bool,
+    /// Counts what the membership draws on its team.
+    pub(super) pool: Option<LimitNo>,
+    /// What the membership has of its own.
+    pub(super) own: Allocation,
 }
 
 impl Path<'_> {
-    /// Every limit of the path, from the key up.
+    /// Every limit of the path that counts all of a request, from the key up. A pool counts a part.
     pub fn limits(&self) -> impl Iterator<Item = LimitNo> + '_ {
         let above = [&self.membership.limits, &self.member.limits, &self.team.limits];
         let above = above.into_iter().flat_map(|limits| limits.iter()).chain(self.organization).copied();
@@ -207,10 +210,10 @@ impl Path<'_> {
         {
             return Some(Place::Rule(rule.id.clone(), key.id.clone()));
         }
-        let place = match self.allocation {
-            [None, _] if self.own => AllocationPlace::Member(key.team.clone(), key.member.clone()),
-            [None, _] => AllocationPlace::Pool(key.team.clone()),
-            [_, None] => AllocationPlace::Organization,
+        let place = match (self.allocation, self.pool) {
+            ([None, _], _) => AllocationPlace::Member(key.team.clone(), key.member.clone()),
+            (_, None) => AllocationPlace::Pool(key.team.clone()),
+            ([_, None], _) => AllocationPlace::Organization,
             _ => return None,
         };
         Some(Place::Allocation(place))
@@ -264,9 +267,6 @@ impl OrganizationState {
         let KeyRow { membership, member, team, rule, .. } = key.entity;
         let rule = self.rules.effective(rule);
         let cap = rule.filter(|rule| rule.rule.caps()).and_then(|rule| key.entity.counter(rule.place));
-        let allocated = self.allocations.member(membership);
-        let own = allocated.allocation.total().is_some();
-        let part = if own { allocated.own } else { self.allocations.team(team).pool };
         Some(Path {
             key,
             membership: self.memberships.row(membership)?,
@@ -275,8 +275,9 @@ impl OrganizationState {
             organization: self.limits.all(),
             rule,
             cap,
-            allocation: [part, self.allocations.total_counter()],
-            own,
+            allocation: [self.allocations.counter(membership), self.allocations.total_counter()],
+            pool: self.allocations.team(team).pool,
+            own: self.allocations.member(membership),
         })
     }
 
@@ -294,7 +295,7 @@ impl OrganizationState {
             }
             Place::Allocation(AllocationPlace::Pool(_)) => self.allocations.limit(self.allocations.team(team).shared()),
             Place::Allocation(AllocationPlace::Member(..)) => {
-                self.allocations.limit(self.allocations.member(membership).allocation.total())
+                self.allocations.limit(self.allocations.member(membership).cap())
             }
             _ => path.rule?.rule.limit()?,
         };
@@ -484,14 +485,29 @@ impl OrganizationState {
             .filter(move |entry| model.is_none_or(|model| entry.limit.models().include(model)))
             .map(move |entry| {
                 let binding = self.binds(entry.limit.unit());
-                entry.state(&entry.standing(now), self.organization.id.as_str(), binding)
+                entry.state(&self.standing(entry, now), self.organization.id.as_str(), binding)
             })
+    }
+
+    /// Returns how the cap of the rule in force for a key stands; nothing is counted before its first request.
+    pub fn cap_state(&self, key: u32, now: Timestamp) -> Option<LimitState> {
+        let path = self.path(key)?;
+        let rule = path.rule.map(|effective| effective.rule).filter(|rule| rule.caps())?;
+        let (organization, binding) = (self.organization.id.as_str(), self.binds(Unit::Credits));
+        if let Some(entry) = path.cap.and_then(|no| self.limit(no)) {
+            return Some(entry.state(&entry.standing(now), organization, binding));
+        }
+        let place = Place::Rule(rule.id.clone(), path.key.entity.key.id.clone());
+        let entry = LimitEntry::new(Arc::new(place), Arc::new(rule.limit()?));
+        Some(entry.state(&entry.standing(now), organization, binding))
     }
 
     /// Every limit that a request of this key for this model meets, the wallet last.
     pub fn path_states(&self, key: u32, model: &Model, now: Timestamp) -> Vec<LimitState> {
         let Some(path) = self.path(key) else { return Vec::new() };
-        let mut states: Vec<_> = self.limit_states(path.limits(), Some(model), now).collect();
+        // Who has no cap of its own is bound by its team's.
+        let pool = path.pool.filter(|_| path.own.cap().is_none());
+        let mut states: Vec<_> = self.limit_states(path.limits().chain(pool), Some(model), now).collect();
         // Where no allocation is set its counter only counts.
         states.retain(|state| state.scope != Scope::Allocation || state.max.is_some());
         states.push(self.wallet_state());

@@ -206,6 +206,7 @@ impl<'a> Turn<'a> {
             usage: plan.usage,
             held: plan.held,
             wallet: plan.wallet,
+            drawn: plan.drawn,
             touches: Arc::from(plan.touches.as_slice()),
             expire_time,
             holder: request.holder.clone(),

@@ -47,6 +47,8 @@ impl SettingsChange {
 /// How an organization's credits stand.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreditOverview {
+    /// Whether the organization tracks credits: otherwise nothing here binds.
+    pub credits_tracked: bool,
     pub account: AccountCredits,
     pub teams: Vec<TeamView>,
 }
@@ -56,6 +58,7 @@ pub struct TeamView {
     pub team: TeamId,
     pub name: String,
     pub credits: TeamCredits,
+    pub credits_tracked: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +68,21 @@ pub struct MemberCredits {
     pub name: String,
     pub email: String,
     pub allocation: Allocation,
-    /// Of its own where it has one, else of the pool.
+    /// Of whatever it drew on.
     pub used: Nanos,
+    /// Of its own; without a monthly allocation, of its extra credits and its team's pool. `None` where neither is capped.
+    pub remaining: Option<Nanos>,
+    pub credits_tracked: bool,
 }
 
 fn team_view(credits: Credits<'_>, place: u32) -> Option<TeamView> {
     let team = &credits.state.teams.row(place)?.entity;
-    Some(TeamView { team: team.id.clone(), name: team.name.clone(), credits: credits.team(place) })
+    Some(TeamView {
+        team: team.id.clone(),
+        name: team.name.clone(),
+        credits: credits.team(place),
+        credits_tracked: credits.state.organization.credit_factor.is_on(),
+    })
 }
 
 /// Teams that an overview shows; a list shows all.
@@ -81,6 +92,7 @@ const MOST_TEAMS: usize = 1000;
 fn overview_of(credits: Credits<'_>) -> CreditOverview {
     let live = credits.state.teams.all().filter(|(_, row)| !row.entity.deleted).take(MOST_TEAMS);
     CreditOverview {
+        credits_tracked: credits.state.organization.credit_factor.is_on(),
         account: credits.account(),
         teams: live.filter_map(|(place, _)| team_view(credits, place)).collect(),
     }
@@ -96,14 +108,22 @@ fn overview(cell: &Cell, allocations: Option<&Allocations>) -> CreditOverview {
     };
     let first = Page { from: None, limit: MOST_TEAMS };
     let teams = page_of(cell, (first, Order::OldestFirst), |state| &state.teams, pick, |_| 1).items;
-    CreditOverview { account: credits(&cell.lock().state, allocations).account(), teams }
+    let inner = cell.lock();
+    let credits_tracked = inner.state.organization.credit_factor.is_on();
+    CreditOverview { credits_tracked, account: credits(&inner.state, allocations).account(), teams }
 }
 
-fn member_credits(state: &OrganizationState, place: u32) -> Option<MemberCredits> {
+pub(super) fn member_credits(state: &OrganizationState, place: u32) -> Option<MemberCredits> {
     let membership = &state.memberships.row(place)?.entity;
     let member = &state.members.find(&membership.member)?.entity;
-    let allocation = state.allocations.member(place).allocation;
-    let used = if allocation.total().is_some() { state.own_used(place) } else { state.allocations.used(place) };
+    let (allocation, used) = (state.allocations.member(place), state.credits_of(place).spent);
+    let remaining = match allocation.cap() {
+        Some(cap) => Some(cap - used),
+        None => {
+            let pool = state.credits().team(state.teams.place(&membership.team)?).available;
+            pool.map(|pool| pool + (allocation.given() - used).at_least_zero())
+        }
+    };
     Some(MemberCredits {
         team: membership.team.clone(),
         member: membership.member.clone(),
@@ -111,6 +131,8 @@ fn member_credits(state: &OrganizationState, place: u32) -> Option<MemberCredits
         email: member.email.clone(),
         allocation,
         used,
+        remaining,
+        credits_tracked: state.organization.credit_factor.is_on(),
     })
 }
 

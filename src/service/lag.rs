@@ -205,6 +205,7 @@ mod tests {
             usage: Usage::default(),
             held: Amounts::ZERO,
             wallet: false,
+            drawn: crate::domain::money::Nanos::ZERO,
             touches: std::sync::Arc::new([]),
             expire_time: Timestamp::EPOCH,
             holder: None,
@@ -215,7 +216,10 @@ mod tests {
     }
 
     fn ends(from: u64, count: u64) -> Vec<Record> {
-        records(from, count, || Event::Expired { reservation: ReservationNo { epoch: 1, sequence: 1 } })
+        records(from, count, || Event::Expired {
+            reservation: ReservationNo { epoch: 1, sequence: 1 },
+            drawn: crate::domain::money::Nanos::ZERO,
+        })
     }
 
     #[test]

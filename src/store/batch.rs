@@ -217,11 +217,11 @@ impl<'a> Batch<'a> {
                 let (expire_time, held) = (Some(expire_time), Some(held));
                 self.patch(id, reservation, ReservationPatch { expire_time, held, ..ReservationPatch::default() });
             }
-            Event::Released { reservation, reason } => {
+            Event::Released { reservation, reason, .. } => {
                 let (state, reason) = (Some("released"), Some(reason.to_string()));
                 self.patch(id, *reservation, ReservationPatch { state, reason, ..ReservationPatch::default() });
             }
-            Event::Expired { reservation } => self.set_state(id, *reservation, "expired"),
+            Event::Expired { reservation, .. } => self.set_state(id, *reservation, "expired"),
             Event::Revoked { reservation, .. } => self.set_state(id, *reservation, "revoked"),
             Event::Settled(settled) => self.settle(id, record, settled),
             Event::Corrected(correction) => {
@@ -230,6 +230,8 @@ impl<'a> Batch<'a> {
             Event::RuleSet(rule) => {
                 self.rules.insert((id.clone(), rule.id.clone()), rule);
             }
+            // What a pool counts is no sum of entries.
+            Event::CounterOpened { place: Place::Allocation(AllocationPlace::Pool(_)), .. } => {}
             Event::CounterOpened { place, limit } => self.set_limit(id, place, limit),
             Event::AllocationSet { place, allocation, .. } => {
                 let of = match place {

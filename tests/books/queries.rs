@@ -150,11 +150,21 @@ pub(crate) async fn every_end_of_a_reservation_is_found_as_it_was_journalled(boo
     for reservation in [released, raised] {
         let (expire_time, usage) = (START + Span::DAY, Usage::default());
         let held = Amounts { usd: Nanos::new(77), ..Amounts::ZERO };
-        script.of(&acme, Event::Extended(Box::new(Extended { reservation, expire_time, usage, held, progress: None })));
+        script.of(
+            &acme,
+            Event::Extended(Box::new(Extended {
+                reservation,
+                expire_time,
+                usage,
+                held,
+                drawn: Nanos::ZERO,
+                progress: None,
+            })),
+        );
     }
-    script.of(&acme, Event::Released { reservation: raised, reason: "unused".into() });
-    script.of(&acme, Event::Released { reservation: released, reason: "unused".into() });
-    script.of(&acme, Event::Expired { reservation: freed });
+    script.of(&acme, Event::Released { reservation: raised, reason: "unused".into(), drawn: Nanos::ZERO });
+    script.of(&acme, Event::Released { reservation: released, reason: "unused".into(), drawn: Nanos::ZERO });
+    script.of(&acme, Event::Expired { reservation: freed, drawn: Nanos::ZERO });
     script.settle(&acme, EntryKind::Expiry, Some(paid), "paid", 5);
     script.settle(&acme, EntryKind::Expiry, Some(late), "late", 5);
     // A late commit of just what expiry charged books nothing.

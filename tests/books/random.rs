@@ -92,10 +92,10 @@ impl History {
         let (of, no, request) = self.held.swap_remove(at);
         match dice.roll(5) {
             0 => {
-                self.script.of(&of, Event::Released { reservation: no, reason: "unused".into() });
+                self.script.of(&of, Event::Released { reservation: no, reason: "unused".into(), drawn: Nanos::ZERO });
             }
             1 => {
-                self.script.of(&of, Event::Expired { reservation: no });
+                self.script.of(&of, Event::Expired { reservation: no, drawn: Nanos::ZERO });
                 self.script.settle(&of, EntryKind::LateCommit, Some(no), &request, cost);
             }
             2 => {
@@ -106,7 +106,8 @@ impl History {
                 let held = Amounts { usd: Nanos::new(cost), tokens: 7, ..Amounts::ZERO };
                 let expire_time = self.script.now() + Span::HOUR;
                 let usage = Usage::default();
-                let extended = Extended { reservation: no, expire_time, usage, held, progress: None };
+                let extended =
+                    Extended { reservation: no, expire_time, usage, held, drawn: Nanos::ZERO, progress: None };
                 self.script.of(&of, Event::Extended(Box::new(extended)));
                 self.held.push((of, no, request));
             }

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use quotad::domain::{
     access::{AccessToken, Bearer, Role},
-    allocation::{Allocation, CreditRequest, CreditRequestState},
+    allocation::{Allocation, CreditRequest, CreditRequestState, Drawn},
     entity::{AccountKind, ExpiryPolicy, Key, Managed, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, LimitNo, NumberedLimit, Record, Reserved, Settled, Stream, TopUp, Touch},
     id::{
@@ -261,6 +261,7 @@ pub(crate) fn reserved(request: &str, now: Timestamp) -> Reserved {
         usage: Usage { input_tokens: 10, requests: 1, ..Usage::default() },
         held: Amounts { usd: Nanos::new(100), ..Amounts::ZERO },
         wallet: true,
+        drawn: Nanos::ZERO,
         touches: touches(now),
         expire_time: now + Span::seconds(600),
         holder: None,
@@ -289,6 +290,7 @@ pub(crate) fn settled(kind: EntryKind, no: Option<ReservationNo>, request: &str,
         booked: Booked { cost, credits: cost, input_tokens: 10, output_tokens: 3, requests: 1, ..Booked::default() },
         overage: Amounts::ZERO,
         wallet: -cost,
+        drawn: Drawn::default(),
         balance: Nanos::ZERO,
         touches: touches(now),
         labels: Some(Arc::from([("team".into(), "r\u{e9}d \"\\\n".into())])),
@@ -314,7 +316,7 @@ pub(crate) fn price(model: &str, nanos: i64, now: Timestamp) -> Event {
 
 pub(crate) fn allocation(place: AllocationPlace, monthly: Option<i64>) -> Event {
     let allocation = Allocation { monthly: monthly.map(Nanos::new), extra: None };
-    Event::AllocationSet { place, allocation, carried: Nanos::ZERO }
+    Event::AllocationSet { place, allocation, drawn: Drawn::default() }
 }
 
 pub(crate) fn credit_request(no: u64, state: CreditRequestState, now: Timestamp) -> Event {

@@ -36,12 +36,12 @@ async fn the_organizations_credits_change_for_the_running_cycle_at_once() {
     world.total("400").await;
     world.allot_team("150", "").await;
     let lowered = world.total("300").await;
-    assert_eq!(lowered.available, "150", "what is given out can be used by whom it was given to");
+    assert_eq!(lowered.available, "100", "the team used 200, which is more than it has");
     let lowered = world.total("100").await;
-    assert_eq!(lowered.available, "-50");
-    let refused = world.try_allot_team(team("151", ""), &["monthly"]).await.unwrap_err();
+    assert_eq!(lowered.available, "-100");
+    let refused = world.try_allot_team(team("201", ""), &["monthly"]).await.unwrap_err();
     assert_eq!(failure(&refused), failed(Code::FailedPrecondition, "FAILED_PRECONDITION"));
-    assert!(refused.message().contains("-50.00 available"), "{}", refused.message());
+    assert!(refused.message().contains("-100.00 available"), "{}", refused.message());
 }
 
 // D2
@@ -138,7 +138,7 @@ async fn a_new_member_gets_its_signup_credits_out_of_the_default_team() {
     world.try_settings(signup("20"), &["signup_credits"], false).await.unwrap();
     world.joined("bob", "bob@example.org").await;
     let bob = world.credits_of("bob").await;
-    assert_eq!((bob.monthly.as_str(), bob.extra.as_str(), bob.remaining.as_str()), ("", "20", "20"));
+    assert_eq!((bob.monthly.as_str(), bob.extra.as_str(), bob.remaining.as_str()), ("", "20", "25"), "and the pool");
     assert_eq!(world.team_credits().await.available, "5");
     world.joined("cat", "cat@example.org").await;
     assert_eq!(world.credits_of("cat").await.extra, "", "no room: none");
@@ -258,7 +258,7 @@ async fn a_request_for_credits_is_decided_once_and_may_be_granted_in_part() {
     assert_eq!((approved.state(), approved.approved.as_str()), (CreditRequestState::Approved, "20"));
     assert_eq!((approved.decided_by.as_str(), approved.note.as_str()), ("operator", "as agreed"));
     let bobs = world.credits_of("bob").await;
-    assert_eq!((bobs.extra.as_str(), bobs.remaining.as_str()), ("20", "20"));
+    assert_eq!((bobs.extra.as_str(), bobs.remaining.as_str()), ("20", "100"), "20 of his own and 80 of the pool");
     assert_eq!(world.team_credits().await.available, "80");
     assert_eq!(world.decide(&first.id, Some("10")).await.unwrap_err().code(), Code::FailedPrecondition);
     let denied = world.decide(&second.id, None).await.unwrap();

@@ -47,10 +47,10 @@ pub(crate) fn reservation(
             Event::Extended(extended) if extended.reservation == no => {
                 Arc::make_mut(&mut reserved).held = extended.held;
             }
-            Event::Released { reservation, reason } if *reservation == no => {
+            Event::Released { reservation, reason, .. } if *reservation == no => {
                 end = StoredEnd::Released { reserved: reserved.clone(), reason: reason.to_string(), charged: None };
             }
-            Event::Expired { reservation } if *reservation == no => {
+            Event::Expired { reservation, .. } if *reservation == no => {
                 end = StoredEnd::Expired { reserved: reserved.clone(), charged: None };
             }
             Event::Settled(settled) if settled.reservation == Some(no) => {

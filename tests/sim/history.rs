@@ -184,7 +184,7 @@ impl Followed {
                 let held = self.state.hold(*reservation).unwrap().held();
                 assert!(self.released.insert(*reservation, held).is_none(), "{reservation:?} is released twice");
             }
-            Event::Expired { reservation } => {
+            Event::Expired { reservation, .. } => {
                 assert!(self.expired.insert(*reservation), "{reservation:?} expires twice");
             }
             Event::Settled(settled) => self.settle(settled),

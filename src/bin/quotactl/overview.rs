@@ -18,6 +18,9 @@ Examples:
   quotactl overview --org acme
   quotactl overview --org acme --json";
 
+/// Said where nothing of credits is in force.
+pub(crate) const NOT_TRACKED: &str = "\nCredits aren't tracked (the credit factor is 0): none of these caps binds.";
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Overview {
@@ -75,7 +78,8 @@ fn shown(overview: &CreditOverview) -> String {
             bar(&team.used, &overview.used),
         ]
     });
-    format!("cycle        {start} to {end}\n{used}\n\n{}", table(&columns, rows))
+    let note = if overview.credits_tracked { "" } else { NOT_TRACKED };
+    format!("cycle        {start} to {end}\n{used}{note}\n\n{}", table(&columns, rows))
 }
 
 pub(crate) fn overview_json(overview: &CreditOverview) -> Value {
@@ -89,6 +93,7 @@ pub(crate) fn overview_json(overview: &CreditOverview) -> Value {
         "distributed": overview.distributed,
         "available": overview.available,
         "teams": jsons(&overview.teams),
+        "credits_tracked": overview.credits_tracked,
     })
 }
 

@@ -184,6 +184,7 @@ fn previewed(out: Output, answer: &PreviewRuleResponse) -> Result<(), Failure> {
             "preview": answer.preview,
             "open_now": answer.open_now,
             "opens_time": instant_json(answer.opens_time.as_ref()),
+            "credits_tracked": answer.credits_tracked,
         }));
     }
     let now = match (answer.open_now, answer.opens_time.as_ref()) {
@@ -236,6 +237,7 @@ impl Item for Rule {
                 "hours": hours.hours,
             })),
             "preview": self.preview,
+            "credits_tracked": self.credits_tracked,
             "bound_keys": self.bound_keys,
             "inherited_keys": self.inherited_keys,
             "create_time": instant_json(self.create_time.as_ref()),

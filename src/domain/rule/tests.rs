@@ -121,12 +121,15 @@ fn a_preview_says_what_the_rule_does() {
     let both = rule(Some(cap), Some(hours(&WORKDAYS, "08:00-20:00")), "Asia/Shanghai");
     let said =
         "Up to 50.00 credits per day. Monday to Friday, 08:00–20:00 (Asia/Shanghai). Otherwise requests are blocked.";
-    assert_eq!(both.preview(), said);
+    assert_eq!(both.preview(true), said);
     let open = rule(Some(Cap { enabled: false, ..cap }), None, "UTC");
-    assert_eq!(open.preview(), "No cap on credits. At any time.");
+    assert_eq!(open.preview(true), "No cap on credits. At any time.");
     let off = Rule { enabled: false, ..rule(Some(cap), None, "UTC") };
     let said = "Not applied while the rule is off: Up to 50.00 credits per day. At any time. Beyond that, requests are blocked.";
-    assert_eq!(off.preview(), said);
+    assert_eq!(off.preview(true), said);
+    let said = " Credits aren't tracked now (the organization's credit_factor is 0): the cap doesn't bind.";
+    assert!(both.preview(false).ends_with(said));
+    assert_eq!(open.preview(false), open.preview(true), "it caps none");
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use smol_str::SmolStr;
 
 use super::{
-    Ask, OpenBounds, OrganizationState, Path, Refusal, binding, cost_of, depends_on_output, wait, wallet_admits,
-    wallet_violation,
+    Ask, Met, OpenBounds, OrganizationState, Path, Refusal, binding, cost_of, depends_on_output, met, met_pool, wait,
+    wallet_admits, wallet_violation,
 };
 use crate::{
     domain::{
@@ -17,7 +17,6 @@ use crate::{
         time::Timestamp,
         usage::{Amounts, Usage},
     },
-    engine::limit::amount_in,
 };
 
 /// The checks of who asks and for what, in their order.
@@ -130,11 +129,9 @@ fn denial(
     }
     let checks = violations.len();
     let mut too_large = None;
-    for (_, entry) in binding(state, path, ask.model) {
-        let unit = entry.limit.unit();
-        let standing = entry.standing(now);
-        let asked = amount_in(unit, need);
-        if (cost.is_none() && unit.is_budget()) || entry.admits(&standing, asked) {
+    let limits = met(state, path, ask.model, need, now).chain(met_pool(state, path, need, now));
+    for Met { entry, standing, asked, .. } in limits {
+        if (cost.is_none() && entry.limit.unit().is_budget()) || entry.admits(&standing, asked) {
             continue;
         }
         if entry.limit.max().is_none() {
@@ -168,8 +165,11 @@ pub(super) fn largest_that_fits(
     let mut output = ask.usage.output_tokens;
     for (_, entry) in binding(state, path, ask.model) {
         let unit = entry.limit.unit();
-        let Some(room) = entry.room(&entry.standing(now)).filter(|_| depends_on_output(unit)) else { continue };
+        let Some(room) = entry.room(&state.standing(entry, now)).filter(|_| depends_on_output(unit)) else { continue };
         output = output.min(output_within(state, ask.usage, price, unit, room)?);
+    }
+    if let Some(room) = room_in_pool(state, path, now) {
+        output = output.min(output_within(state, ask.usage, price, Unit::Credits, room)?);
     }
     if state.wallet_binds() {
         let room = state.wallet.balance - state.wallet.held;
@@ -177,6 +177,17 @@ pub(super) fn largest_that_fits(
     }
     let smaller = least <= output && output < ask.usage.output_tokens;
     smaller.then_some(Usage { output_tokens: output, ..*ask.usage })
+}
+
+/// What a member without a cap of its own can still hold: what is left of its own, and of its team's pool.
+fn room_in_pool(state: &OrganizationState, path: &Path<'_>, now: Timestamp) -> Option<i64> {
+    if path.own.cap().is_some() || !state.binds(Unit::Credits) {
+        return None;
+    }
+    let entry = path.pool.and_then(|no| state.limit(no))?;
+    let room = entry.room(&entry.standing(now))?;
+    let own = state.draw(path.key.entity.membership, path.own, Nanos::ZERO).own;
+    Some(if own.is_positive() { room.max(0).saturating_add(own.get()) } else { room })
 }
 
 /// The most output tokens that `room` in `unit` leaves; `None` if not even 0 do.

@@ -6,11 +6,13 @@
 
 use smallvec::SmallVec;
 
-use super::{Ask, OpenBounds, OrganizationState, Path, binding};
+use super::{Ask, Met, OpenBounds, OrganizationState, Path, binding, met_pool};
 use crate::{
     domain::{
+        allocation::Drawn,
         decision::Retry,
         event::{LimitNo, Reserved},
+        money::Nanos,
         period::Period,
         policy::Unit,
         rule::{Hours, Rule},
@@ -44,7 +46,11 @@ pub(super) fn until_granted(
 ) -> Option<Retry> {
     let mut ahead = Ahead::new(state, now);
     for (no, entry) in binding(state, path, ask.model) {
-        ahead.watch(no, entry, entry.standing(now), amount_in(entry.limit.unit(), need))?;
+        ahead.watch(no, entry, state.standing(entry, now), amount_in(entry.limit.unit(), need))?;
+    }
+    if let Some(Met { no, entry, standing, asked }) = met_pool(state, path, need, now) {
+        ahead.watch(no, entry, standing, asked)?;
+        ahead.pool = Some(Pool { no, asker: path.key.entity.membership, need: need.credits, members: Vec::new() });
     }
     if state.wallet_binds() {
         ahead.watch_wallet(need.usd.get())?;
@@ -75,6 +81,7 @@ pub(in crate::engine) fn until_extended(
             ahead.watch(touch.limit, entry, standing, asked)?;
         }
     }
+    ahead.watch_pool(reserved, more.credits)?;
     if reserved.wallet && more.usd.is_positive() {
         ahead.watch_wallet(more.usd.get())?;
     }
@@ -88,6 +95,7 @@ struct Ahead<'a> {
     /// By number, once holds are looked at.
     limits: SmallVec<[Check<'a>; 8]>,
     wallet: Option<Check<'a>>,
+    pool: Option<Pool>,
     /// The server's own bounds, for the key of this id and for all.
     open: Option<(&'a str, [Check<'a>; 2])>,
     hours: Option<(&'a Rule, &'a Hours)>,
@@ -122,6 +130,51 @@ enum Kind<'a> {
     Cycle,
     Rate(&'a Rate),
     Slots,
+}
+
+/// A team's pool, and what its members used and hold as their holds run out. Who asks holds what it needs besides.
+struct Pool {
+    no: LimitNo,
+    asker: u32,
+    need: Nanos,
+    members: Vec<PoolMember>,
+}
+
+struct PoolMember {
+    membership: u32,
+    given: Nanos,
+    used: Nanos,
+    held: Nanos,
+}
+
+impl PoolMember {
+    fn drawn(&self) -> Drawn {
+        Drawn::of(self.given, self.used, self.held)
+    }
+}
+
+impl Pool {
+    /// Returns what the end of a hold changes of the pool: its member's own is used before.
+    fn change(&mut self, state: &OrganizationState, hold: &Hold, charged: Nanos, held: Nanos) -> Option<Drawn> {
+        let row = &state.keys.find(&hold.reserved.key)?.entity;
+        let (team, at) = (state.allocations.team(row.team), row.membership);
+        let counter = state.allocations.counter(at);
+        if team.pool != Some(self.no) || !state.is_of_this_cycle(counter, &hold.reserved.touches) {
+            return None;
+        }
+        let known = self.members.iter().position(|member| member.membership == at);
+        let known = known.unwrap_or_else(|| {
+            let counted = state.credits_of(at);
+            let need = if at == self.asker { self.need } else { Nanos::ZERO };
+            let given = state.allocations.member(at).given();
+            self.members.push(PoolMember { membership: at, given, used: counted.spent, held: counted.held + need });
+            self.members.len() - 1
+        });
+        let member = self.members.get_mut(known)?;
+        let before = member.drawn();
+        (member.used, member.held) = (member.used + charged, member.held - held);
+        Some(member.drawn().minus(before))
+    }
 }
 
 /// A hold that runs out.
@@ -171,6 +224,7 @@ impl<'a> Ahead<'a> {
             now,
             limits: SmallVec::new(),
             wallet: None,
+            pool: None,
             open: None,
             hours: None,
             allocated: None,
@@ -191,6 +245,30 @@ impl<'a> Ahead<'a> {
         };
         let check = Check { no: Some(no), kind, max, need, spent, held, window, reset, ends: Vec::new() };
         self.limits.push(check.unless_hopeless()?);
+        Some(())
+    }
+
+    /// Watches the pool that more for a reservation is drawn on. One of a cycle that has ended gives nothing more.
+    fn watch_pool(&mut self, reserved: &Reserved, more: Nanos) -> Option<()> {
+        let state = self.state;
+        let Some(key) = state.keys.find(&reserved.key).map(|row| &row.entity) else { return Some(()) };
+        let has_cap = state.allocations.member(key.membership).cap().is_some();
+        let counter = state.allocations.counter(key.membership);
+        if has_cap || !state.binds(Unit::Credits) || !more.is_positive() {
+            return Some(());
+        }
+        let Some(no) = state.pool_of(&reserved.key) else { return Some(()) };
+        let Some(entry) = state.limit(no).filter(|entry| entry.limit.max().is_some()) else { return Some(()) };
+        if !state.is_of_this_cycle(counter, &reserved.touches) {
+            let counts = counter.is_some_and(|no| reserved.touches.iter().any(|touch| touch.limit == no));
+            return if counts { None } else { Some(()) };
+        }
+        let asked = state.redrawn(&reserved.key, &reserved.touches, Nanos::ZERO, more).held;
+        let standing = Standing { reset: None, ..entry.standing(self.now) };
+        if asked.is_positive() {
+            self.watch(no, entry, standing, asked.get())?;
+            self.pool = Some(Pool { no, asker: key.membership, need: more, members: Vec::new() });
+        }
         Some(())
     }
 
@@ -244,6 +322,17 @@ impl<'a> Ahead<'a> {
             }
         }
         let end = |charged: i64, freed: i64| End { at, admitted: hold.admit_time, charged, freed };
+        let state = self.state;
+        let drawn = self.pool.as_mut().and_then(|pool| {
+            let change = pool.change(state, hold, charged.credits, freed.credits)?;
+            Some((pool.no, change))
+        });
+        if let Some((no, Drawn { spent, held })) = drawn
+            && let Ok(place) = self.limits.binary_search_by_key(&Some(no), |check| check.no)
+            && let Some(check) = self.limits.get_mut(place)
+        {
+            check.ends.push(end(spent.get(), -held.get()));
+        }
         if let Some(wallet) = self.wallet.as_mut().filter(|_| hold.reserved.wallet) {
             wallet.ends.push(end(charged.usd.get(), freed.usd.get()));
         }

@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use super::{Changed, End, Ended, Expired, Hold, Reservation, Settlement};
 use crate::{
     domain::{
+        allocation::Drawn,
         decision::RevocationCause,
         event::{Booked, EntryKind, Reserved, Settled},
         id::{KeyId, MemberId, Model, OrderId, TeamId},
@@ -107,6 +108,7 @@ impl From<Ended> for KeptReservation {
             usage,
             held: granted,
             wallet: false,
+            drawn: Nanos::ZERO,
             touches: Arc::default(),
             expire_time,
             holder: None,
@@ -190,6 +192,7 @@ fn whole(settlement: &Settlement, kind: EntryKind) -> Arc<Settled> {
         overage: settlement.overage(),
         wallet: Nanos::ZERO,
         balance,
+        drawn: Drawn::default(),
         touches: Arc::default(),
         labels: None,
         reason: None,
@@ -214,6 +217,7 @@ mod tests {
             usage: Usage { output_tokens: 9, requests: 1, ..Usage::default() },
             held: Amounts { tokens: 9, requests: 1, ..Amounts::ZERO },
             wallet: true,
+            drawn: Nanos::ZERO,
             touches: Arc::default(),
             expire_time: ADMITTED,
             holder: None,

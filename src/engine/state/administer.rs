@@ -6,7 +6,7 @@ use super::{OrganizationState, Taken};
 use crate::{
     domain::{
         access::{Invitation, InvitationState},
-        allocation::{Allocation, CreditRequest, CreditRequestState},
+        allocation::{Allocation, CreditRequest, CreditRequestState, Drawn},
         entity::{Key, Member, Membership},
         event::{Event, LimitNo, NumberedLimit},
         fold,
@@ -16,7 +16,11 @@ use crate::{
         rule::Rule,
         time::Timestamp,
     },
-    engine::{limit::LimitEntry, table::KeyRow},
+    engine::{
+        limit::{Counter, LimitEntry},
+        table::KeyRow,
+        windows::Windows,
+    },
 };
 
 impl OrganizationState {
@@ -41,7 +45,7 @@ impl OrganizationState {
                 self.set_allocation_caps(None);
             }
             Event::CycleStarted { cycle, .. } => self.start_cycle(*cycle),
-            Event::AllocationSet { place, allocation, carried } => self.apply_allocation(place, *allocation, *carried),
+            Event::AllocationSet { place, allocation, drawn } => self.apply_allocation(place, *allocation, *drawn, now),
             Event::AutoApproveSet { team, reserve } => {
                 if let Some(place) = self.teams.place(team) {
                     self.allocations.team_mut(place).reserve = *reserve;
@@ -179,7 +183,7 @@ impl OrganizationState {
             }
             Place::Allocation(AllocationPlace::Member(team, member)) => {
                 if let Some(membership) = self.memberships.place(&(team.clone(), member.clone())) {
-                    self.allocations.member_mut(membership).own = Some(*no);
+                    self.allocations.set_counter(membership, *no);
                 }
             }
             // Those have no lazily opened counters.
@@ -195,6 +199,12 @@ impl OrganizationState {
     fn start_cycle(&mut self, cycle: Window) {
         let (memberships, teams) = (&self.memberships, &self.teams);
         self.allocations.begin(cycle, |membership| teams.place(&memberships.row(membership)?.entity.team));
+        // What was drawn in the cycle that ended binds nobody any more.
+        for no in self.allocations.pools().collect::<Vec<_>>() {
+            if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize) {
+                entry.counter = Counter::Budget(Windows::default());
+            }
+        }
         self.set_allocation_caps(Some(Period::Cycle(cycle)));
     }
 
@@ -215,7 +225,7 @@ impl OrganizationState {
         }
     }
 
-    fn apply_allocation(&mut self, place: &AllocationPlace, allocation: Allocation, carried: Nanos) {
+    fn apply_allocation(&mut self, place: &AllocationPlace, allocation: Allocation, drawn: Drawn, now: Timestamp) {
         let team = match place {
             // A setting, never set here.
             AllocationPlace::Organization => return,
@@ -225,15 +235,13 @@ impl OrganizationState {
         match place {
             AllocationPlace::Member(of, member) => {
                 let Some(membership) = self.memberships.place(&(of.clone(), member.clone())) else { return };
-                let own = self.allocations.member_mut(membership);
-                let (given, before) = (own.allocation.given(), own.carried);
-                own.allocation = allocation;
-                own.carried = carried;
-                let (own, total) = (own.own, allocation.total());
+                let before = self.allocations.set_member(membership, allocation);
+                let cycle = Period::Cycle(self.allocations.cycle);
+                self.set_cap(self.allocations.counter(membership), allocation.cap(), Some(cycle));
                 let team = self.allocations.team_mut(team);
-                team.distributed += allocation.given() - given;
-                team.carried += carried - before;
-                self.set_cap(own, total, None);
+                team.distributed += allocation.given() - before.given();
+                let pool = team.pool;
+                self.draw_on(pool, drawn, now);
             }
             _ => self.allocations.team_mut(team).allocation = allocation,
         }

@@ -25,8 +25,10 @@ pub struct Allocations {
     /// By place of the team.
     teams: Vec<TeamAllocation>,
     /// By place of the membership, of those that ever had one of their own.
-    members: HashMap<u32, MemberAllocation, RandomState>,
-    /// Credits used in this cycle, by place of the membership.
+    members: HashMap<u32, Allocation, RandomState>,
+    /// Count all that a membership uses, whatever that is drawn on; by its place.
+    counters: Vec<Option<LimitNo>>,
+    /// Credits used in this cycle, by place of the member; none beyond the end.
     used: Vec<Nanos>,
 }
 
@@ -35,25 +37,15 @@ pub struct TeamAllocation {
     pub allocation: Allocation,
     /// What its members have of their own.
     pub distributed: Nanos,
-    /// What its members used beyond their own when that was lowered: the pool bears it.
-    pub carried: Nanos,
     /// Up to how much credit requests are approved by themselves in a cycle, and how much was in this one.
     pub reserve: Nanos,
     pub approved: Nanos,
-    /// Counts what its members without an allocation of their own use.
+    /// Counts what its members use beyond what they have of their own, in this cycle only.
     pub pool: Option<LimitNo>,
     /// Who is in it.
     pub members: u32,
     /// Credits that all of its members used in this cycle, those that left too.
     pub used: Nanos,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct MemberAllocation {
-    pub allocation: Allocation,
-    /// What it used beyond its own when that was lowered: its team's pool bears it.
-    pub carried: Nanos,
-    pub own: Option<LimitNo>,
 }
 
 impl Default for Allocations {
@@ -65,6 +57,7 @@ impl Default for Allocations {
             total: None,
             teams: Vec::new(),
             members: HashMap::default(),
+            counters: Vec::new(),
             used: Vec::new(),
         }
     }
@@ -73,7 +66,7 @@ impl Default for Allocations {
 impl TeamAllocation {
     /// The cap of the pool.
     pub fn shared(&self) -> Option<Nanos> {
-        self.allocation.total().map(|total| total - self.distributed - self.carried)
+        self.allocation.cap().map(|cap| cap - self.distributed)
     }
 }
 
@@ -82,13 +75,27 @@ impl Allocations {
         self.teams.get(place as usize).copied().unwrap_or_default()
     }
 
-    pub fn member(&self, membership: u32) -> MemberAllocation {
+    pub fn member(&self, membership: u32) -> Allocation {
         self.members.get(&membership).copied().unwrap_or_default()
     }
 
-    /// Credits that a membership used in this cycle, of whatever.
-    pub fn used(&self, membership: u32) -> Nanos {
-        self.used.get(membership as usize).copied().unwrap_or_default()
+    /// Returns the counter of a membership, once anything may have counted in it.
+    pub fn counter(&self, membership: u32) -> Option<LimitNo> {
+        self.counters.get(membership as usize).copied().flatten()
+    }
+
+    /// Returns the credits that a member used in this cycle, in all of its teams.
+    pub fn used_by(&self, member: u32) -> Nanos {
+        self.used.get(member as usize).copied().unwrap_or_default()
+    }
+
+    pub(super) fn use_credits(&mut self, team: u32, member: u32, credits: Nanos) {
+        self.team_mut(team).used += credits;
+        let at = member as usize;
+        if self.used.len() <= at {
+            self.used.resize(at + 1, Nanos::ZERO);
+        }
+        self.used[at] += credits;
     }
 
     pub fn total_counter(&self) -> Option<LimitNo> {
@@ -105,17 +112,18 @@ impl Allocations {
         &mut self.teams[at]
     }
 
-    pub(super) fn member_mut(&mut self, membership: u32) -> &mut MemberAllocation {
-        self.members.entry(membership).or_default()
+    /// Returns what the membership had before.
+    pub(super) fn set_member(&mut self, membership: u32, allocation: Allocation) -> Allocation {
+        self.members.insert(membership, allocation).unwrap_or_default()
     }
 
-    pub(super) fn use_credits(&mut self, team: u32, membership: u32, credits: Nanos) {
-        self.team_mut(team).used += credits;
+    pub(super) fn set_counter(&mut self, membership: u32, counter: LimitNo) {
         let at = membership as usize;
-        if self.used.len() <= at {
-            self.used.resize(at + 1, Nanos::ZERO);
+        if self.counters.len() <= at {
+            self.counters.reserve_exact(at + 1 - self.counters.len() + self.counters.len() / 4);
+            self.counters.resize(at + 1, None);
         }
-        self.used[at] += credits;
+        self.counters[at] = Some(counter);
     }
 
     /// Nothing used, no extra credits, nothing approved by itself. Whom a member's extra credits were given out of is told by
@@ -128,39 +136,25 @@ impl Allocations {
             team.approved = Nanos::ZERO;
             team.used = Nanos::ZERO;
             team.distributed = Nanos::ZERO;
-            team.carried = Nanos::ZERO;
         }
-        for (membership, member) in &mut self.members {
-            member.allocation.extra = None;
-            member.carried = Nanos::ZERO;
+        for (membership, allocation) in &mut self.members {
+            allocation.extra = None;
             let team = team_of(*membership).and_then(|team| self.teams.get_mut(team as usize));
             if let Some(team) = team {
-                team.distributed += member.allocation.given();
+                team.distributed += allocation.given();
             }
         }
     }
 
-    /// Of each team: what is distributed in it and carried by its pool, first by the sum over its members, then as it stands.
-    pub(super) fn sums(
-        &self,
-        team_of: impl Fn(u32) -> Option<u32>,
-    ) -> impl Iterator<Item = (u32, (Nanos, Nanos), (Nanos, Nanos))> {
-        let mut sums = vec![(Nanos::ZERO, Nanos::ZERO); self.teams.len()];
-        for (membership, member) in &self.members {
-            if let Some(sum) = team_of(*membership).and_then(|team| sums.get_mut(team as usize)) {
-                sum.0 += member.allocation.given();
-                sum.1 += member.carried;
-            }
-        }
-        let stand = self.teams.iter().map(|team| (team.distributed, team.carried));
-        (0..).zip(sums).zip(stand).map(|((team, sums), stands)| (team, sums, stands))
+    pub(super) fn pools(&self) -> impl Iterator<Item = LimitNo> + '_ {
+        self.teams.iter().filter_map(|team| team.pool)
     }
 
-    /// Every counter with the cap that it has now.
+    /// Every counter with the cap that it has now; without those of memberships that never had anything of their own.
     pub(super) fn caps(&self) -> impl Iterator<Item = (LimitNo, Option<Nanos>)> + '_ {
         let total = self.total.map(|no| (no, self.settings.credits_per_cycle));
         let pools = self.teams.iter().filter_map(|team| Some((team.pool?, team.shared())));
-        let own = self.members.values().filter_map(|member| Some((member.own?, member.allocation.total())));
+        let own = self.members.iter().filter_map(|(at, allocation)| Some((self.counter(*at)?, allocation.cap())));
         total.into_iter().chain(pools).chain(own)
     }
 
@@ -170,8 +164,8 @@ impl Allocations {
     pub fn next_caps(&self, team: u32, membership: u32) -> [Option<RangeInclusive<Nanos>>; 2] {
         let exactly = |cap: Nanos| cap..=cap;
         let team = self.team(team);
-        let pool = team.allocation.monthly.map(|monthly| monthly - team.distributed - team.carried..=monthly);
-        let own = self.member(membership).allocation.monthly.map(exactly);
+        let pool = team.allocation.monthly.map(|monthly| monthly - team.distributed..=monthly);
+        let own = self.member(membership).monthly.map(exactly);
         [own.or(pool), self.settings.credits_per_cycle.map(exactly)]
     }
 

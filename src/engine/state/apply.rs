@@ -9,6 +9,7 @@ use smol_str::SmolStr;
 use super::{Closed, ClosedWhat, OrganizationState, Taken};
 use crate::{
     domain::{
+        allocation::Drawn,
         event::{EntryKind, Event, Extended, Record, Reserved, Settled, Touch},
         id::{KeyId, RequestId},
         money::Nanos,
@@ -67,10 +68,12 @@ impl OrganizationState {
                 self.apply_reserved(*reservation, *admit_time, reserved, record.time);
             }
             Event::Extended(extended) => self.apply_extended(extended, record.time),
-            Event::Released { reservation, reason } => {
+            Event::Released { reservation, reason, drawn } => {
+                self.free_drawn(*reservation, *drawn, record.time);
                 self.close(*reservation, None, Closing::Released(reason.clone(), None), record.time);
             }
-            Event::Expired { reservation } => {
+            Event::Expired { reservation, drawn } => {
+                self.free_drawn(*reservation, *drawn, record.time);
                 let expired = Expired { charged: None };
                 self.close(*reservation, None, Closing::Expired(expired), record.time);
             }
@@ -108,7 +111,7 @@ impl OrganizationState {
         let no = match event {
             Event::Extended(extended) => extended.reservation,
             Event::Released { reservation, .. }
-            | Event::Expired { reservation }
+            | Event::Expired { reservation, .. }
             | Event::Revoked { reservation, .. } => *reservation,
             _ => return None,
         };
@@ -118,6 +121,7 @@ impl OrganizationState {
 
     fn apply_reserved(&mut self, no: ReservationNo, admitted: Timestamp, reserved: &Arc<Reserved>, now: Timestamp) {
         self.touch(&reserved.touches, Amounts::ZERO, reserved.held, 1, now);
+        self.draw_on_pool(&reserved.key, Drawn { spent: Nanos::ZERO, held: reserved.drawn }, now);
         if reserved.wallet {
             self.wallet.held += reserved.held.usd;
         }
@@ -151,6 +155,7 @@ impl OrganizationState {
             self.wallet.held += more.usd;
         }
         self.touch(&reserved.touches, Amounts::ZERO, more, 0, now);
+        self.draw_on_pool(&reserved.key, Drawn { spent: Nanos::ZERO, held: extended.drawn }, now);
     }
 
     fn apply_settled(&mut self, settled: &Arc<Settled>, now: Timestamp) {
@@ -159,11 +164,12 @@ impl OrganizationState {
             self.wallet.balance = settled.balance;
         }
         let booked = settled.booked.amounts();
-        if settled.occurred_at >= self.allocations.cycle.start
-            && booked.credits != Nanos::ZERO
+        self.draw_on_pool(&settled.key, settled.drawn, now);
+        if booked.credits != Nanos::ZERO
+            && self.is_of_this_cycle(self.allocations.total, &settled.touches)
             && let Some(row) = self.keys.find(&settled.key)
         {
-            self.allocations.use_credits(row.entity.team, row.entity.membership, booked.credits);
+            self.allocations.use_credits(row.entity.team, row.entity.member, booked.credits);
         }
         match settled.reservation {
             Some(no) if self.reservation(no).is_some_and(Reservation::is_open) => {
@@ -191,6 +197,15 @@ impl OrganizationState {
                     self.take(request, Taken::Charge(Arc::new(Settlement::from(&**settled))), now);
                 }
             }
+        }
+    }
+
+    /// Changes what a pool holds for an open reservation.
+    fn free_drawn(&mut self, no: ReservationNo, held: Nanos, now: Timestamp) {
+        if held != Nanos::ZERO
+            && let Some(key) = self.hold(no).map(|hold| hold.reserved.key.clone())
+        {
+            self.draw_on_pool(&key, Drawn { spent: Nanos::ZERO, held }, now);
         }
     }
 

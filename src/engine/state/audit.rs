@@ -9,7 +9,7 @@ use super::OrganizationState;
 use crate::{
     domain::{
         access::{Invitation, InvitationState},
-        allocation::{CreditRequest, CreditRequestState},
+        allocation::{CreditRequest, CreditRequestState, Drawn},
         event::LimitNo,
         id::{MemberId, TeamId},
         money::Nanos,
@@ -79,6 +79,15 @@ impl Findings {
     }
 }
 
+/// What the members of a team add up to.
+#[derive(Default)]
+struct TeamSums {
+    members: u32,
+    used: Nanos,
+    distributed: Nanos,
+    drawn: Drawn,
+}
+
 /// As Verify names a budget's window.
 pub fn window_name(entry: &LimitEntry, organization: &str, start: Timestamp) -> String {
     let (scope, id) = scope_of(&entry.place, organization);
@@ -144,7 +153,7 @@ impl OrganizationState {
             Some(((row.entity.id.clone(), None), monthly))
         });
         let members = self.memberships.all().filter_map(|(place, row)| {
-            let monthly = self.allocations.member(place).allocation.monthly?;
+            let monthly = self.allocations.member(place).monthly?;
             Some(((row.entity.team.clone(), Some(row.entity.member.clone())), monthly))
         });
         teams.chain(members).collect()
@@ -157,28 +166,41 @@ impl OrganizationState {
         let open = self.reservations.values().filter(|reservation| reservation.is_open());
         found.compare(|| String::from("reservations that expire"), open.count(), self.open_count());
         self.check_holds(&mut found);
-        for (team, sums, stands) in self.allocations.sums(|membership| self.team_of(membership)) {
-            let id = || self.teams.row(team).map_or_else(String::new, |row| row.entity.id.to_string());
-            found.compare(|| format!("credits distributed in team {}", id()), sums.0, stands.0);
-            found.compare(|| format!("credits carried by the pool of team {}", id()), sums.1, stands.1);
-        }
         self.check_teams(&mut found);
         found.0
     }
 
     fn check_teams(&self, found: &mut Findings) {
-        let mut sums: HashMap<u32, (u32, Nanos)> = HashMap::new();
+        let mut sums: HashMap<u32, TeamSums> = HashMap::new();
+        let mut of_members: HashMap<u32, Nanos> = HashMap::new();
         for (place, row) in self.memberships.all() {
             let Some(team) = self.teams.place(&row.entity.team) else { continue };
-            let (members, used) = sums.entry(team).or_default();
-            *members += u32::from(!row.entity.deleted);
-            *used += self.allocations.used(place);
+            let own = self.allocations.member(place);
+            let drawn = self.drawn_with(place, own);
+            let sum = sums.entry(team).or_default();
+            sum.members += u32::from(!row.entity.deleted);
+            let used = self.credits_of(place).spent;
+            sum.used += used;
+            if let Some(member) = self.members.place(&row.entity.member) {
+                *of_members.entry(member).or_default() += used;
+            }
+            sum.distributed += own.given();
+            sum.drawn = Drawn { spent: sum.drawn.spent + drawn.spent, held: sum.drawn.held + drawn.held };
+        }
+        for (place, row) in self.members.all() {
+            let used = of_members.get(&place).copied().unwrap_or_default();
+            let name = || format!("credits used by member {}", row.entity.id);
+            found.compare(name, used, self.allocations.used_by(place));
         }
         for (place, row) in self.teams.all() {
-            let (members, used) = sums.get(&place).copied().unwrap_or_default();
-            let stands = self.allocations.team(place);
-            found.compare(|| format!("members of team {}", row.entity.id), members, stands.members);
-            found.compare(|| format!("credits used by team {}", row.entity.id), used, stands.used);
+            let sum = sums.remove(&place).unwrap_or_default();
+            let (stands, id) = (self.allocations.team(place), &row.entity.id);
+            let pool = self.in_this_cycle(stands.pool);
+            found.compare(|| format!("members of team {id}"), sum.members, stands.members);
+            found.compare(|| format!("credits used by team {id}"), sum.used, stands.used);
+            found.compare(|| format!("credits distributed in team {id}"), sum.distributed, stands.distributed);
+            found.compare(|| format!("credits drawn on the pool of team {id}"), sum.drawn.spent, pool.spent);
+            found.compare(|| format!("credits held by the pool of team {id}"), sum.drawn.held, pool.held);
         }
     }
 
@@ -205,6 +227,8 @@ impl OrganizationState {
         }
         for (no, entry) in self.all_limits() {
             match &entry.counter {
+                // Compared with its members above.
+                Counter::Budget(_) if entry.is_pool() => {}
                 Counter::Budget(windows) => {
                     for (start, counted) in windows.iter() {
                         let held = budgets.get(&(no, start)).copied().unwrap_or_default();

@@ -2,18 +2,38 @@
 
 use super::{Allocations, OrganizationState, TeamAllocation};
 use crate::{
-    domain::{allocation::Allocation, event::LimitNo, money::Nanos, period::Window},
-    engine::limit::Counter,
+    domain::{event::LimitNo, money::Nanos, period::Window},
+    engine::{limit::Counter, windows::Counted},
 };
 
-/// A team's credits in the running cycle. `None` where it has no allocation, and so no cap.
+/// A team's credits in the running cycle. `None` where it has no monthly allocation, and so no cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TeamCredits {
     pub allocated: TeamAllocation,
-    /// Of the pool, and by members beyond their own.
+    /// Used by members, those that left too, beyond what they have of their own.
     pub shared_used: Nanos,
+    /// The same, of what is held for running work.
+    pub shared_held: Nanos,
     /// Monthly + extra − distributed − used of the pool.
     pub available: Option<Nanos>,
+}
+
+impl TeamCredits {
+    /// Returns what the members of the team have or used, whichever is more, of each.
+    pub fn committed(&self) -> Nanos {
+        self.allocated.distributed + self.shared_used
+    }
+
+    /// Returns what a team takes of the organization's credits that has `given` and has `committed` so much: that can't be given
+    /// out again, whoever has less now or is gone.
+    pub fn taken(given: Nanos, committed: Nanos) -> Nanos {
+        given.max(committed)
+    }
+
+    /// Returns what can still be given out now: what the pool holds for running work isn't free.
+    pub fn free(&self) -> Option<Nanos> {
+        self.available.map(|available| available - self.shared_held)
+    }
 }
 
 /// The organization's credits in the running cycle.
@@ -22,11 +42,11 @@ pub struct AccountCredits {
     pub cycle: Window,
     pub credits_per_cycle: Option<Nanos>,
     pub used: Nanos,
-    /// Given out to teams, and to members of teams that have nothing themselves.
+    /// Given out to teams, and to members beyond what their teams have.
     pub given: Nanos,
-    /// Used by teams that have nothing themselves: of their pools, and by members beyond their own.
-    pub uncapped: Nanos,
-    /// Not given out: per cycle − given − uncapped.
+    /// Used beyond what was given out.
+    pub beyond: Nanos,
+    /// Not given out: per cycle − given − beyond.
     pub available: Option<Nanos>,
     /// Not used.
     pub balance: Option<Nanos>,
@@ -40,49 +60,39 @@ pub struct Credits<'a> {
 }
 
 impl Credits<'_> {
-    fn counted(&self, no: Option<LimitNo>) -> (Nanos, Nanos) {
+    fn counted(&self, no: Option<LimitNo>) -> Counted {
         let start = self.allocations.cycle.start;
         match no.and_then(|no| self.state.limit(no)).map(|entry| &entry.counter) {
-            Some(Counter::Budget(windows)) => {
-                let counted = windows.at(start);
-                (counted.spent, counted.held)
-            }
-            _ => (Nanos::ZERO, Nanos::ZERO),
+            Some(Counter::Budget(windows)) => windows.at(start),
+            _ => Counted::default(),
         }
     }
 
     pub fn team(&self, team: u32) -> TeamCredits {
         let allocated = self.allocations.team(team);
-        let spent = self.counted(allocated.pool).0;
+        let Counted { spent, held } = self.counted(allocated.pool);
         let available = allocated.shared().map(|shared| shared - spent);
-        let shared_used = spent + allocated.carried;
-        TeamCredits { allocated, shared_used, available }
-    }
-
-    /// What a team takes of the organization's credits with this allocation. Where it has nothing itself that is what its members
-    /// have and what it used besides: that can't be given out again, whoever has less now or is gone.
-    pub fn taken(&self, team: &TeamAllocation, allocation: Allocation) -> Nanos {
-        let used = || team.distributed + team.carried + self.counted(team.pool).0;
-        allocation.total().unwrap_or_else(used)
+        TeamCredits { allocated, shared_used: spent, shared_held: held, available }
     }
 
     pub fn account(&self) -> AccountCredits {
-        let (mut given, mut uncapped) = (Nanos::ZERO, Nanos::ZERO);
+        let (mut given, mut beyond) = (Nanos::ZERO, Nanos::ZERO);
         for (place, _) in self.state.teams.all() {
-            let allocated = self.allocations.team(place);
-            let own = allocated.allocation.total().unwrap_or(allocated.distributed);
+            let team = self.team(place);
+            let TeamAllocation { allocation, distributed, .. } = team.allocated;
+            let own = allocation.given().max(distributed);
             given += own;
-            uncapped += self.taken(&allocated, allocated.allocation) - own;
+            beyond += TeamCredits::taken(own, team.committed()) - own;
         }
-        let used = self.counted(self.allocations.total_counter()).0;
+        let used = self.counted(self.allocations.total_counter()).spent;
         let credits_per_cycle = self.allocations.settings.credits_per_cycle;
         AccountCredits {
             cycle: self.allocations.cycle,
             credits_per_cycle,
             used,
             given,
-            uncapped,
-            available: credits_per_cycle.map(|total| total - given - uncapped),
+            beyond,
+            available: credits_per_cycle.map(|total| total - given - beyond),
             balance: credits_per_cycle.map(|total| total - used),
         }
     }
@@ -93,18 +103,6 @@ impl OrganizationState {
         Credits { state: self, allocations: &self.allocations }
     }
 
-    /// What a membership used of its own allocation in the running cycle.
-    pub fn own_used(&self, membership: u32) -> Nanos {
-        self.credits().counted(self.allocations.member(membership).own).0
-    }
-
-    /// What a team can still give out now: what its pool holds for running work isn't free.
-    pub fn free_in_team(&self, team: u32) -> Option<Nanos> {
-        let allocated = self.allocations.team(team);
-        let (spent, held) = self.credits().counted(allocated.pool);
-        allocated.shared().map(|shared| shared - spent - held)
-    }
-
     /// The allocations, or as they would be if this cycle began.
     pub fn allocations_in(&self, cycle: Option<Window>) -> Allocations {
         let mut allocations = self.allocations.clone();
@@ -112,10 +110,5 @@ impl OrganizationState {
             allocations.begin(cycle, |membership| self.team_of(membership));
         }
         allocations
-    }
-
-    /// The counters of all allocations.
-    pub fn allocation_counters(&self) -> Vec<LimitNo> {
-        self.allocations.caps().filter(|(_, cap)| cap.is_some()).map(|(no, _)| no).collect()
     }
 }

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         alert::AlertKind,
         allocation::{AllocationSettings, Cadence, CreditRequestState},
-        decision::DenialCode,
+        decision::{DenialCode, Violated},
         entity::AccountKind,
         id::{CreditRequestId, DEFAULT_TEAM, MemberId, TeamId},
         money::Nanos,
@@ -80,12 +80,16 @@ impl World {
         self.state.credits().account()
     }
 
-    /// What a member has of its own, and used of it.
-    fn own(&self, member: &str) -> (Option<i64>, i64) {
+    /// What a member has of its own, and used of whatever.
+    fn own(&self, member: &str) -> (i64, i64) {
         let id = (TeamId::trusted(TEAM), MemberId::trusted(member));
         let place = self.state.memberships.place(&id).unwrap();
-        let allocation = self.state.allocations.member(place).allocation;
-        (allocation.total().map(Nanos::get), self.state.own_used(place).get())
+        (self.state.allocations.member(place).given().get(), self.state.credits_of(place).spent.get())
+    }
+
+    fn pool(&self) -> (i64, i64) {
+        let TeamCredits { shared_used, shared_held, .. } = self.team_credits();
+        (shared_used.get(), shared_held.get())
     }
 
     fn bob(&mut self) {
@@ -165,8 +169,9 @@ fn nothing_beyond_what_there_is_is_given_out() {
     let problem = refused(&world.allot_team(monthly(49)));
     assert!(problem.contains("given out to its members"), "{problem}");
     assert!(world.spend_as("bobs", "a", 20));
-    refused(&world.allot("bob", monthly(11)));
-    world.allot("bob", monthly(10)).unwrap();
+    let problem = refused(&world.allot("bob", monthly(31)));
+    assert!(problem.contains("0.000000011 more"), "what it used is its own already: {problem}");
+    world.allot("bob", monthly(30)).unwrap();
     assert_eq!(world.available(), Some(0));
 }
 
@@ -203,11 +208,11 @@ fn what_a_member_used_beyond_a_lowered_allocation_its_pool_bears() {
     world.allot("ann", monthly(50)).unwrap();
     assert!(world.spend_as(KEY, "a", 40));
     world.allot("ann", monthly(10)).unwrap();
-    assert_eq!((world.own("ann"), world.available()), ((Some(10), 40), Some(60)), "100 − 10 − 30 beyond its own");
+    assert_eq!((world.own("ann"), world.available()), ((10, 40), Some(60)), "100 − 10 − 30 beyond its own");
     world.allot("ann", none()).unwrap();
     assert_eq!(world.available(), Some(60), "all 40 are the pool's");
     world.allot("ann", monthly(45)).unwrap();
-    assert_eq!((world.own("ann"), world.available()), ((Some(45), 40), Some(55)));
+    assert_eq!((world.own("ann"), world.available()), ((45, 40), Some(55)));
     assert!(world.spend_as(KEY, "b", 5));
     assert!(world.spend_as("bobs", "c", 55), "together exactly what the team had");
     assert!(!world.spend_as("bobs", "d", 1));
@@ -296,7 +301,7 @@ fn a_request_that_fits_the_auto_approve_reserve_is_granted_at_once() {
     assert_eq!(world.submit("r0", "ann", 5), CreditRequestState::Pending, "reserve 0: always by hand");
     world.reserve_of(10);
     assert_eq!(world.submit("r1", "ann", 6), CreditRequestState::AutoApproved);
-    assert_eq!((world.own("ann"), world.available()), ((Some(6), 0), Some(94)));
+    assert_eq!((world.own("ann"), world.available()), ((6, 0), Some(94)));
     assert_eq!(world.submit("r2", "ann", 5), CreditRequestState::Pending, "the reserve is a ceiling over the cycle");
     assert_eq!(world.submit("r3", "ann", 4), CreditRequestState::AutoApproved);
     world.advance(Span::DAY);
@@ -312,7 +317,7 @@ fn a_request_is_decided_once_and_never_grants_more_than_was_asked() {
     world.submit("r", "ann", 20);
     assert!(refused(&world.approve("r", Some(21))).contains("0.00000002 asked for"));
     world.approve("r", Some(15)).unwrap();
-    assert_eq!((world.own("ann"), world.available()), ((Some(15), 0), Some(85)));
+    assert_eq!((world.own("ann"), world.available()), ((15, 0), Some(85)));
     assert!(refused(&world.approve("r", None)).contains("decided already: approved"));
     let denied = world.turn(|turn| turn.deny_credit_request(&CreditRequestId::trusted("r"), String::new()));
     assert!(refused(&denied).contains("decided already"));
@@ -328,9 +333,9 @@ fn a_new_member_gets_its_signup_credits_out_of_the_default_team() {
     let settings = world.state.allocations.settings;
     world.settings(AllocationSettings { signup_credits: Nanos::new(6), ..settings });
     world.bob();
-    assert_eq!((world.own("bob"), world.available()), ((Some(6), 0), Some(4)));
+    assert_eq!((world.own("bob"), world.available()), ((6, 0), Some(4)));
     world.add_member("cat", &[TEAM]);
-    assert_eq!(world.own("cat"), (None, 0), "no room: none");
+    assert_eq!(world.own("cat"), (0, 0), "no room: none");
     assert_eq!(world.state.alerts.all().next().unwrap().kind, AlertKind::SignupCreditsMissing);
 }
 
@@ -342,17 +347,17 @@ fn signup_credits_are_paid_once_a_member_however_often_it_joins() {
     let settings = world.state.allocations.settings;
     world.settings(AllocationSettings { signup_credits: Nanos::new(10), ..settings });
     world.add_member("bob", &[TEAM; 20]);
-    assert_eq!((world.own("bob"), world.available()), ((Some(10), 0), Some(90)), "named twenty times, a member once");
+    assert_eq!((world.own("bob"), world.available()), ((10, 0), Some(90)), "named twenty times, a member once");
     let (team, bob) = (TeamId::trusted(TEAM), MemberId::trusted("bob"));
     for _ in 0..3 {
         world.turn(|turn| turn.delete_membership(&team, &bob)).unwrap();
         world.turn(|turn| turn.create_membership(&team, &bob, &Policy::default())).unwrap();
-        assert_eq!((world.own("bob"), world.available()), ((None, 0), Some(100)), "back, but new no more");
+        assert_eq!((world.own("bob"), world.available()), ((0, 0), Some(100)), "back, but new no more");
     }
     world.add_team("research");
     world.add_member("cat", &["research"]);
     world.turn(|turn| turn.create_membership(&team, &MemberId::trusted("cat"), &Policy::default())).unwrap();
-    assert_eq!((world.own("cat"), world.available()), ((Some(10), 0), Some(90)), "new in this team");
+    assert_eq!((world.own("cat"), world.available()), ((10, 0), Some(90)), "new in this team");
 }
 
 #[test]
@@ -414,4 +419,171 @@ fn a_personal_account_hands_out_nothing() {
     world.state.organization = personal;
     let refused = world.turn_unreplayed(|turn| turn.set_allocation_settings(AllocationSettings::default()));
     assert_eq!(refused, Err(Conflict::TeamAccountRequired { what: "the allocation of credits" }));
+}
+
+fn extra(credits: i64) -> AllocationChange {
+    AllocationChange { monthly: None, extra: Some(Some(Nanos::new(credits))) }
+}
+
+fn pool_of(credits: i64) -> World {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(None);
+    world.allot_team(monthly(credits)).unwrap();
+    world
+}
+
+/// M11.
+#[test]
+fn extra_credits_add_to_the_pool_and_are_used_first() {
+    let mut world = pool_of(100);
+    world.allot("ann", extra(5)).unwrap();
+    assert_eq!(world.available(), Some(95));
+    assert!(!world.spend_as(KEY, "a", 101), "5 of her own and 95 of the pool");
+    assert!(world.spend_as(KEY, "b", 3));
+    assert_eq!((world.own("ann"), world.pool(), world.available()), ((5, 3), (0, 0), Some(95)));
+    assert!(world.spend_as(KEY, "c", 90), "one request spans both");
+    assert_eq!((world.own("ann"), world.pool(), world.available()), ((5, 93), (88, 0), Some(7)));
+    assert!(!world.spend_as("bobs", "d", 8));
+    assert!(world.spend_as("bobs", "e", 7));
+    let denial = world.reserve_as(KEY, &ask("f", cost(1))).unwrap().unwrap_err();
+    let Violated::Limit { state, asked } = &denial.violations[0].at else { panic!("{denial:?}") };
+    assert_eq!((state.scope_id.as_str(), state.max, state.spent, *asked), ("default", Some(95), 95, 1));
+}
+
+#[test]
+fn an_extra_is_there_while_the_pool_is_used_up() {
+    let mut world = pool_of(20);
+    world.allot("ann", extra(5)).unwrap();
+    assert!(world.spend_as("bobs", "a", 15));
+    assert!(!world.spend_as("bobs", "nothing", 0), "used up means refused, even for a free request");
+    assert!(world.spend_as(KEY, "hers", 0), "her own isn't");
+    assert!(!world.spend_as(KEY, "b", 6));
+    assert!(world.spend_as(KEY, "c", 5));
+    assert!(!world.spend_as(KEY, "again", 0), "now it is");
+}
+
+#[test]
+fn what_is_given_back_returns_to_the_pool_first() {
+    let mut world = pool_of(100);
+    world.allot("ann", extra(10)).unwrap();
+    let (first, second) = (world.reserve("a", cost(8)), world.reserve("b", cost(8)));
+    assert_eq!(world.pool(), (0, 6), "10 of her own and 6 of the pool");
+    world.commit(first, cost(1));
+    assert_eq!(world.pool(), (0, 0), "the split is made anew");
+    world.commit(second, cost(14));
+    assert_eq!((world.own("ann"), world.pool()), ((10, 15), (5, 0)));
+    let third = world.reserve("c", cost(4));
+    assert_eq!(world.pool(), (5, 4));
+    world.release(third).unwrap();
+    assert_eq!(world.pool(), (5, 0));
+}
+
+#[test]
+fn an_extra_caps_nobody() {
+    let mut world = World::new();
+    world.bob();
+    world.cycle(None);
+    world.allot("ann", extra(5)).unwrap();
+    assert!(world.spend_as(KEY, "a", 1000), "neither she nor her team has a cap");
+    world.allot_team(extra(5)).unwrap();
+    assert!(world.spend_as("bobs", "b", 1000));
+    assert_eq!(world.available(), None);
+    let settings = world.state.allocations.settings;
+    world.settings(AllocationSettings { signup_credits: Nanos::new(3), ..settings });
+    world.add_member("cat", &[TEAM]);
+    world.add_key("cats", "cat", TEAM);
+    assert!(world.spend_as("cats", "c", 1000), "signup credits make nobody poorer");
+}
+
+/// M12.
+#[test]
+fn used_is_one_number_whatever_it_drew_on() {
+    let mut world = pool_of(100);
+    assert!(world.spend_as(KEY, "a", 27));
+    world.allot("ann", monthly(30)).unwrap();
+    assert_eq!((world.own("ann"), world.pool(), world.available()), ((30, 27), (0, 0), Some(70)));
+    assert!(!world.spend_as(KEY, "b", 4));
+    assert!(world.spend_as(KEY, "c", 3));
+    world.allot("ann", none()).unwrap();
+    assert_eq!((world.own("ann"), world.pool(), world.available()), ((0, 30), (30, 0), Some(70)));
+    world.allot("ann", monthly(40)).unwrap();
+    assert_eq!((world.own("ann"), world.pool(), world.available()), ((40, 30), (0, 0), Some(60)));
+    let settings = world.state.allocations.settings;
+    world.settings(AllocationSettings { credits_per_cycle: Some(Nanos::new(200)), ..settings });
+    world.turn(|turn| turn.delete_member(&MemberId::trusted("ann"))).unwrap();
+    assert_eq!((world.available(), world.account().available), (Some(70), Some(Nanos::new(100))), "she used it");
+}
+
+#[test]
+fn running_work_moves_with_the_allocation_that_bears_it() {
+    let mut world = pool_of(100);
+    let open = world.reserve("a", cost(20));
+    assert_eq!(world.pool(), (0, 20));
+    world.allot("ann", monthly(30)).unwrap();
+    assert_eq!((world.pool(), world.available()), ((0, 0), Some(70)));
+    world.commit(open, cost(35));
+    assert_eq!((world.own("ann"), world.pool(), world.available()), ((30, 35), (5, 0), Some(65)), "beyond her own");
+}
+
+#[test]
+fn a_cycle_that_ended_shows_no_overage_and_stops_nothing() {
+    let mut world = pool_of(100);
+    world
+        .allot("ann", AllocationChange { monthly: Some(Some(Nanos::new(10))), extra: Some(Some(Nanos::new(90))) })
+        .unwrap();
+    let first = world.reserve("a", cost(50));
+    let second = world.reserve("b", cost(40));
+    world.advance(Span::DAY);
+    assert_eq!(world.commit(first, cost(50)).overage.credits, Nanos::ZERO, "her 90 extra were there");
+    assert_eq!(world.revocations.len(), 0);
+    world.allot("ann", monthly(5)).unwrap();
+    assert_eq!(world.revocations.len(), 0);
+    assert_eq!(world.commit(second, cost(70)).overage.credits, Nanos::ZERO);
+    assert_eq!((world.own("ann"), world.pool()), ((5, 0), (0, 0)), "nothing of it counts in this one");
+}
+
+#[test]
+fn a_pool_that_is_used_up_stops_those_that_draw_on_it() {
+    let mut world = pool_of(20);
+    world.allot("ann", extra(10)).unwrap();
+    let (hers, his) = (world.reserve("a", cost(2)), world.reserve_as("bobs", &ask("b", cost(3))).unwrap().unwrap());
+    let last = world.reserve_as("bobs", &ask("c", cost(3))).unwrap().unwrap();
+    world.commit(last.reservation, cost(10));
+    let stopped: Vec<_> = world.revocations.iter().map(|revocation| revocation.reservation).collect();
+    assert_eq!(stopped, [his.reservation], "she has credits of her own");
+    assert_eq!(world.revocations[0].cause.scope_id, "default");
+    let another = world.reserve("d", cost(5));
+    world.commit(another, cost(10));
+    let stopped: Vec<_> = world.revocations.iter().map(|revocation| revocation.reservation).collect();
+    assert_eq!(stopped, [hers], "now they are used up, and the pool is");
+}
+
+#[test]
+fn two_cycles_never_begin_in_the_same_instant() {
+    let mut world = pool_of(100);
+    assert!(world.spend_as(KEY, "a", 100));
+    let (first, second) = (world.reset_cycle(), world.reset_cycle());
+    assert!(first.start < second.start);
+    assert!(world.spend_as(KEY, "b", 100));
+    world.reset_cycle();
+    assert_eq!((world.own("ann"), world.available()), ((0, 0), Some(100)));
+}
+
+/// M17.
+#[test]
+fn nothing_is_given_out_while_credits_arent_tracked() {
+    let mut world = pool_of(100);
+    world.submit("r", "ann", 5);
+    let off = Some(crate::domain::money::Factor::trusted(Nanos::ZERO));
+    world.organization(crate::engine::turn::OrganizationChange { credit_factor: off, ..Default::default() });
+    for outcome in [world.approve("r", None), world.allot("ann", extra(5)), world.allot_team(monthly(200))] {
+        assert!(refused(&outcome).contains("aren't tracked"));
+    }
+    let reserve = Some(Nanos::new(5));
+    let outcome =
+        world.turn(|turn| turn.set_team_allocation(&TeamId::trusted(TEAM), AllocationChange::default(), reserve));
+    assert!(refused(&outcome).contains("aren't tracked"));
+    assert_eq!(world.submit("s", "ann", 5), CreditRequestState::Pending);
+    world.turn(|turn| turn.deny_credit_request(&CreditRequestId::trusted("r"), String::new())).unwrap();
 }

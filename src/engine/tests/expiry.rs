@@ -60,7 +60,7 @@ fn what_is_due_expires_in_order_at_most_64_at_once_and_the_target_always() {
 
 fn expired(record: &Record) -> Option<crate::domain::reservation_id::ReservationNo> {
     match &record.event {
-        Event::Expired { reservation } => Some(*reservation),
+        Event::Expired { reservation, .. } => Some(*reservation),
         _ => None,
     }
 }

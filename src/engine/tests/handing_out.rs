@@ -56,6 +56,10 @@ enum Step {
     Approve {
         parts: i64,
     },
+    /// Leaves the organization.
+    Leave(usize),
+    /// Deletes the second team.
+    DeleteTeam,
 }
 
 fn credits() -> impl Strategy<Value = i64> {
@@ -80,20 +84,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (1..4000i64).prop_map(Step::Pass),
         3 => (member, 1..20i64).prop_map(|(member, credits)| Step::Submit { member, credits }),
         2 => (1..11i64).prop_map(|parts| Step::Approve { parts }),
+        // The first is the last owner.
+        1 => (1..20usize).prop_filter_map("mostly stays", |m| (m < 4).then_some(Step::Leave(m))),
+        1 => (0..8usize).prop_filter_map("mostly stays", |n| (n == 0).then_some(Step::DeleteTeam)),
     ]
-}
-
-/// Who pays for a hold or a charge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum From {
-    Own,
-    Pool,
 }
 
 #[derive(Debug, Clone)]
 struct Use {
     member: usize,
-    from: From,
     cycle: u32,
     held: i64,
     spent: i64,
@@ -106,12 +105,13 @@ struct Part {
 }
 
 impl Part {
-    fn total(self) -> Option<i64> {
-        (self.monthly.is_some() || self.extra.is_some()).then(|| self.monthly.unwrap_or(0) + self.extra.unwrap_or(0))
+    /// Extra adds to what there is, and caps nothing.
+    fn cap(self) -> Option<i64> {
+        self.monthly.map(|monthly| monthly + self.extra.unwrap_or(0))
     }
 
     fn given(self) -> i64 {
-        self.total().unwrap_or(0)
+        self.monthly.unwrap_or(0) + self.extra.unwrap_or(0)
     }
 
     fn changed(self, monthly: Field, extra: Field) -> Self {
@@ -127,8 +127,8 @@ struct Reference {
     reserves: [i64; 2],
     approved: [i64; 2],
     members: [Part; 4],
-    /// What each member used beyond its own, when its own was last set.
-    beyond: [i64; 4],
+    gone: [bool; 4],
+    team_gone: bool,
     uses: Vec<Use>,
     cycle: u32,
 }
@@ -138,51 +138,42 @@ impl Reference {
         self.uses.iter().filter(|u| u.cycle == self.cycle && which(u)).map(of).sum()
     }
 
-    fn own_spent(&self, member: usize) -> i64 {
-        self.sum(|u| u.spent, |u| u.member == member && u.from == From::Own)
+    fn used(&self, member: usize) -> i64 {
+        self.sum(|u| u.spent, |u| u.member == member)
     }
 
-    fn is_in(member: usize, team: usize) -> bool {
-        MEMBERS[member].1 == team
+    fn held(&self, member: usize) -> i64 {
+        self.sum(|u| u.held, |u| u.member == member)
+    }
+
+    fn members_of(team: usize) -> impl Iterator<Item = usize> {
+        (0..4).filter(move |member| MEMBERS[*member].1 == team)
     }
 
     fn distributed(&self, team: usize) -> i64 {
-        (0..4).filter(|m| Self::is_in(*m, team)).map(|m| self.members[m].given()).sum()
+        Self::members_of(team).map(|m| self.members[m].given()).sum()
     }
 
-    fn beyond(&self, team: usize) -> i64 {
-        (0..4).filter(|m| Self::is_in(*m, team)).map(|m| self.beyond[m]).sum()
+    /// What the members have or used, whichever is more of each; those that left used.
+    fn committed(&self, team: usize) -> i64 {
+        Self::members_of(team).map(|m| self.members[m].given().max(self.used(m))).sum()
     }
 
-    fn pool_spent(&self, team: usize) -> i64 {
-        self.sum(|u| u.spent, |u| Self::is_in(u.member, team) && u.from == From::Pool)
+    fn committed_and_held(&self, team: usize) -> i64 {
+        Self::members_of(team).map(|m| self.members[m].given().max(self.used(m) + self.held(m))).sum()
     }
 
-    /// D6: monthly + extra − distributed − used from the shared pool.
+    /// D6 as M12 says it: monthly + extra − Σ max(monthly + extra, used).
     fn available(&self, team: usize) -> Option<i64> {
-        let shared = self.pool_spent(team) + self.beyond(team);
-        self.teams[team].total().map(|total| total - self.distributed(team) - shared)
+        self.teams[team].cap().map(|cap| cap - self.committed(team))
     }
 
-    /// Given out to a team, or to its members and used by them besides.
     fn taken(&self, team: usize, part: Part) -> i64 {
-        let used = || self.distributed(team) + self.pool_spent(team) + self.beyond(team);
-        part.total().unwrap_or_else(used)
+        part.given().max(self.committed(team))
     }
 
     fn account_available(&self) -> Option<i64> {
         self.total.map(|total| total - self.taken(0, self.teams[0]) - self.taken(1, self.teams[1]))
-    }
-
-    /// What can be given out within a team.
-    fn free(&self, team: usize) -> Option<i64> {
-        match self.available(team) {
-            None => self.account_available(),
-            Some(available) => {
-                let held = self.sum(|u| u.held, |u| Self::is_in(u.member, team) && u.from == From::Pool);
-                Some(available - held)
-            }
-        }
     }
 
     fn fits(free: Option<i64>, more: i64) -> bool {
@@ -192,7 +183,10 @@ impl Reference {
     fn set_team(&mut self, team: usize, monthly: Field, extra: Field) -> bool {
         let (before, next) = (self.teams[team], self.teams[team].changed(monthly, extra));
         let distributed = self.distributed(team);
-        if next.total().is_some_and(|total| total < distributed)
+        if team == 1 && self.team_gone {
+            return false;
+        }
+        if next.cap().is_some_and(|total| total < distributed)
             && (next.monthly, next.extra) != (before.monthly, before.extra)
         {
             return false;
@@ -206,24 +200,31 @@ impl Reference {
 
     fn set_member(&mut self, member: usize, next: Part) -> bool {
         let before = self.members[member];
+        if self.gone[member] {
+            return false;
+        }
         if (next.monthly, next.extra) == (before.monthly, before.extra) {
             return true;
         }
         let fits = self.member_fits(member, next);
         if fits {
-            self.put(member, next);
+            self.members[member] = next;
         }
         fits
     }
 
-    fn beyond_with(&self, member: usize, next: Part) -> i64 {
-        (self.own_spent(member) - next.given()).max(0)
-    }
-
-    /// What the pool bears for the member comes back to it first.
     fn member_fits(&self, member: usize, next: Part) -> bool {
-        let back = (self.beyond[member] - self.beyond_with(member, next)).max(0);
-        Self::fits(self.free(MEMBERS[member].1), next.given() - self.members[member].given() - back)
+        let (team, before) = (MEMBERS[member].1, self.members[member]);
+        let (used, all) = (self.used(member), self.used(member) + self.held(member));
+        let grows = |at_least: i64| next.given().max(at_least) - before.given().max(at_least);
+        match self.teams[team].cap() {
+            Some(cap) => Self::fits(Some(cap - self.committed_and_held(team)), grows(all)),
+            None => {
+                let own = self.teams[team].given();
+                let after = own.max(self.committed(team) + grows(used));
+                Self::fits(self.account_available(), after - self.taken(team, self.teams[team]))
+            }
+        }
     }
 
     fn with_extra(&self, member: usize, credits: i64) -> Part {
@@ -231,32 +232,24 @@ impl Reference {
         Part { extra: Some(own.extra.unwrap_or(0) + credits), ..own }
     }
 
-    fn put(&mut self, member: usize, next: Part) {
-        self.members[member] = next;
-        self.beyond[member] = self.beyond_with(member, next);
-    }
-
     fn reserve(&mut self, member: usize, credits: i64) -> bool {
-        let team = MEMBERS[member].1;
-        let from = if self.members[member].total().is_some() { From::Own } else { From::Pool };
-        let (cap, spent, held) = match from {
-            From::Own => {
-                let held = self.sum(|u| u.held, |u| u.member == member && u.from == From::Own);
-                (self.members[member].total(), self.own_spent(member), held)
-            }
-            From::Pool => {
-                let held = self.sum(|u| u.held, |u| Self::is_in(u.member, team) && u.from == From::Pool);
-                let cap = self.teams[team].total().map(|total| total - self.distributed(team) - self.beyond(team));
-                (cap, self.pool_spent(team), held)
-            }
-        };
-        let all = (self.total, self.sum(|u| u.spent, |_| true), self.sum(|u| u.held, |_| true));
-        let admits = |(cap, spent, held): (Option<i64>, i64, i64)| {
+        let (team, own) = (MEMBERS[member].1, self.members[member]);
+        let (used, held) = (self.used(member), self.held(member));
+        let admits = |cap: Option<i64>, spent: i64, held: i64, credits: i64| {
             cap.is_none_or(|cap| spent < cap && spent + held + credits <= cap)
         };
-        let granted = admits((cap, spent, held)) && admits(all);
+        let beyond = |sum: i64| (sum - own.given()).max(0);
+        let drawn = beyond(used + held + credits) - beyond(used + held);
+        let is_asked = own.monthly.is_none() && (drawn > 0 || used >= own.given());
+        let pool = self.teams[team].cap().map(|cap| cap - self.distributed(team));
+        let spent = self.committed(team) - self.distributed(team);
+        let on_hold = self.committed_and_held(team) - self.committed(team);
+        let granted = !self.gone[member]
+            && admits(own.cap(), used, held, credits)
+            && (!is_asked || admits(pool, spent, on_hold, drawn))
+            && admits(self.total, self.sum(|u| u.spent, |_| true), self.sum(|u| u.held, |_| true), credits);
         if granted {
-            self.uses.push(Use { member, from, cycle: self.cycle, held: credits, spent: 0 });
+            self.uses.push(Use { member, cycle: self.cycle, held: credits, spent: 0 });
         }
         granted
     }
@@ -264,7 +257,6 @@ impl Reference {
     fn begin(&mut self) {
         self.cycle += 1;
         self.approved = [0; 2];
-        self.beyond = [0; 4];
         for part in self.teams.iter_mut().chain(&mut self.members) {
             part.extra = None;
         }
@@ -277,9 +269,14 @@ impl Reference {
         let granted = within && self.member_fits(member, next);
         if granted {
             self.approved[team] += credits;
-            self.put(member, next);
+            self.members[member] = next;
         }
         granted
+    }
+
+    fn leave(&mut self, member: usize) {
+        self.gone[member] = true;
+        self.members[member] = Part::default();
     }
 }
 
@@ -367,6 +364,8 @@ impl Both {
             Step::Pass(seconds) => self.world.advance(Span::seconds(*seconds)),
             Step::Submit { member, credits } => self.submit(*member, *credits),
             Step::Approve { parts } => self.approve(*parts),
+            Step::Leave(member) => self.leave(*member),
+            Step::DeleteTeam => self.delete_team(),
         }
         if !matches!(step, Step::Pass(_)) {
             self.world.tick();
@@ -394,7 +393,27 @@ impl Both {
         (used.held, used.spent) = (0, spent);
     }
 
+    fn leave(&mut self, member: usize) {
+        if !self.reference.gone[member] {
+            self.world.turn(|turn| turn.delete_member(&MemberId::trusted(MEMBERS[member].0))).unwrap();
+            self.reference.leave(member);
+        }
+    }
+
+    fn delete_team(&mut self) {
+        let deleted = self.world.turn(|turn| turn.delete_team(&TeamId::trusted(TEAMS[1])));
+        assert_eq!(deleted.is_err(), self.reference.team_gone);
+        self.reference.team_gone = true;
+        self.reference.teams[1] = Part::default();
+        for member in Reference::members_of(1) {
+            self.reference.leave(member);
+        }
+    }
+
     fn submit(&mut self, member: usize, credits: i64) {
+        if self.reference.gone[member] {
+            return;
+        }
         let (name, team) = MEMBERS[member];
         let (team, id) = (TeamId::trusted(TEAMS[team]), MemberId::trusted(name));
         let request = CreditRequestId::trusted(format!("q{}", self.steps));
@@ -419,10 +438,10 @@ impl Both {
         let done =
             self.world.turn(|turn| turn.approve_credit_request(&request, Some(Nanos::new(granted)), String::new()));
         let next = self.reference.with_extra(member, granted);
-        let expected = granted <= asked && self.reference.member_fits(member, next);
+        let expected = granted <= asked && !self.reference.gone[member] && self.reference.member_fits(member, next);
         assert_eq!(done.is_ok(), expected, "{done:?}");
         if expected {
-            self.reference.put(member, next);
+            self.reference.members[member] = next;
         }
     }
 
@@ -432,16 +451,22 @@ impl Both {
             let credits = state.credits().team(state.teams.place(&TeamId::trusted(*team)).unwrap());
             assert_eq!(credits.allocated.distributed.get(), reference.distributed(at), "distributed of {team}");
             assert_eq!(credits.available.map(Nanos::get), reference.available(at), "available of {team}");
-            let used = reference.sum(|u| u.spent, |u| Reference::is_in(u.member, at));
+            let used = reference.sum(|u| u.spent, |u| MEMBERS[u.member].1 == at);
             assert_eq!(credits.allocated.used.get(), used, "used by {team}");
+            let (committed, held) = (reference.committed(at), reference.committed_and_held(at));
+            let shared = (committed - reference.distributed(at), held - committed);
+            assert_eq!((credits.shared_used.get(), credits.shared_held.get()), shared, "drawn on {team}");
         }
         for (at, (member, team)) in MEMBERS.iter().enumerate() {
             let id = (TeamId::trusted(TEAMS[*team]), MemberId::trusted(*member));
             let place = state.memberships.place(&id).unwrap();
-            let own = state.allocations.member(place).allocation;
-            assert_eq!(own.total().map(Nanos::get), reference.members[at].total(), "{member}'s own");
-            assert_eq!(state.own_used(place).get(), reference.own_spent(at), "used by {member} of its own");
+            let own = state.allocations.member(place);
+            assert_eq!(own.cap().map(Nanos::get), reference.members[at].cap(), "{member}'s own");
+            assert_eq!(own.given().get(), reference.members[at].given(), "{member}'s own");
+            assert_eq!(state.credits_of(place).spent.get(), reference.used(at), "used by {member}");
+            assert_eq!(state.credits_of(place).held.get(), reference.held(at), "held by {member}");
         }
+        assert_eq!(state.inconsistencies(), []);
         let account = state.credits().account();
         assert_eq!(account.used.get(), reference.sum(|u| u.spent, |_| true), "used by all");
         assert_eq!(account.available.map(Nanos::get), reference.account_available(), "available to all");

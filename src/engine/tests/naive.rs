@@ -28,6 +28,8 @@ pub(super) use wait::Wait;
 
 pub(super) const SECOND: i64 = 1_000_000;
 pub(super) const DAY: i64 = 86_400 * SECOND;
+/// Stands for whatever was before the cycle in which it was booked.
+pub(super) const EARLY: i64 = i64::MIN;
 
 /// Open reservations that a key, and all together, may have here: so few that this binds often.
 pub(super) const OPEN_PER_KEY: u32 = 4;
@@ -83,6 +85,8 @@ pub(super) struct Use {
     pub settled: Option<(Option<Commit>, Answer)>,
     /// For which reason, what was given back and what was charged, under which entry.
     pub released: Option<(bool, Amounts, Amounts, u64)>,
+    /// Whether it happened before the cycle in which it was booked.
+    pub early: bool,
 }
 
 /// What an operation answers, of both.
@@ -215,6 +219,10 @@ impl Naive {
         let limit = &self.defs[def].limit;
         let unit = limit.unit();
         let holds = |used: &Use| used.is_open() && used.defs.contains(&def);
+        if let (handing::POOL, team) = self.defs[def].spot {
+            return self.pool_standing(team);
+        }
+        let is_early = |used: &&Use| !self.is_handed(def) || used.early == (at == EARLY);
         match (unit, limit.period()) {
             (Unit::InFlight, _) => (0, i64::try_from(self.uses.iter().filter(|used| holds(used)).count()).unwrap()),
             (_, None) => {
@@ -225,8 +233,9 @@ impl Naive {
                 (posts.map(amount).sum(), 0)
             }
             (_, Some(period)) => {
-                let window = Self::window(period, at).0;
-                let inside = self.uses.iter().filter(|used| Self::window(period, used.admit).0 == window);
+                let is_in =
+                    |used: &&Use| at == EARLY || Self::window(period, used.admit).0 == Self::window(period, at).0;
+                let inside = self.uses.iter().filter(is_early).filter(is_in);
                 inside.fold((0, 0), |(spent, held), used| {
                     let on_it = used.booked.iter().filter(|(_, _, on)| on.contains(&def));
                     let booked: i64 = on_it.map(|(_, amounts, _)| Self::of(unit, amounts)).sum();
@@ -312,9 +321,13 @@ impl Naive {
             let used_up = |def: &usize| {
                 let limit = &self.defs[*def].limit;
                 let is_budget = limit.unit().is_budget() && self.binds(limit.unit()) && self.is_alive(*def);
-                is_budget && limit.max().is_some_and(|max| self.standing(*def, used.admit).0 >= max)
+                let is_current = !self.is_over(*def, used);
+                is_budget && is_current && self.max_of(*def).is_some_and(|max| self.standing(*def, used.admit).0 >= max)
             };
-            let spent = used.defs.iter().any(used_up).then_some(DenialCode::BudgetExceeded);
+            let pool = self.pool(used.key);
+            let is_on_pool = used.defs.contains(&self.handed_part(8, used.key)) && self.draws(used.key);
+            let mut limits = used.defs.iter().chain(is_on_pool.then_some(&pool));
+            let spent = limits.any(used_up).then_some(DenialCode::BudgetExceeded);
             let unpaid = (empty && used.wallet).then_some(DenialCode::WalletInsufficient);
             self.uses[at].revoked = is_deleted.or(switched_off).or(spent).or(unpaid);
         }

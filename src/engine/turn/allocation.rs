@@ -1,18 +1,21 @@
 //! Handing out credits: settings, cycles, what teams and members have of their own.
 
+use smallvec::SmallVec;
+
 use super::{Outcome, Turn, control::live};
 use crate::{
     domain::{
         alert::AlertKind,
-        allocation::{Allocation, AllocationSettings, CycleCause},
+        allocation::{Allocation, AllocationSettings, CycleCause, Drawn},
         error::SumTooLarge,
         event::{Event, LimitNo, NumberedLimit},
         id::{MemberId, TeamId},
         money::Nanos,
         period::Window,
         policy::AllocationPlace,
+        time::Span,
     },
-    engine::{conflict::Conflict, turn::alert::Notice},
+    engine::{conflict::Conflict, state::TeamCredits, turn::alert::Notice, windows::Counted},
 };
 
 /// Fields to change; `None` leaves one as it is, an inner `None` unsets it.
@@ -65,14 +68,14 @@ impl Turn<'_> {
         }
         self.emit(Event::AllocationSettingsSet(settings));
         if (settings.cadence, settings.zone) != (before.cadence, before.zone) {
-            let cycle = settings.cadence.cycle_from(self.now, settings.zone);
-            self.emit(Event::CycleStarted { cycle, cause: CycleCause::Changed });
+            self.start_cycle(settings, CycleCause::Changed);
         }
-        self.revoke_allocations();
+        let total = self.counters_of(&AllocationPlace::Organization);
+        self.revoke_above_caps(&total);
         Ok(())
     }
 
-    fn check_credits_tracked(&self) -> Outcome<()> {
+    pub(super) fn check_credits_tracked(&self) -> Outcome<()> {
         if self.state.organization.credit_factor.is_on() {
             return Ok(());
         }
@@ -88,10 +91,15 @@ impl Turn<'_> {
         self.check_organization()?;
         self.check_team_account("the allocation of credits")?;
         self.tick();
-        let AllocationSettings { cadence, zone, .. } = self.state.allocations.settings;
-        let cycle = cadence.cycle_from(self.now, zone);
-        self.emit(Event::CycleStarted { cycle, cause: CycleCause::Reset });
-        Ok(cycle)
+        Ok(self.start_cycle(self.state.allocations.settings, CycleCause::Reset))
+    }
+
+    /// Starts a cycle now. Counters know cycles by their start, so that no two begin in the same instant.
+    fn start_cycle(&mut self, settings: AllocationSettings, cause: CycleCause) -> Window {
+        self.now = self.now.max(self.state.allocations.cycle.start + Span::micros(1));
+        let cycle = settings.cadence.cycle_from(self.now, settings.zone);
+        self.emit(Event::CycleStarted { cycle, cause });
+        cycle
     }
 
     /// # Errors
@@ -108,7 +116,7 @@ impl Turn<'_> {
         let next = change.of(before.allocation);
         if next != before.allocation {
             self.check_credits_tracked()?;
-            if let Some(total) = next.total().filter(|total| *total < before.distributed) {
+            if let Some(total) = next.cap().filter(|total| *total < before.distributed) {
                 let have = before.distributed.shown();
                 let problem = format!(
                     "team {team} can't have {} credits: {have} of them are given out to its members; lower theirs first",
@@ -116,14 +124,17 @@ impl Turn<'_> {
                 );
                 return Err(Conflict::Precondition(problem));
             }
-            let taken = |allocation| self.state.credits().taken(&before, allocation);
+            let committed = self.state.credits().team(place).committed();
+            let taken = |allocation: Allocation| TeamCredits::taken(allocation.given(), committed);
             self.check_account(taken(next) - taken(before.allocation))?;
             self.set_allocation(AllocationPlace::Pool(team.clone()), next);
         }
         if let Some(reserve) = reserve.filter(|reserve| *reserve != before.reserve) {
+            if reserve > before.reserve {
+                self.check_credits_tracked()?;
+            }
             self.emit(Event::AutoApproveSet { team: team.clone(), reserve });
         }
-        self.revoke_allocations();
         Ok(())
     }
 
@@ -142,7 +153,7 @@ impl Turn<'_> {
         let id = (team.clone(), member.clone());
         live(&self.state.memberships, &id, &format!("{team}/{member}"))?;
         let membership = self.state.memberships.place(&id).unwrap_or(u32::MAX);
-        let before = self.state.allocations.member(membership).allocation;
+        let before = self.state.allocations.member(membership);
         let next = change.of(before);
         if next == before {
             return Ok(());
@@ -150,7 +161,6 @@ impl Turn<'_> {
         self.check_credits_tracked()?;
         self.check_own(team, member, next)?;
         self.set_allocation(AllocationPlace::Member(team.clone(), member.clone()), next);
-        self.revoke_allocations();
         Ok(())
     }
 
@@ -165,42 +175,40 @@ impl Turn<'_> {
         credits: Nanos,
     ) -> Result<Allocation, SumTooLarge> {
         let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
-        let before = self.state.allocations.member(at).allocation;
+        let before = self.state.allocations.member(at);
         Nanos::checked_sum(|| format!("what {member} has in team {team}"), [before.given(), credits])?;
         Ok(Allocation { extra: Some(before.extra.unwrap_or_default() + credits), ..before })
     }
 
-    /// Whether a member can have this of its own. What its team's pool bears for it comes back out of that first: so what was
-    /// lowered can be raised again.
+    /// Whether a member can have this of its own: the team, or where it has no cap the organization, must have what that takes
+    /// beyond what the member has or used already.
     pub(super) fn check_own(&self, team: &TeamId, member: &MemberId, next: Allocation) -> Outcome<()> {
         let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
-        let before = self.state.allocations.member(at);
-        let carried = (self.state.own_used(at) - next.given()).at_least_zero();
-        let back = (before.carried - carried).at_least_zero();
-        self.check_team(team, next.given() - before.allocation.given() - back)
-    }
-
-    /// Whether the team, or where it has nothing itself the organization, can give out `more`.
-    fn check_team(&self, team: &TeamId, more: Nanos) -> Outcome<()> {
+        let (before, next) = (self.state.allocations.member(at).given(), next.given());
+        let Counted { spent, held } = self.state.credits_of(at);
         let place = self.state.teams.place(team).unwrap_or(u32::MAX);
-        if self.state.allocations.team(place).allocation.total().is_none() {
-            return self.check_account(more);
-        }
-        match self.state.free_in_team(place) {
-            Some(free) if more.is_positive() && more > free => Err(Conflict::Precondition(format!(
+        let credits = self.state.credits().team(place);
+        let Some(free) = credits.free() else {
+            let (given, committed) = (credits.allocated.allocation.given(), credits.committed());
+            let after = committed + next.max(spent) - before.max(spent);
+            return self.check_account(TeamCredits::taken(given, after) - TeamCredits::taken(given, committed));
+        };
+        let more = next.max(spent + held) - before.max(spent + held);
+        if more.is_positive() && more > free {
+            return Err(Conflict::Precondition(format!(
                 "{} more credits can't be given out: team {team} has {} available in this cycle",
                 more.shown(),
                 free.shown()
-            ))),
-            _ => Ok(()),
+            )));
         }
+        Ok(())
     }
 
     fn check_account(&self, more: Nanos) -> Outcome<()> {
         let account = self.state.credits().account();
         if more.is_positive() {
             let what = || String::from("what the organization gives out in a cycle");
-            Nanos::checked_sum(what, [account.given, account.uncapped, more])?;
+            Nanos::checked_sum(what, [account.given, account.beyond, more])?;
         }
         match account.available {
             Some(free) if more.is_positive() && more > free => Err(Conflict::Precondition(format!(
@@ -212,22 +220,32 @@ impl Turn<'_> {
         }
     }
 
-    /// Sets what was checked. What a member used beyond its own from then on, its team's pool bears.
+    /// Sets what was checked. What a member used and holds beyond it, its team's pool bears.
     pub(super) fn set_allocation(&mut self, place: AllocationPlace, allocation: Allocation) {
-        let carried = match &place {
+        let drawn = match &place {
             AllocationPlace::Member(team, member) => {
                 let at = self.state.memberships.place(&(team.clone(), member.clone())).unwrap_or(u32::MAX);
-                (self.state.own_used(at) - allocation.given()).at_least_zero()
+                let before = self.state.drawn_with(at, self.state.allocations.member(at));
+                self.state.drawn_with(at, allocation).minus(before)
             }
-            AllocationPlace::Organization | AllocationPlace::Pool(_) => Nanos::ZERO,
+            AllocationPlace::Organization | AllocationPlace::Pool(_) => Drawn::default(),
         };
-        self.emit(Event::AllocationSet { place, allocation, carried });
+        let counters = self.counters_of(&place);
+        self.emit(Event::AllocationSet { place, allocation, drawn });
+        self.revoke_above_caps(&counters);
     }
 
-    /// After caps were lowered: what would have stopped work meanwhile.
-    fn revoke_allocations(&mut self) {
-        let counters = self.state.allocation_counters();
-        self.revoke_above_caps(&counters);
+    /// The counters whose caps or sums change with an allocation: its team's pool is there for all that its members have.
+    fn counters_of(&self, place: &AllocationPlace) -> SmallVec<[LimitNo; 2]> {
+        let (team, member) = match place {
+            AllocationPlace::Organization => return self.state.allocations.total_counter().into_iter().collect(),
+            AllocationPlace::Pool(team) => (team, None),
+            AllocationPlace::Member(team, member) => (team, Some(member)),
+        };
+        let at = member.and_then(|member| self.state.memberships.place(&(team.clone(), member.clone())));
+        let own = at.and_then(|at| self.state.allocations.counter(at));
+        let pool = self.state.teams.place(team).and_then(|at| self.state.allocations.team(at).pool);
+        own.into_iter().chain(pool).collect()
     }
 
     /// Credits for a new member of the default team, out of what the team has available.

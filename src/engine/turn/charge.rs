@@ -8,6 +8,7 @@ use crate::{
         decision::{Charged, Denial, DenialCode, Violated, Violation},
         error::Invalid,
         event::{Booked, EntryKind},
+        money::Nanos,
         operation::{Charge, MAX_AGE},
         policy::Scope,
         usage::Amounts,
@@ -104,6 +105,8 @@ impl Turn<'_> {
             price,
             factor,
             wallet: self.state.wallet_binds(),
+            // Booked at once, it holds nothing.
+            drawn: Nanos::ZERO,
             touches: touches_at(self.state, key, &charge.model, charge.occurred_at.unwrap_or(self.now)),
             soft: smallvec::SmallVec::new(),
         }))

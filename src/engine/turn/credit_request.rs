@@ -87,6 +87,7 @@ impl Turn<'_> {
     pub fn approve_credit_request(&mut self, id: &CreditRequestId, amount: Option<Nanos>, note: String) -> Outcome<()> {
         self.tick();
         let request = self.pending_request(id)?;
+        self.check_credits_tracked()?;
         let approved = amount.unwrap_or(request.amount);
         if approved > request.amount {
             let problem = format!(

@@ -29,7 +29,8 @@ impl Turn<'_> {
     fn expire(&mut self, no: ReservationNo) {
         let Some(hold) = self.state.hold(no) else { return };
         let Some((usage, total)) = hold.owed_at_expiry(self.state.organization.expiry_policy) else {
-            self.emit(Event::Expired { reservation: no });
+            let drawn = self.freed(hold);
+            self.emit(Event::Expired { reservation: no, drawn });
             return;
         };
         let bill = Bill::of(hold, EntryKind::Expiry, usage, total);

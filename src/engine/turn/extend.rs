@@ -6,6 +6,7 @@ use crate::{
         decision::{Denial, DenialCode, Granted, RevocationCause, Violated, Violation},
         error::{Invalid, SumTooLarge},
         event::{Event, Extended, Reserved},
+        money::Nanos,
         operation::{Extend, MAX_TTL},
         policy::{Scope, Unit},
         reservation_id::ReservationNo,
@@ -62,7 +63,10 @@ impl Turn<'_> {
         }
         self.check_uncapped(reserved, target.minus(held_before))?;
         let expire_time = (self.now + extend.ttl).min(hold.admit_time + MAX_TTL);
-        self.emit(Event::Extended(Box::new(Extended { reservation: no, expire_time, usage, held: target, progress })));
+        let more = target.minus(held_before).credits;
+        let drawn = self.state.redrawn(&reserved.key, &reserved.touches, Nanos::ZERO, more).held;
+        let extended = Extended { reservation: no, expire_time, usage, held: target, drawn, progress };
+        self.emit(Event::Extended(Box::new(extended)));
         let mut answer = self.find(no)?.granted(false);
         (answer.expire_time, answer.held, answer.output_tokens) = (expire_time, target, usage.output_tokens);
         Ok(Ok(answer))
@@ -77,11 +81,13 @@ impl Turn<'_> {
     /// Says what made the work stop: the cause's message, under the code that only Extend answers.
     fn stopped(&self, reserved: &Reserved, cause: &RevocationCause) -> Denial {
         let organization = self.state.organization.id.as_str();
-        let limit = reserved.touches.iter().find_map(|touch| {
-            let entry = self.state.limit(touch.limit)?;
+        let pool = self.state.pool_of(&reserved.key).map(|no| (no, self.state.allocations.cycle.start));
+        let met = reserved.touches.iter().map(|touch| (touch.limit, touch.window)).chain(pool);
+        let mut met = met.filter_map(|(no, window)| Some((self.state.limit(no)?, window)));
+        let limit = met.find_map(|(entry, window)| {
             let is_cause = Some(entry.limit.id()) == cause.limit.as_ref()
                 && scope_of(&entry.place, organization) == (cause.scope, cause.scope_id.clone());
-            is_cause.then(|| entry.state(&entry.standing_in(touch.window, self.now), organization, true))
+            is_cause.then(|| entry.state(&entry.standing_in(window, self.now), organization, true))
         });
         let at = match limit {
             Some(state) => Violated::Limit { state, asked: 0 },
@@ -105,6 +111,28 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// The team's pool, if more is asked of it than it has.
+    fn pool_failing(&self, reserved: &Reserved, more: Amounts) -> Option<Violation> {
+        let key = self.state.keys.find(&reserved.key).map(|row| &row.entity)?;
+        let counter = self.state.allocations.counter(key.membership);
+        if self.state.allocations.member(key.membership).cap().is_some() || !self.state.binds(Unit::Credits) {
+            return None;
+        }
+        // A pool gives nothing more in a cycle that has ended: what was left there isn't known any more.
+        let is_over = counter.is_some_and(|counter| reserved.touches.iter().any(|touch| touch.limit == counter))
+            && !self.state.is_of_this_cycle(counter, &reserved.touches);
+        let drawn = self.state.redrawn(&reserved.key, &reserved.touches, Nanos::ZERO, more.credits).held;
+        let asked = if is_over { more.credits } else { drawn };
+        let entry = self.state.pool_of(&reserved.key).and_then(|no| self.state.limit(no))?;
+        let standing = entry.standing(self.now);
+        let fits = !is_over && entry.admits(&standing, asked.get());
+        if !asked.is_positive() || entry.limit.max().is_none() || fits {
+            return None;
+        }
+        let violation = entry.violation(&standing, asked.get(), self.now, self.state.organization.id.as_str());
+        Some(violation)
+    }
+
     /// What `more` doesn't fit on, in the windows that the reservation was admitted in.
     fn failing_extension(&self, reserved: &Reserved, more: Amounts) -> Vec<Violation> {
         let organization = self.state.organization.id.as_str();
@@ -117,6 +145,7 @@ impl Turn<'_> {
                 violations.push(entry.violation(&standing, asked, self.now, organization));
             }
         }
+        violations.extend(self.pool_failing(reserved, more));
         violations.sort_by_key(|violation| violation.code);
         if reserved.wallet && more.usd.is_positive() && !wallet_admits(self.state, more.usd) {
             violations.push(wallet_violation(self.state, more.usd));

@@ -9,7 +9,7 @@ use crate::{
         entity::Key,
         event::{Event, LimitNo, Settled, Touch},
         money::Nanos,
-        policy::{Place, Scope},
+        policy::{Place, Scope, Unit},
         reservation_id::ReservationNo,
         time::Timestamp,
     },
@@ -33,17 +33,40 @@ impl Turn<'_> {
         let booked = settled.booked.amounts();
         let mut exhausted = Exhausted::default();
         for touch in settled.touches.iter().filter(|touch| touch.unit.is_budget()) {
-            let Some(entry) = self.state.limit(touch.limit).filter(|_| self.state.binds(touch.unit)) else { continue };
-            let (Some(max), Counter::Budget(windows)) = (entry.limit.max(), &entry.counter) else { continue };
-            let spent = windows.at(touch.window).spent.get();
-            if spent < max && spent.saturating_add(amount_in(touch.unit, booked)) >= max {
-                exhausted.limits.push((touch.limit, touch.window));
+            if !self.state.binds(touch.unit) {
+                continue;
             }
+            let at = (touch.limit, touch.window);
+            exhausted.limits.extend(self.reached_by(at, amount_in(touch.unit, booked)));
         }
+        exhausted.limits.extend(self.pool_exhausted_by(settled));
         let balance = self.state.wallet.balance;
         let is_used_up = balance.is_positive() && !(balance + settled.wallet).is_positive();
         exhausted.wallet = is_used_up && self.state.wallet_binds();
         exhausted
+    }
+
+    /// The team's pool, if the charge makes it reach its cap, or makes the member begin to draw on it when it has.
+    fn pool_exhausted_by(&self, settled: &Settled) -> Option<(LimitNo, Timestamp)> {
+        if !self.state.binds(Unit::Credits) {
+            return None;
+        }
+        let at = (self.state.pool_of(&settled.key)?, self.state.allocations.cycle.start);
+        let entry = self.state.limit(at.0)?;
+        let is_used_up = entry.standing(self.now).spent >= entry.limit.max()?;
+        if !is_used_up {
+            return self.reached_by(at, settled.drawn.spent.get());
+        }
+        let membership = self.state.keys.find(&settled.key)?.entity.membership;
+        (!self.state.draws(membership)).then_some(at)
+    }
+
+    /// A budget in a window, if so much more makes it reach its cap.
+    fn reached_by(&self, (limit, window): (LimitNo, Timestamp), more: i64) -> Option<(LimitNo, Timestamp)> {
+        let entry = self.state.limit(limit).filter(|entry| !self.state.is_over(entry, window))?;
+        let (Some(max), Counter::Budget(windows)) = (entry.limit.max(), &entry.counter) else { return None };
+        let spent = windows.at(window).spent.get();
+        (spent < max && spent.saturating_add(more) >= max).then_some((limit, window))
     }
 
     pub(super) fn revoke_exhausted(&mut self, exhausted: Exhausted) {
@@ -92,7 +115,8 @@ impl Turn<'_> {
         if let Some((_, place, code)) = places.into_iter().find(|(is_off, ..)| *is_off) {
             return self.revoke_under(&place, code);
         }
-        let limits: SmallVec<[LimitNo; 12]> = touches.iter().map(|touch| touch.limit).collect();
+        let pool = path.pool;
+        let limits: SmallVec<[LimitNo; 12]> = touches.iter().map(|touch| touch.limit).chain(pool).collect();
         self.revoke_above_caps(&limits);
         self.revoke_newly_bound(self.state.wallet_binds(), false);
     }
@@ -105,7 +129,7 @@ impl Turn<'_> {
             let Counter::Budget(windows) = &entry.counter else { continue };
             let reached: SmallVec<[Timestamp; 2]> = windows
                 .iter()
-                .filter(|(_, counted)| counted.spent >= Nanos::new(max))
+                .filter(|(start, counted)| counted.spent >= Nanos::new(max) && !self.state.is_over(entry, *start))
                 .map(|(start, _)| start)
                 .collect();
             for window in reached {
@@ -123,7 +147,11 @@ impl Turn<'_> {
             scope_id,
             limit: Some(entry.limit.id().clone()),
         };
-        let to_stop = holding(self.state, |held| {
+        let (state, is_pool) = (&*self.state, entry.is_pool());
+        let to_stop = holding(state, |held| {
+            if is_pool {
+                return state.draws_on(limit, held);
+            }
             held.reserved.touches.iter().any(|touch| touch.limit == limit && touch.window == window)
         });
         self.revoke(&cause, to_stop);

@@ -7,6 +7,7 @@ use smol_str::SmolStr;
 use super::{Outcome, Turn, check_age, ended_otherwise};
 use crate::{
     domain::{
+        allocation::Drawn,
         decision::{Charged, Released},
         error::SumTooLarge,
         event::{Booked, EntryKind, Event, Labels, Reserved, Settled, Touch},
@@ -98,6 +99,11 @@ impl Bill {
     fn own_on(&self, touch: &Touch) -> Amounts {
         let is_held_on = Arc::ptr_eq(&self.held_on, &self.touches) || self.held_on.contains(touch);
         if is_held_on { self.own } else { Amounts::ZERO }
+    }
+
+    /// Returns what booking so many credits changes of what the team's pool bears: the split is made anew.
+    fn drawn(&self, state: &OrganizationState, credits: Nanos) -> Drawn {
+        state.redrawn(&self.key, &self.touches, credits, Nanos::ZERO - self.own.credits)
     }
 }
 
@@ -213,6 +219,7 @@ impl Turn<'_> {
             // A key's row is never removed.
             None => (MemberId::trusted(""), TeamId::trusted("")),
         };
+        let drawn = bill.drawn(self.state, booked.credits);
         let settled = Arc::new(Settled {
             entry: (!is_nothing).then_some(self.state.entry + 1),
             kind: bill.kind,
@@ -233,6 +240,7 @@ impl Turn<'_> {
             overage,
             wallet,
             balance: self.state.wallet.balance + wallet,
+            drawn,
             touches: bill.touches,
             labels: bill.labels,
             reason: bill.reason,
@@ -273,7 +281,8 @@ impl Turn<'_> {
             }
         };
         let Some((usage, total)) = hold.progress() else {
-            self.emit(Event::Released { reservation: no, reason: reason.clone() });
+            let drawn = self.freed(&hold);
+            self.emit(Event::Released { reservation: no, reason: reason.clone(), drawn });
             return Ok(self.released(hold.held(), None, false));
         };
         let bill = Bill { reason: Some(reason.clone()), ..Bill::of(&hold, EntryKind::Release, usage, total) };
@@ -288,6 +297,12 @@ impl Turn<'_> {
             None => (Amounts::ZERO, 0, self.state.wallet.balance),
         };
         Released { released: held.minus(total).max(Amounts::ZERO), charged: total, entry, balance, replayed }
+    }
+
+    /// Returns the change of what the team's pool holds once a hold is gone.
+    pub(super) fn freed(&self, hold: &Hold) -> Nanos {
+        let Reserved { key, touches, .. } = &*hold.reserved;
+        self.state.redrawn(key, touches, Nanos::ZERO, Nanos::ZERO - hold.held().credits).held
     }
 
     /// Lets a hold that a crash forgot stand again, holding nothing, so that it can be settled like any other. Changes nothing
@@ -314,6 +329,7 @@ impl Turn<'_> {
             usage: Usage::default(),
             held: Amounts::ZERO,
             wallet: self.state.wallet_binds(),
+            drawn: Nanos::ZERO,
             touches: Arc::from(touches.as_slice()),
             expire_time: (self.now + DEFAULT_TTL).min(forgotten.admit_time + MAX_AGE),
             holder: None,
@@ -331,6 +347,16 @@ fn commit_kind(hold: &Hold) -> EntryKind {
     if hold.is_open() { EntryKind::Commit } else { EntryKind::LateCommit }
 }
 
+/// What of the bill was not held and puts the team's pool above its cap, once what is taken `back` is gone.
+fn over_pool(state: &OrganizationState, bill: &Bill, back: Amounts) -> Nanos {
+    let pool = state.pool_of(&bill.key).and_then(|no| state.limit(no)).filter(|_| state.binds(Unit::Credits));
+    let room = pool.and_then(|entry| entry.room(&entry.standing(state.allocations.cycle.start)));
+    let Some(room) = room else { return Nanos::ZERO };
+    let gone = state.redrawn(&bill.key, &bill.touches, Nanos::ZERO - back.credits, Nanos::ZERO).total();
+    let more = bill.drawn(state, bill.booked().credits - back.credits).total() - gone;
+    (more - (Nanos::new(room) - gone).at_least_zero()).min(more).at_least_zero()
+}
+
 /// What of the bill was not held and puts a limit above its cap: in each unit the worst of its limits. `back` is what its own expiry
 /// charged on the limits that it was held on, and is taken back before.
 ///
@@ -338,14 +364,14 @@ fn commit_kind(hold: &Hold) -> EntryKind {
 /// [`SumTooLarge`] when a limit or the balance can't count the bill.
 fn overage(state: &OrganizationState, bill: &Bill, back: Amounts, now: Timestamp) -> Result<Amounts, SumTooLarge> {
     let booked = bill.booked().amounts();
-    let mut overage = Amounts::ZERO;
+    let mut overage = Amounts { credits: over_pool(state, bill, back), ..Amounts::ZERO };
     for touch in bill.touches.iter().filter(|touch| touch.unit != Unit::InFlight) {
         let Some(entry) = state.limit(touch.limit) else { continue };
         let own = bill.own_on(touch);
         let gives_back = back != Amounts::ZERO && bill.held_on.contains(touch) && entry.gives_back(touch, now);
         let gone = if gives_back { back } else { Amounts::ZERO };
         let excess = entry.excess_after(touch, booked.minus(gone), Amounts::ZERO.minus(own), now)?;
-        if !state.binds(touch.unit) {
+        if !state.binds(touch.unit) || state.is_over(entry, touch.window) {
             continue;
         }
         let not_held = amount_in(touch.unit, booked).saturating_sub(amount_in(touch.unit, own)).max(0);

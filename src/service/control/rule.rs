@@ -44,6 +44,8 @@ impl NewRule {
 pub struct RuleView {
     pub rule: Rule,
     pub references: References,
+    /// Whether the organization tracks credits: otherwise no cap binds.
+    pub credits_tracked: bool,
     pub etag: String,
 }
 
@@ -57,7 +59,8 @@ pub enum RuleStatus {
 
 fn shown(state: &OrganizationState, rule: &Rule) -> RuleView {
     let references = state.rules.references(&rule.id, state.keys.live_count());
-    RuleView { rule: rule.clone(), references, etag: etag_of(rule, &[]) }
+    let credits_tracked = state.organization.credit_factor.is_on();
+    RuleView { rule: rule.clone(), references, credits_tracked, etag: etag_of(rule, &[]) }
 }
 
 fn rule_shown(state: &OrganizationState, id: &RuleId, _: Timestamp) -> Outcome<RuleView> {
@@ -89,6 +92,14 @@ impl Service {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
         Ok(rule_shown(&inner.state, id, self.clock.now())?)
+    }
+
+    /// Returns whether an organization tracks credits: otherwise nothing that caps them binds.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when there is no such organization.
+    pub fn tracks_credits(&self, organization: &OrganizationId) -> Result<bool, Error> {
+        Ok(self.organization_cell(organization)?.lock().state.organization.credit_factor.is_on())
     }
 
     /// # Errors

@@ -115,12 +115,11 @@ impl Item for MemberAllocation {
     ];
 
     fn cells(&self) -> Vec<String> {
-        let shares = self.monthly.is_empty() && self.extra.is_empty();
         vec![
             self.member_id.clone(),
             self.name.clone(),
             self.email.clone(),
-            if shares { "shared".to_owned() } else { amount(&self.monthly) },
+            if self.monthly.is_empty() { "shared".to_owned() } else { amount(&self.monthly) },
             amount(&self.extra),
             amount(&self.used),
             amount(&self.remaining),
@@ -138,6 +137,7 @@ impl Item for MemberAllocation {
             "extra": self.extra,
             "used": self.used,
             "remaining": self.remaining,
+            "credits_tracked": self.credits_tracked,
         })
     }
 }

@@ -95,6 +95,7 @@ impl SettingsCommand {
                     cadence: fields.cadence.unwrap_or_default().into(),
                     time_zone: fields.zone.unwrap_or_default(),
                     signup_credits: fields.signup_credits.unwrap_or_default(),
+                    credits_tracked: false,
                 };
                 let request = UpdateAllocationSettingsRequest { settings: Some(settings), update_mask, validate_only };
                 if !validate_only
@@ -156,6 +157,7 @@ impl Item for AllocationSettings {
             "cadence": name::<Cadence>(self.cadence),
             "time_zone": self.time_zone,
             "signup_credits": self.signup_credits,
+            "credits_tracked": self.credits_tracked,
         })
     }
 }

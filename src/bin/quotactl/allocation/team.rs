@@ -135,6 +135,7 @@ impl Item for TeamAllocation {
             "shared_used": self.shared_used,
             "available": self.available,
             "auto_approved": self.auto_approved,
+            "credits_tracked": self.credits_tracked,
         })
     }
 }

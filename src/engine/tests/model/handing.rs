@@ -37,6 +37,11 @@ fn hours(rule: NaiveRule) -> Hours {
     Hours { enabled: rule.hours, weekdays, daily }
 }
 
+fn membership(key: usize) -> (TeamId, MemberId) {
+    let (member, team) = KEYS[key];
+    (TeamId::trusted(TEAMS[team]), MemberId::trusted(MEMBERS[member]))
+}
+
 fn done(outcome: Outcome<()>) -> Answer {
     outcome.map_or_else(|conflict| conflicted(&conflict), |()| Answer::Done)
 }
@@ -65,7 +70,7 @@ impl Model {
     fn set_total(&mut self, total: Option<i64>) -> Outcome<()> {
         let credits_per_cycle = total.map(Nanos::new);
         let settings =
-            AllocationSettings { credits_per_cycle, cadence: Cadence::Days15, ..AllocationSettings::default() };
+            AllocationSettings { credits_per_cycle, cadence: Cadence::Hours6, ..AllocationSettings::default() };
         self.world.turn(|turn| turn.set_allocation_settings(settings))
     }
 
@@ -99,12 +104,23 @@ impl Model {
                 let engine = self.set_total(*total);
                 (done(engine), self.naive.set_total(*total))
             }
-            Operation::Own(key, own) => {
-                let (member, team) = KEYS[*key];
-                let (team, member) = (TeamId::trusted(TEAMS[team]), MemberId::trusted(MEMBERS[member]));
-                let change = AllocationChange { monthly: Some(own.map(Nanos::new)), extra: None };
+            Operation::Own(key, own, extra) => {
+                let (team, member) = membership(*key);
+                let monthly = own.map(|own| own.map(Nanos::new));
+                let change = AllocationChange { monthly, extra: extra.map(|extra| Some(Nanos::new(extra))) };
                 let engine = self.world.turn(|turn| turn.set_member_allocation(&team, &member, change));
-                (done(engine), self.naive.set_own(*key, *own))
+                (done(engine), self.naive.set_own(*key, *own, *extra))
+            }
+            Operation::Team(team, monthly) => {
+                let change = AllocationChange { monthly: Some(monthly.map(Nanos::new)), extra: None };
+                let id = TeamId::trusted(TEAMS[*team]);
+                let engine = self.world.turn(|turn| turn.set_team_allocation(&id, change, None));
+                (done(engine), self.naive.set_team(*team, *monthly))
+            }
+            Operation::Leave(key) => {
+                let (team, member) = membership(*key);
+                let engine = self.world.turn(|turn| turn.delete_membership(&team, &member));
+                (done(engine), self.naive.leave(*key))
             }
             _ => unreachable!("hands out nothing"),
         }
@@ -114,8 +130,8 @@ impl Model {
         let (state, naive) = (&self.world.state, &self.naive);
         let engine = no.and_then(|no| state.limit(no)).map_or((0, 0), |entry| {
             assert!(matches!(entry.counter, Counter::Budget(_)));
-            assert_eq!(entry.limit.max(), naive.defs[def].limit.max(), "the cap at {:?}", naive.defs[def].spot);
-            let standing = entry.standing(self.world.now);
+            assert_eq!(entry.limit.max(), naive.max_of(def), "the cap at {:?}", naive.defs[def].spot);
+            let standing = state.standing(entry, self.world.now);
             (standing.spent, standing.held)
         });
         assert_eq!(engine, naive.standing(def, naive.now), "spent and held at {:?}", naive.defs[def].spot);
@@ -132,10 +148,17 @@ impl Model {
         // Between the end of a cycle and the next turn the counters still are of the old one.
         if state.allocations.cycle.contains(self.world.now) {
             self.counted(state.allocations.total_counter(), naive.handed_part(6, 0));
-            for (key, (member, team)) in KEYS.into_iter().enumerate() {
-                let id = (TeamId::trusted(TEAMS[team]), MemberId::trusted(MEMBERS[member]));
-                let place = state.memberships.place(&id).unwrap();
-                self.counted(state.allocations.member(place).own, naive.handed_part(8, key));
+            for key in 0..KEYS.len() {
+                let place = state.memberships.place(&membership(key)).unwrap();
+                self.counted(state.allocations.counter(place), naive.handed_part(8, key));
+            }
+            for (at, team) in TEAMS.into_iter().enumerate() {
+                let credits = state.credits().team(state.teams.place(&TeamId::trusted(team)).unwrap());
+                let drawn = (credits.shared_used.get(), credits.shared_held.get());
+                assert_eq!(drawn, naive.pool_standing(at), "drawn on {team}");
+                let cap = naive.max_of(naive.handed_part(7, at));
+                assert_eq!(credits.available.map(Nanos::get), cap.map(|cap| cap - drawn.0), "available of {team}");
+                self.counted(credits.allocated.pool, naive.handed_part(7, at));
             }
         }
     }

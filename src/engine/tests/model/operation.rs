@@ -23,12 +23,34 @@ pub(super) const PATTERNS: [&str; 6] = ["a-1", "b-1", "c-2", "*", "*-1", "a*"];
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
     Wait(i64),
-    Reserve { key: usize, ask: Reserve },
-    Again { which: usize, altered: bool },
-    Commit { which: usize, commit: Commit, repeat: bool },
-    Release { which: usize, reason: bool },
-    Extend { which: usize, ttl: Span, so_far: Option<Usage>, more: Option<(u64, u64)> },
-    Charge { key: usize, charge: Charge, back: Option<i64> },
+    Reserve {
+        key: usize,
+        ask: Reserve,
+    },
+    Again {
+        which: usize,
+        altered: bool,
+    },
+    Commit {
+        which: usize,
+        commit: Commit,
+        repeat: bool,
+    },
+    Release {
+        which: usize,
+        reason: bool,
+    },
+    Extend {
+        which: usize,
+        ttl: Span,
+        so_far: Option<Usage>,
+        more: Option<(u64, u64)>,
+    },
+    Charge {
+        key: usize,
+        charge: Charge,
+        back: Option<i64>,
+    },
     TopUp(i64),
     Policy(Spot, Vec<Limit>),
     Switch(Spot, bool),
@@ -43,7 +65,11 @@ pub(super) enum Operation {
     Bind(usize, Option<usize>),
     DefaultRule(Option<usize>),
     Total(Option<i64>),
-    Own(usize, Option<i64>),
+    /// Monthly and extra credits of a key's member.
+    #[allow(clippy::option_option, reason = "as the engine's own changes")]
+    Own(usize, Option<Option<i64>>, Option<i64>),
+    Team(usize, Option<i64>),
+    Leave(usize),
     Crash(usize),
     Snapshot,
 }
@@ -191,7 +217,12 @@ fn any_handing() -> impl Strategy<Value = Operation> {
         2 => (0..3usize, which()).prop_map(|(key, rule)| Operation::Bind(key, rule)),
         1 => which().prop_map(Operation::DefaultRule),
         1 => prop::option::weighted(0.7, 50..900i64).prop_map(Operation::Total),
-        2 => (0..3usize, prop::option::weighted(0.7, 0..200i64)).prop_map(|(key, own)| Operation::Own(key, own)),
+        2 => (0..3usize, prop::option::weighted(0.6, 0..200i64))
+            .prop_map(|(key, own)| Operation::Own(key, Some(own), None)),
+        2 => (0..3usize, 0..120i64).prop_map(|(key, extra)| Operation::Own(key, None, Some(extra))),
+        3 => (0..2usize, prop::option::weighted(0.8, 100..500i64))
+            .prop_map(|(team, monthly)| Operation::Team(team, monthly)),
+        1 => (0..3usize).prop_map(Operation::Leave),
     ]
 }
 

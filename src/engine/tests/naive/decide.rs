@@ -1,6 +1,6 @@
 //! Admission, by trying.
 
-use super::{Answer, Failing, Naive, OPEN, OPEN_PER_KEY, SECOND, path};
+use super::{Answer, EARLY, Failing, Naive, OPEN, OPEN_PER_KEY, SECOND, path};
 use crate::domain::{
     decision::DenialCode,
     id::Model,
@@ -65,8 +65,7 @@ impl Naive {
     }
 
     pub(super) fn admits(&self, def: usize, at: i64, need: i64) -> bool {
-        let limit = &self.defs[def].limit;
-        let Some(max) = limit.max() else { return true };
+        let Some(max) = self.max_of(def) else { return true };
         let (spent, held) = self.standing(def, at);
         spent + held + need <= max && spent < max
     }
@@ -75,8 +74,11 @@ impl Naive {
         self.balance() > 0 && self.wallet_held() + need <= self.balance()
     }
 
-    pub(super) fn fits(&self, defs: &[usize], need: &Amounts) -> bool {
-        let all = defs.iter().all(|def| self.admits(*def, self.now, Self::of(self.defs[*def].limit.unit(), need)));
+    pub(super) fn fits(&self, key: usize, defs: &[usize], need: &Amounts) -> bool {
+        let asked = self.pool_asked(key, need.credits.get());
+        let in_pool = asked.is_none_or(|asked| self.admits(self.pool(key), self.now, asked));
+        let all =
+            in_pool && defs.iter().all(|def| self.admits(*def, self.now, Self::of(self.defs[*def].limit.unit(), need)));
         all && (!self.enforced || self.wallet_admits(need.usd.get()))
     }
 
@@ -126,7 +128,7 @@ impl Naive {
             for output_tokens in outputs.rev() {
                 let usage = Usage { output_tokens, ..*usage };
                 let held = priced(&usage).unwrap();
-                if self.fits(&defs, &held) {
+                if self.fits(key, &defs, &held) {
                     return Ok(Admitted { usage, held, price, defs });
                 }
             }
@@ -174,6 +176,12 @@ impl Naive {
                     violations.push(self.failing(*def, self.now, asked));
                 }
             }
+            let asked = need.and_then(|need| self.pool_asked(key, need.credits.get()));
+            if let Some(asked) = asked
+                .filter(|asked| code == DenialCode::BudgetExceeded && !self.admits(self.pool(key), self.now, *asked))
+            {
+                violations.push(self.failing(self.pool(key), self.now, asked));
+            }
             if code == DenialCode::ConcurrencyExceeded && opens {
                 violations.extend(self.full(key));
             }
@@ -202,9 +210,11 @@ impl Naive {
     /// A limit that fails.
     pub(super) fn failing(&self, def: usize, at: i64, asked: i64) -> Failing {
         let limit = &self.defs[def].limit;
-        let max = limit.max().unwrap();
+        let max = self.max_of(def).unwrap();
         let (spent, held) = self.standing(def, at);
+        let is_over = self.is_handed(def) && (at == EARLY || Self::cycle_at(at) != Self::cycle_at(self.now));
         let reset = match limit.period() {
+            Some(_) if is_over => Some(Self::cycle_at(self.now)),
             Some(period) => Self::window(period, at).1,
             None if limit.unit() == Unit::InFlight => None,
             None => self.slides_by(def, asked),

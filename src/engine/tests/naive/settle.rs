@@ -1,6 +1,6 @@
 //! What happens to admissions.
 
-use super::{Answer, DAY, Failing, Naive, SECOND, Use, decide::Admitted};
+use super::{Answer, DAY, EARLY, Failing, Naive, SECOND, Use, decide::Admitted};
 use crate::domain::{
     decision::{DenialCode, ReservationState},
     id::{Model, RequestId},
@@ -63,6 +63,7 @@ impl Naive {
             posts: Vec::new(),
             settled: None,
             released: None,
+            early: false,
         }
     }
 
@@ -172,13 +173,22 @@ impl Naive {
         for def in on.iter().filter(|def| self.is_alive(**def)) {
             let limit = &self.defs[*def].limit;
             let unit = limit.unit();
-            let Some(max) = limit.max().filter(|_| self.binds(unit) && unit != Unit::InFlight) else { continue };
+            let max = self.max_of(*def).filter(|_| self.binds(unit) && unit != Unit::InFlight);
+            let Some(max) = max.filter(|_| !self.is_over(*def, used)) else { continue };
             let freed = if used.defs.contains(def) { Self::of(unit, own) } else { 0 };
             let more = Self::of(unit, booked) - freed;
             let (spent, held) = self.standing(*def, used.admit);
             let after = spent + held + if unit.is_budget() || grown { more } else { more.max(0) };
             let above = (after - max).min(more).max(0);
             over[unit as usize] = above.max(over[unit as usize]);
+        }
+        let pool = self.pool(used.key);
+        let counts = used.defs.contains(&self.handed_part(8, used.key)) && !self.is_over(pool, used);
+        if let Some(max) = self.max_of(pool).filter(|_| counts && self.binds(Unit::Credits)) {
+            let more = self.redrawn(used.key, booked.credits.get(), -own.credits.get());
+            let (spent, held) = self.pool_standing(super::KEYS[used.key].1);
+            let above = (spent + held + more - max).min(more).max(0);
+            over[Unit::Credits as usize] = above.max(over[Unit::Credits as usize]);
         }
         if used.wallet {
             let more = (booked.usd - own.usd).get();
@@ -383,16 +393,31 @@ impl Naive {
             for def in used.defs.iter().filter(|def| self.is_alive(**def) && self.code(**def) == code) {
                 let unit = self.defs[*def].limit.unit();
                 let asked = Self::of(unit, more);
+                let at = if self.is_handed(*def) && used.early { EARLY } else { used.admit };
                 let binds = self.binds(unit) && asked > 0 && !is_passed_over(*def);
-                if binds && !self.admits(*def, used.admit, asked) {
-                    failing.push(self.failing(*def, used.admit, asked));
+                if binds && !self.admits(*def, at, asked) {
+                    failing.push(self.failing(*def, at, asked));
                 }
             }
         }
+        failing.extend(self.pool_failing(used, more.credits.get()).filter(|_| !is_passed_over(self.pool(used.key))));
         if used.wallet && more.usd.get() > 0 && !self.wallet_admits(more.usd.get()) {
             failing.push(self.wallet_failing(more.usd.get()));
         }
         failing
+    }
+
+    /// The pool gives nothing more in a cycle that has ended.
+    fn pool_failing(&self, used: &Use, more: i64) -> Option<super::Failing> {
+        let pool = self.pool(used.key);
+        let counts = used.defs.contains(&self.handed_part(8, used.key)) && self.handed.own[used.key].is_none();
+        if !counts || self.factor == 0 || self.max_of(pool).is_none() {
+            return None;
+        }
+        let is_over = self.is_over(pool, used);
+        let asked = if is_over { more } else { self.redrawn(used.key, 0, more) };
+        let fails = asked > 0 && (is_over || !self.admits(pool, self.now, asked));
+        fails.then(|| self.failing(pool, self.now, asked))
     }
 
     pub(in super::super) fn charge(&mut self, key: usize, charge: &Charge) -> Answer {
@@ -426,6 +451,7 @@ impl Naive {
         let (total, on) = ((admitted.usage, admitted.held), admitted.defs.clone());
         let mut used = self.admission(key, &charge.model, admitted);
         (used.admit, used.charge, used.state) = (at, Some((key, charge.clone())), ReservationState::Committed);
+        used.early = self.is_over(self.pool(key), &used);
         self.uses.push(used);
         let answer = self.book(self.uses.len() - 1, total, on, ReservationState::Committed);
         self.uses.last_mut().unwrap().settled = Some((None, answer.clone()));
@@ -450,6 +476,7 @@ impl Naive {
             self.admission(key, model, Admitted { usage: Usage::default(), held: Amounts::ZERO, price, defs });
         (used.no, used.admit) = (lost.no, lost.admit);
         used.expire = (self.now + 600 * SECOND).min(lost.admit + DAY);
+        used.early = self.is_over(self.pool(key), &used);
         self.uses.push(used);
         self.stop();
         Ok(())

@@ -60,7 +60,7 @@ impl Naive {
             let others = then.path_defs(key, model);
             let others: Vec<_> =
                 others.into_iter().filter(|def| then.defs[*def].limit.unit() != Unit::InFlight).collect();
-            if !is_waited_for && !then.is_closed(key) && then.fits(&others, need) {
+            if !is_waited_for && !then.is_closed(key) && then.fits(key, &others, need) {
                 return Some((at - self.now, is_full && (at == soon || then.lacks_slot(key, &slots, opens))));
             }
         }
@@ -72,7 +72,7 @@ impl Naive {
         let is_allotted = |def: &usize| (TOTAL..=OWN).contains(&self.defs[*def].spot.0);
         let binds = |def: &&usize| {
             let limit = &self.defs[**def].limit;
-            is_allotted(def) && limit.max().is_some() && self.binds(limit.unit()) && more.credits.get() > 0
+            is_allotted(def) && self.max_of(**def).is_some() && self.binds(limit.unit()) && more.credits.get() > 0
         };
         let period = used.defs.iter().find(binds).and_then(|def| self.defs[*def].limit.period());
         let cycle_end = period.and_then(|period| Self::window(period, self.now).1);

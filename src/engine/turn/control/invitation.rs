@@ -9,6 +9,7 @@ use crate::{
         event::Event,
         fold,
         id::{InvitationId, MemberId, TeamId},
+        money::Factor,
         policy::{Place, Policy},
         time::Timestamp,
     },
@@ -151,7 +152,8 @@ impl Turn<'_> {
             create_time: self.now,
             update_time: self.now,
         };
-        self.create_member(new, &teams, &invitation.policy)?;
+        // A credit cap that it was given before credits weren't tracked any more stays, and doesn't bind.
+        self.add_member(new, &teams, &invitation.policy, Factor::ONE)?;
         let state = InvitationState::Accepted(member);
         self.emit(Event::InvitationSet(Box::new(Invitation { state, update_time: self.now, ..invitation })));
         Ok(())

@@ -7,6 +7,7 @@ use crate::{
         entity::{Member, Membership},
         event::Event,
         id::{DEFAULT_TEAM, MemberId, TeamId},
+        money::Factor,
         policy::{AllocationPlace, Place, Policy},
     },
     engine::{
@@ -45,6 +46,17 @@ impl Turn<'_> {
     /// [`Conflict`] when the id is or was in use, the e-mail address is another's, there are too many, a team is missing, or
     /// the policy doesn't fit.
     pub fn create_member(&mut self, member: Member, teams: &[TeamId], policy: &Policy) -> Outcome<()> {
+        self.add_member(member, teams, policy, self.state.organization.credit_factor)
+    }
+
+    /// The same, with credit caps judged by another factor than the organization's.
+    pub(super) fn add_member(
+        &mut self,
+        member: Member,
+        teams: &[TeamId],
+        policy: &Policy,
+        factor: Factor,
+    ) -> Outcome<()> {
         self.check_organization()?;
         free(&self.state.members, &member.id, member.id.as_str())?;
         if self.state.members.live_count() > 0 {
@@ -58,7 +70,7 @@ impl Turn<'_> {
         let id = member.id.clone();
         let place = Place::Member(id.clone());
         self.check_member_budget(policy)?;
-        self.check_policy(&place, policy, self.state.organization.credit_factor)?;
+        self.check_policy(&place, policy, factor)?;
         self.emit(Event::MemberSet(Box::new(member)));
         for team in teams {
             // Teams are a set, even where they are named twice.

@@ -60,6 +60,8 @@ impl Turn<'_> {
     /// [`Conflict`] when the organization is deleted, the rule is missing or the policy doesn't fit.
     pub fn update_organization(&mut self, change: OrganizationChange) -> Outcome<()> {
         self.check_organization()?;
+        // Credits that are tracked again bind in the cycle that runs.
+        self.tick();
         let mut next = self.state.organization.clone();
         let OrganizationChange {
             name,
@@ -140,7 +142,7 @@ impl Turn<'_> {
 
     /// # Errors
     /// [`Conflict::TeamAccountRequired`] for a personal account.
-    pub(in crate::engine::turn) fn check_team_account(&self, what: &'static str) -> Outcome<()> {
+    pub fn check_team_account(&self, what: &'static str) -> Outcome<()> {
         match self.state.organization.kind {
             AccountKind::Team => Ok(()),
             AccountKind::Personal => Err(Conflict::TeamAccountRequired { what }),

@@ -4,7 +4,7 @@ use super::{AT, models};
 use crate::domain::{
     access::{AccessToken, Bearer, Invitation, InvitationState, Role},
     alert::{Alert, AlertKind, AlertSettings, BudgetAlerts, Delivery, Threshold, Webhook},
-    allocation::{Allocation, AllocationSettings, Cadence, CreditRequest, CreditRequestState, CycleCause},
+    allocation::{Allocation, AllocationSettings, Cadence, CreditRequest, CreditRequestState, CycleCause, Drawn},
     contact::WebhookSecret,
     event::{EntryKind, Event, LimitNo, NumberedLimit},
     id::{
@@ -74,7 +74,7 @@ fn handed_out() -> Vec<Event> {
         Event::AllocationSet {
             place: AllocationPlace::Member(team.clone(), member.clone()),
             allocation: Allocation { monthly: Some(Nanos::units(7)), extra: Some(Nanos::units(1)) },
-            carried: Nanos::units(3),
+            drawn: Drawn { spent: Nanos::units(3), held: Nanos::units(2) },
         },
         Event::AutoApproveSet { team: team.clone(), reserve: Nanos::units(4) },
         Event::CreditRequestSet(Box::new(CreditRequest {

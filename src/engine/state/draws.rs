@@ -1,0 +1,142 @@
+//! What memberships draw on the pools of their teams: what they use beyond what they have of their own.
+//!
+//! Only decides: what it finds stands in events, which change the pools.
+
+use super::OrganizationState;
+use crate::{
+    domain::{
+        allocation::{Allocation, Drawn},
+        event::{LimitNo, Touch},
+        id::KeyId,
+        money::Nanos,
+        period::{Period, Window},
+        policy::{AllocationPlace, Place},
+        time::Timestamp,
+    },
+    engine::{
+        limit::{Counter, LimitEntry, Standing},
+        reservation::Hold,
+        table::KeyRow,
+        windows::Counted,
+    },
+};
+
+/// What a request asks of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draw {
+    /// Credits that nothing of the member's own covers.
+    pub need: Nanos,
+    /// Credits of its own that aren't used or held.
+    pub own: Nanos,
+    /// Whether the pool is asked: for a request of nothing only once the member's own is used up.
+    pub asks: bool,
+}
+
+impl OrganizationState {
+    /// Returns what a counter counted in the running cycle.
+    pub(super) fn in_this_cycle(&self, no: Option<LimitNo>) -> Counted {
+        match no.and_then(|no| self.limit(no)).map(|entry| &entry.counter) {
+            Some(Counter::Budget(windows)) => windows.at(self.allocations.cycle.start),
+            _ => Counted::default(),
+        }
+    }
+
+    /// Returns what a membership used and holds in the running cycle, whatever that is drawn on.
+    pub fn credits_of(&self, membership: u32) -> Counted {
+        self.in_this_cycle(self.allocations.counter(membership))
+    }
+
+    /// Returns what a membership draws on its team, or would with an allocation like this.
+    pub fn drawn_with(&self, membership: u32, own: Allocation) -> Drawn {
+        let Counted { spent, held } = self.credits_of(membership);
+        Drawn::of(own.given(), spent, held)
+    }
+
+    /// Returns what `credits` more would ask of the team's pool.
+    pub fn draw(&self, membership: u32, own: Allocation, credits: Nanos) -> Draw {
+        let Counted { spent, held } = self.credits_of(membership);
+        let given = own.given();
+        let need = Drawn::of(given, spent, held + credits).total() - Drawn::of(given, spent, held).total();
+        Draw { need, own: (given - spent - held).at_least_zero(), asks: need.is_positive() || spent >= given }
+    }
+
+    /// Returns by how much a pool's part changes with what a key's member spent and holds on these limits. Nothing changes in a
+    /// cycle that has ended: its pools are empty.
+    pub fn redrawn(&self, key: &KeyId, touches: &[Touch], spent: Nanos, held: Nanos) -> Drawn {
+        if spent == Nanos::ZERO && held == Nanos::ZERO {
+            return Drawn::default();
+        }
+        let Some(KeyRow { membership, .. }) = self.keys.find(key).map(|row| &row.entity) else {
+            return Drawn::default();
+        };
+        if !self.is_of_this_cycle(self.allocations.counter(*membership), touches) {
+            return Drawn::default();
+        }
+        let given = self.allocations.member(*membership).given();
+        let before = self.credits_of(*membership);
+        let after = Drawn::of(given, before.spent + spent, before.held + held);
+        after.minus(Drawn::of(given, before.spent, before.held))
+    }
+
+    /// Returns whether these count on a counter of allocations in the cycle that runs.
+    pub fn is_of_this_cycle(&self, counter: Option<LimitNo>, touches: &[Touch]) -> bool {
+        let start = self.allocations.cycle.start;
+        counter.is_some_and(|no| touches.iter().any(|touch| touch.limit == no && touch.window == start))
+    }
+
+    /// Returns the pool of the team that a key is in.
+    pub fn pool_of(&self, key: &KeyId) -> Option<LimitNo> {
+        self.allocations.team(self.keys.find(key)?.entity.team).pool
+    }
+
+    /// Changes what the pool of a key's team counts.
+    pub(super) fn draw_on_pool(&mut self, key: &KeyId, drawn: Drawn, now: Timestamp) {
+        if !drawn.is_nothing() {
+            self.draw_on(self.pool_of(key), drawn, now);
+        }
+    }
+
+    pub(super) fn draw_on(&mut self, pool: Option<LimitNo>, drawn: Drawn, now: Timestamp) {
+        let start = self.allocations.cycle.start;
+        let entry = pool.and_then(|no| self.entries.get_mut(no.0 as usize)?.as_mut());
+        if let Some(Counter::Budget(windows)) = entry.map(|entry| &mut entry.counter) {
+            windows.add(start, drawn.spent, drawn.held, now);
+        }
+    }
+
+    /// Returns whether a membership's work stands on its team's pool: it has no cap of its own and has used up, or holds more
+    /// than, what it has.
+    pub fn draws(&self, membership: u32) -> bool {
+        let own = self.allocations.member(membership);
+        let Counted { spent, held } = self.credits_of(membership);
+        own.cap().is_none() && (spent >= own.given() || spent + held > own.given())
+    }
+
+    /// Returns whether a hold stands on the pool.
+    pub fn draws_on(&self, pool: LimitNo, hold: &Hold) -> bool {
+        let Some(row) = self.keys.find(&hold.reserved.key).map(|row| &row.entity) else { return false };
+        self.allocations.team(row.team).pool == Some(pool)
+            && self.is_of_this_cycle(self.allocations.counter(row.membership), &hold.reserved.touches)
+            && self.draws(row.membership)
+    }
+
+    /// Returns whether a window of a limit belongs to a cycle that has ended: an allocation refuses and revokes nothing there.
+    pub fn is_over(&self, entry: &LimitEntry, window: Timestamp) -> bool {
+        matches!(entry.limit.period(), Some(Period::Cycle(_))) && window != self.allocations.cycle.start
+    }
+
+    /// Returns how a limit stands now. The counters of memberships that have nothing of their own aren't told of every cycle.
+    pub fn standing(&self, entry: &LimitEntry, at: Timestamp) -> Standing {
+        match &*entry.place {
+            Place::Allocation(AllocationPlace::Member(..)) => {
+                let Window { start, end } = Period::Cycle(self.allocations.cycle).window_at(at);
+                let counted = match &entry.counter {
+                    Counter::Budget(windows) => windows.at(start),
+                    Counter::Rate(_) | Counter::InFlight(_) => Counted::default(),
+                };
+                Standing { spent: counted.spent.get(), held: counted.held.get(), window: start, reset: Some(end) }
+            }
+            _ => entry.standing(at),
+        }
+    }
+}
