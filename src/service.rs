@@ -77,8 +77,9 @@ pub use allocation::{CreditOverview, MemberCredits, SettingsChange, TeamView};
 pub use authorize::{Caller, Scope, Subject};
 pub use books::{Admission, Claimant, Refusal, admit};
 pub use control::{
-    Accepted, InvitationFilter, InvitationView, KeyFilter, KeyView, MembershipFilter, MembershipView, NewInvitation,
-    NewKey, NewMember, NewOrganization, NewRule, NewTeam, OrganizationView, Repeatable, RuleStatus, RuleView, View,
+    Accepted, InvitationFilter, InvitationView, KeyFilter, KeyView, MemberBudgets, MemberView, MembershipFilter,
+    MembershipView, NewInvitation, NewKey, NewMember, NewOrganization, NewRule, NewTeam, OrganizationView, Repeatable,
+    RuleStatus, RuleView, View,
 };
 pub use credit_request::{CreditRequestFilter, CreditRequestView};
 pub use error::Error;

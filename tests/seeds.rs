@@ -9,6 +9,8 @@ mod budget_and_quotas;
 mod credit_allocation;
 #[path = "seeds/credits.rs"]
 mod credits;
+#[path = "seeds/drawing.rs"]
+mod drawing;
 #[path = "grpc/messages.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod messages;

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{
+    allocation::member_out,
     convert::{
         etag_in,
-        limits::{limit_states, period_out, unit_out},
+        limits::{limit_state, limit_states, period_out, unit_out},
         mask::Mask,
         name_in, optional,
         page::{page_in, query_name, token_out},
@@ -24,10 +25,10 @@ use crate::{
         entity::Member,
         error::Invalid,
         id::{MemberId, OrganizationId, TeamId},
-        policy::{Budget, Limit},
+        policy::{Budget, Limit, Unit},
         price::PriceBook,
     },
-    service::{Caller, Error, MemberChange, NewMember, Repeatable, Service, View},
+    service::{Caller, Error, MemberBudgets, MemberChange, MemberView, NewMember, Repeatable, Service, View},
 };
 
 mod invitation;
@@ -41,7 +42,7 @@ serve! {
         list_members(ListMembersRequest) -> ListMembersResponse = list;
         update_member(UpdateMemberRequest) -> UpdateMemberResponse = update.await;
         delete_member(DeleteMemberRequest) -> DeleteMemberResponse = delete.await;
-        get_member_budget(GetMemberBudgetRequest) -> GetMemberBudgetResponse = budget;
+        get_member_budget(GetMemberBudgetRequest) -> GetMemberBudgetResponse = budget.await;
         create_invitation(CreateInvitationRequest) -> CreateInvitationResponse = invite.await;
         get_invitation(GetInvitationRequest) -> GetInvitationResponse = invitation;
         list_invitations(ListInvitationsRequest) -> ListInvitationsResponse = invitations;
@@ -66,7 +67,7 @@ scoped! {
 }
 
 impl MemberApi {
-    fn budget(
+    async fn budget(
         &self,
         caller: &Caller,
         message: proto::GetMemberBudgetRequest,
@@ -75,17 +76,25 @@ impl MemberApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let member = optional("member_id", &member_id, MemberId::parse)?.or_else(|| caller.member.clone());
         let nobody = || Invalid::new("member_id", "is missing; the operator is no member itself");
-        let view = self.0.member(&organization, &member.ok_or_else(nobody)?)?;
-        let budgets = view.policy.iter().filter_map(|limit| {
+        let found = self.0.member_budgets(&organization, &member.ok_or_else(nobody)?).await?;
+        let MemberBudgets { member, policy, limits, allocations, credits_tracked } = found;
+        let budgets = policy.iter().filter_map(|limit| {
             let Limit::Budget(Budget { max: Some(max), period, .. }) = limit else { return None };
             Some(proto::MemberBudget {
                 r#type: period_out(period).kind,
                 unit: unit_out(limit.unit()).into(),
                 limit: nanos_out(*max),
+                binding: credits_tracked || limit.unit() != Unit::Credits,
             })
         });
         let budgets = budgets.collect();
-        Ok(proto::GetMemberBudgetResponse { member_id: view.entity.id.to_string(), budgets })
+        let limits = limits.into_iter().map(|(limit, key)| proto::MemberLimit {
+            limit: Some(limit_state(&limit)),
+            key_id: key.map(|key| key.to_string()).unwrap_or_default(),
+        });
+        let limits = limits.collect();
+        let allocations = allocations.into_iter().map(|credits| member_out(&organization, credits)).collect();
+        Ok(proto::GetMemberBudgetResponse { member_id: member.to_string(), budgets, limits, allocations })
     }
 
     async fn create(
@@ -107,6 +116,7 @@ impl MemberApi {
             limits: _,
             role,
             etag: _,
+            credits_used: _,
         } = required("member", member)?;
         let organization = OrganizationId::parse("member.organization_id", &organization_id)?;
         let new = NewMember {
@@ -163,6 +173,7 @@ impl MemberApi {
             limits: _,
             role,
             etag,
+            credits_used: _,
         } = required("member", member)?;
         let organization = OrganizationId::parse("member.organization_id", &organization_id)?;
         let change = MemberChange {
@@ -226,7 +237,11 @@ pub(super) fn role_out(role: Role) -> proto::Role {
     }
 }
 
-pub(super) fn out(organization: &OrganizationId, view: View<Member>, prices: Option<&PriceBook>) -> proto::Member {
+pub(super) fn out(
+    organization: &OrganizationId,
+    MemberView { view, used }: MemberView,
+    prices: Option<&PriceBook>,
+) -> proto::Member {
     let View { entity, policy, limits, etag } = view;
     let Member { id, name, email, role, disabled, deleted: _, create_time, update_time } = entity;
     proto::Member {
@@ -241,5 +256,6 @@ pub(super) fn out(organization: &OrganizationId, view: View<Member>, prices: Opt
         limits: limit_states(&limits),
         role: role_out(role).into(),
         etag,
+        credits_used: nanos_out(used),
     }
 }

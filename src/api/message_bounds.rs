@@ -124,6 +124,7 @@ const EVERYWHERE: &[(&str, Bound)] = &[
     ("cached_input_per_million", DECIMAL),
     ("cost_usd", DECIMAL),
     ("credit_factor", DECIMAL),
+    ("credits_used", DECIMAL),
     ("credits_per_cycle", DECIMAL),
     ("distributed", DECIMAL),
     ("extra", DECIMAL),

@@ -37,7 +37,7 @@ mod team;
 
 pub use invitation::{Accepted, InvitationFilter, InvitationView, NewInvitation};
 pub use key::{KeyFilter, NewKey};
-pub use member::NewMember;
+pub use member::{MemberBudgets, MemberView, NewMember};
 pub use organization::{NewOrganization, OrganizationView};
 pub use rule::{NewRule, RuleStatus, RuleView};
 pub use team::{MembershipFilter, NewTeam};
@@ -47,7 +47,7 @@ pub use team::{MembershipFilter, NewTeam};
 pub struct View<E> {
     pub entity: E,
     pub policy: Vec<Limit>,
-    /// Empty in lists.
+    /// Empty in lists of keys and teams.
     pub limits: Vec<LimitState>,
     /// Changes with the entity and its policy.
     pub etag: String,
@@ -129,11 +129,18 @@ fn get<R: Entity + Serialize, E>(
 struct Shared<R> {
     source: R,
     limits: Vec<Arc<Limit>>,
+    states: Vec<LimitState>,
 }
 
 impl<R: Clone + Serialize> Shared<R> {
     fn of(state: &OrganizationState, row: &Row<R>) -> Self {
-        Self { source: row.entity.clone(), limits: state.shared_settings_of(&row.limits) }
+        Self { source: row.entity.clone(), limits: state.shared_settings_of(&row.limits), states: Vec::new() }
+    }
+
+    /// The same, with how the limits stand.
+    fn standing(state: &OrganizationState, row: &Row<R>, now: Timestamp) -> Self {
+        let states = state.limit_states(row.limits.iter().copied(), None, now).collect();
+        Self { states, ..Self::of(state, row) }
     }
 
     fn weight(&self) -> usize {
@@ -142,10 +149,10 @@ impl<R: Clone + Serialize> Shared<R> {
 
     /// Copies the limits and hashes it all, which takes longer than the lock should be held.
     fn view<E>(self, entity: impl Fn(&R) -> E) -> View<E> {
-        let Self { source, limits } = self;
+        let Self { source, limits, states } = self;
         let policy: Vec<_> = limits.iter().map(|limit| Limit::clone(limit)).collect();
         let etag = etag_of(&source, &policy);
-        View { entity: entity(&source), policy, limits: Vec::new(), etag }
+        View { entity: entity(&source), policy, limits: states, etag }
     }
 }
 

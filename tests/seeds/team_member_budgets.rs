@@ -22,7 +22,7 @@ fn one_time(limit: &str) -> Option<proto::Policy> {
 }
 
 fn seen(kind: PeriodKind, limit: &str) -> Vec<MemberBudget> {
-    vec![MemberBudget { r#type: kind.into(), unit: Unit::Usd.into(), limit: limit.into() }]
+    vec![MemberBudget { r#type: kind.into(), unit: Unit::Usd.into(), limit: limit.into(), binding: true }]
 }
 
 /// Books what a request cost; the denial's code where it is refused.

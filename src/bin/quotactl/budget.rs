@@ -5,7 +5,8 @@
 
 use clap::{Args, Subcommand};
 use quotad::api::proto::{
-    Budget, GetMemberBudgetRequest, GetMemberBudgetResponse, MemberBudget, Period, PeriodKind, Policy, Unit,
+    Budget, GetMemberBudgetRequest, GetMemberBudgetResponse, MemberBudget, MemberLimit, Period, PeriodKind, Policy,
+    Unit,
 };
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ use crate::{
     failure::Failure,
     format::amount,
     names::{dashed, name},
-    output::{Column, Item, Output, jsons, number, tabulated, text},
+    output::{Column, Item, Output, jsons, number, table, tabulated, text},
     place::Place,
     policy::{self, Changed},
 };
@@ -37,7 +38,7 @@ takes the place of those that aren't given.";
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum BudgetCommand {
-    /// Shows a member's budget: type and limit, as the member itself may see it
+    /// Shows all that binds a member, with what is spent and left, as the member itself may see it
     #[command(visible_alias = "get")]
     Show {
         /// The member; the token's own if left out
@@ -213,12 +214,54 @@ fn show(out: Output, answer: &GetMemberBudgetResponse) -> Result<(), Failure> {
             "member_id": answer.member_id,
             "unlimited": unlimited,
             "budgets": jsons(&answer.budgets),
+            "limits": jsons(&answer.limits),
+            "allocations": jsons(&answer.allocations),
         }));
     }
-    if answer.budgets.is_empty() {
+    if answer.limits.is_empty() && answer.allocations.is_empty() {
         return out.text(&format!("{} is unlimited", answer.member_id));
     }
-    out.text(&tabulated(&answer.budgets))
+    if !answer.limits.is_empty() {
+        out.text(&tabulated(&answer.limits))?;
+    }
+    if answer.allocations.is_empty() {
+        return Ok(());
+    }
+    let gap = if answer.limits.is_empty() { "" } else { "\n" };
+    let columns = [text("credits in team"), number("monthly"), number("extra"), number("used"), number("remaining")];
+    let rows = answer.allocations.iter().map(|credits| {
+        let monthly = if credits.monthly.is_empty() { "shared".to_owned() } else { amount(&credits.monthly) };
+        let remaining = if credits.credits_tracked { amount(&credits.remaining) } else { "not tracked".to_owned() };
+        vec![credits.team_id.clone(), monthly, amount(&credits.extra), amount(&credits.used), remaining]
+    });
+    out.text(&format!("{gap}{}", table(&columns, rows)))
+}
+
+impl Item for MemberLimit {
+    const COLUMNS: &'static [Column] = &[
+        text("place"),
+        text("limit"),
+        text("unit"),
+        text("period"),
+        number("max"),
+        number("spent"),
+        number("held").spare(),
+        number("remaining"),
+        text("resets"),
+        text("key"),
+    ];
+
+    fn cells(&self) -> Vec<String> {
+        let mut cells = self.limit.clone().unwrap_or_default().cells();
+        // Soft caps warn others.
+        cells.remove(5);
+        cells.push(self.key_id.clone());
+        cells
+    }
+
+    fn json(&self) -> Value {
+        json!({ "limit": self.limit.as_ref().map(Item::json), "key_id": self.key_id })
+    }
 }
 
 impl Item for MemberBudget {
@@ -229,7 +272,12 @@ impl Item for MemberBudget {
     }
 
     fn json(&self) -> Value {
-        json!({ "type": name::<PeriodKind>(self.r#type), "unit": name::<Unit>(self.unit), "limit": self.limit })
+        json!({
+            "type": name::<PeriodKind>(self.r#type),
+            "unit": name::<Unit>(self.unit),
+            "limit": self.limit,
+            "binding": self.binding,
+        })
     }
 }
 

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 use quotad::api::proto::{
-    CreateMemberRequest, DeleteMemberRequest, GetMemberRequest, ListMembersRequest, Member, Role, UpdateMemberRequest,
+    CreateMemberRequest, DeleteMemberRequest, GetMemberRequest, LimitState, ListMembersRequest, Member, Role, Unit,
+    UpdateMemberRequest,
 };
 use serde_json::{Value, json};
 
@@ -11,11 +12,11 @@ use crate::{
     confirm::Consent,
     context::Context,
     failure::{Failure, required},
-    format::{instant, instant_json},
+    format::{amount, instant, instant_json},
     limits::{limits_json, print_with_limits},
     names::{dashed, name},
     org::state,
-    output::{Column, Item, text},
+    output::{Column, Item, number, text},
     paging::Paging,
     policy_file, taken,
 };
@@ -170,9 +171,27 @@ impl MemberCommand {
     }
 }
 
+/// What is spent of each budget, such as `12.5 of 50`.
+fn spending(limits: &[LimitState]) -> String {
+    let budgets = limits.iter().filter(|limit| limit.unit() == Unit::Usd || limit.unit() == Unit::Credits);
+    let spent = budgets.map(|limit| match limit.max.as_str() {
+        "" => amount(&limit.spent),
+        max => format!("{} of {}", amount(&limit.spent), amount(max)),
+    });
+    spent.collect::<Vec<_>>().join(", ")
+}
+
 impl Item for Member {
-    const COLUMNS: &'static [Column] =
-        &[text("id"), text("name"), text("email").spare(), text("role"), text("state"), text("created").spare()];
+    const COLUMNS: &'static [Column] = &[
+        text("id"),
+        text("name"),
+        text("email").spare(),
+        text("role"),
+        text("state"),
+        text("spent"),
+        number("credits used"),
+        text("created").spare(),
+    ];
 
     fn cells(&self) -> Vec<String> {
         vec![
@@ -181,6 +200,8 @@ impl Item for Member {
             self.email.clone(),
             dashed::<Role>(self.role),
             state(self.disabled),
+            spending(&self.limits),
+            amount(&self.credits_used),
             instant(self.create_time.as_ref()),
         ]
     }
@@ -197,6 +218,7 @@ impl Item for Member {
             "create_time": instant_json(self.create_time.as_ref()),
             "update_time": instant_json(self.update_time.as_ref()),
             "limits": limits_json(&self.limits),
+            "credits_used": self.credits_used,
             "etag": self.etag,
         })
     }

@@ -85,7 +85,7 @@ async fn a_change_is_answered_as_it_was_made_whatever_others_do_before_the_disk_
     let (rotated, secret) = rotating.await.unwrap();
     assert_eq!((rotated.view.entity.name.as_str(), secret.starts_with("qk")), ("", true));
     assert_eq!(naming.await.unwrap().view.entity.name, "mine");
-    assert_eq!(renaming.await.unwrap().entity.name, "Ada");
+    assert_eq!(renaming.await.unwrap().view.entity.name, "Ada");
     running.shutdown().await.unwrap();
 }
 

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{Repeatable, View, member::member_shown};
+use super::{
+    Repeatable,
+    member::{MemberView, member_shown},
+};
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Invitation, InvitationState, Role},
-        entity::Member,
         event::Event,
         fold,
         id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
@@ -55,7 +57,7 @@ pub struct InvitationFilter {
 #[derive(Debug)]
 pub struct Accepted {
     pub organization: OrganizationId,
-    pub member: View<Member>,
+    pub member: MemberView,
     /// Of a new access token; `None` where the caller's own stands for the membership now.
     pub secret: Option<String>,
 }
@@ -264,7 +266,10 @@ impl Service {
         let address = fold::address(email);
         let is_invited = |(organization, member): &&Grant| {
             let view = self.member(organization, member);
-            view.is_ok_and(|view| fold::address(&view.entity.email) == address && !view.entity.disabled)
+            view.is_ok_and(|view| {
+                let member = &view.view.entity;
+                fold::address(&member.email) == address && !member.disabled
+            })
         };
         let proofs: Vec<_> = grants.iter().filter(is_invited).cloned().collect();
         if proofs.is_empty() {

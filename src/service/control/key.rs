@@ -56,7 +56,8 @@ fn effective_rule(state: &OrganizationState, id: &KeyId) -> Option<RuleId> {
 }
 
 fn shown(state: &OrganizationState, id: &KeyId, now: Timestamp) -> Outcome<KeyView> {
-    let view = get(state, &state.keys, (id, id.as_str()), |row: &KeyRow| row.key.clone(), now)?;
+    let mut view = get(state, &state.keys, (id, id.as_str()), |row: &KeyRow| row.key.clone(), now)?;
+    view.limits.extend(state.keys.place(id).and_then(|place| state.cap_state(place, now)));
     Ok(KeyView { view, effective_rule: effective_rule(state, id) })
 }
 

@@ -1,21 +1,26 @@
 //! Members.
 
-use super::{Repeatable, View, check_etag, get, list, total};
+use super::{Repeatable, Shared, View, check_etag, get, total};
 use crate::{
     domain::{
         access::Role,
-        entity::Member,
-        id::{DEFAULT_TEAM, MemberId, OrganizationId, TeamId},
-        policy::Policy,
+        decision::LimitState,
+        entity::{Member, Team},
+        id::{DEFAULT_TEAM, KeyId, MemberId, OrganizationId, TeamId},
+        money::Nanos,
+        policy::{Limit, Policy},
         time::Timestamp,
     },
     engine::{
+        directory::Cell,
         state::OrganizationState,
+        table::{KeyRow, Row},
         turn::{MemberChange, Outcome, Turn},
     },
     service::{
         Caller, Error, Service,
-        listing::{Found, Page, Search},
+        allocation::{MemberCredits, member_credits},
+        listing::{Found, Order, Page, Search, all_of, page_of},
         secret,
     },
 };
@@ -33,8 +38,62 @@ pub struct NewMember {
     pub teams: Vec<TeamId>,
 }
 
-pub(super) fn member_shown(state: &OrganizationState, id: &MemberId, now: Timestamp) -> Outcome<View<Member>> {
-    get(state, &state.members, (id, id.as_str()), Member::clone, now)
+/// A member, and what it used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberView {
+    pub view: View<Member>,
+    /// Credits, in the running cycle.
+    pub used: Nanos,
+}
+
+/// What binds a member, as it may see that itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberBudgets {
+    pub member: MemberId,
+    pub policy: Vec<Limit>,
+    /// Every limit that binds it or one of its keys alone, with the key of a rule's cap.
+    pub limits: Vec<(LimitState, Option<KeyId>)>,
+    pub allocations: Vec<MemberCredits>,
+    pub credits_tracked: bool,
+}
+
+/// Most limits that are answered for one member.
+const MOST_LIMITS: usize = 256;
+
+fn used_by(state: &OrganizationState, id: &MemberId, now: Timestamp) -> Nanos {
+    let place = state.members.place(id).filter(|_| state.allocations.cycle.contains(now));
+    place.map_or(Nanos::ZERO, |place| state.allocations.used_by(place))
+}
+
+pub(super) fn member_shown(state: &OrganizationState, id: &MemberId, now: Timestamp) -> Outcome<MemberView> {
+    let view = get(state, &state.members, (id, id.as_str()), Member::clone, now)?;
+    Ok(MemberView { view, used: used_by(state, id, now) })
+}
+
+/// The limits of a member in its teams, and what it has of credits there.
+fn of_memberships(cell: &Cell, member: &MemberId, now: Timestamp) -> (Vec<LimitState>, Vec<MemberCredits>) {
+    // There may be many more memberships than teams.
+    let pick = |state: &OrganizationState, _, row: &Row<Team>| {
+        let id = (row.entity.id.clone(), member.clone());
+        let membership = state.memberships.find_live(&id)?;
+        let limits: Vec<_> = state.limit_states(membership.limits.iter().copied(), None, now).collect();
+        let credits = member_credits(state, state.memberships.place(&id)?);
+        Some((limits, credits.filter(|credits| credits.remaining.is_some())))
+    };
+    let (limits, credits): (Vec<_>, Vec<_>) = all_of(cell, |state| &state.teams, pick).into_iter().unzip();
+    (limits.into_iter().flatten().collect(), credits.into_iter().flatten().collect())
+}
+
+/// The caps of access rules on a member's keys.
+fn of_keys(cell: &Cell, member: &MemberId, now: Timestamp) -> Vec<(LimitState, Option<KeyId>)> {
+    if cell.lock().state.rules.rules.live_count() == 0 {
+        return Vec::new();
+    }
+    let pick = |state: &OrganizationState, place, row: &Row<KeyRow>| {
+        let is_own = !row.entity.key.deleted && row.entity.key.member == *member;
+        is_own.then(|| state.cap_state(place, now)).flatten().map(|cap| (cap, Some(row.entity.key.id.clone())))
+    };
+    all_of(cell, |state| &state.keys, pick)
 }
 
 impl Service {
@@ -46,7 +105,7 @@ impl Service {
         organization: &OrganizationId,
         new: NewMember,
         repeatable: Repeatable<'_>,
-    ) -> Result<View<Member>, Error> {
+    ) -> Result<MemberView, Error> {
         let id = match new.id {
             Some(id) => id,
             None => MemberId::trusted(secret::new_id("member")?),
@@ -67,10 +126,31 @@ impl Service {
 
     /// # Errors
     /// [`Error::NotFound`] when there is no such member.
-    pub fn member(&self, organization: &OrganizationId, id: &MemberId) -> Result<View<Member>, Error> {
+    pub fn member(&self, organization: &OrganizationId, id: &MemberId) -> Result<MemberView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
         Ok(member_shown(&inner.state, id, self.clock.now())?)
+    }
+
+    /// What binds a member, in the cycle that runs now.
+    ///
+    /// # Errors
+    /// [`Error`] for a personal account, or when there is no such member.
+    pub async fn member_budgets(&self, organization: &OrganizationId, id: &MemberId) -> Result<MemberBudgets, Error> {
+        let system = Caller::system();
+        let shown = self.change(&system, organization, |turn| {
+            turn.check_team_account("a budget of a member")?;
+            turn.tick();
+            let credits_tracked = turn.state.organization.credit_factor.is_on();
+            Ok((member_shown(turn.state, id, turn.now())?.view, turn.now(), credits_tracked))
+        });
+        let (View { policy, limits, .. }, now, credits_tracked) = shown.await?;
+        let cell = self.organization_cell(organization)?;
+        let (in_teams, allocations) = of_memberships(&cell, id, now);
+        let mut limits: Vec<_> = limits.into_iter().chain(in_teams).map(|limit| (limit, None)).collect();
+        limits.extend(of_keys(&cell, id, now));
+        limits.truncate(MOST_LIMITS);
+        Ok(MemberBudgets { member: id.clone(), policy, limits, allocations, credits_tracked })
     }
 
     /// # Errors
@@ -80,11 +160,18 @@ impl Service {
         organization: &OrganizationId,
         search: &str,
         at: Page,
-    ) -> Result<Found<View<Member>>, Error> {
+    ) -> Result<Found<MemberView>, Error> {
         let cell = self.organization_cell(organization)?;
         let search = Search::new(search);
         let matches = |member: &Member| search.is_in(&[&member.name, &member.email, member.id.as_str()]);
-        let found = list(&cell, at, |state| &state.members, matches, Member::clone);
+        let now = self.clock.now();
+        let pick = |state: &OrganizationState, _, row: &Row<Member>| {
+            let is_wanted = !row.entity.deleted && matches(&row.entity);
+            is_wanted.then(|| (Shared::standing(state, row, now), used_by(state, &row.entity.id, now)))
+        };
+        let weigh = |(shared, _): &(Shared<Member>, Nanos)| shared.weight();
+        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.members, pick, weigh)
+            .map(|(shared, used)| MemberView { view: shared.view(Member::clone), used });
         Ok(found.of(total(&cell, &search, |state| &state.members, matches)))
     }
 
@@ -97,7 +184,7 @@ impl Service {
         id: &MemberId,
         change: MemberChange,
         etag: Option<&str>,
-    ) -> Result<View<Member>, Error> {
+    ) -> Result<MemberView, Error> {
         self.change(caller, organization, |turn| {
             check_etag(turn.state, turn.state.members.find_live(id), etag)?;
             turn.update_member(id, change)?;

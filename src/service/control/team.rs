@@ -1,6 +1,6 @@
 //! Teams and memberships.
 
-use super::{MembershipView, Repeatable, View, check_etag, get, list, total};
+use super::{MembershipView, Repeatable, Shared, View, check_etag, get, list, total};
 use crate::{
     domain::{
         entity::{Membership, Team},
@@ -10,11 +10,12 @@ use crate::{
     },
     engine::{
         state::OrganizationState,
+        table::Row,
         turn::{MembershipChange, Outcome, TeamChange, Turn},
     },
     service::{
         Caller, Error, Service,
-        listing::{Found, Page, Search},
+        listing::{Found, Order, Page, Search, page_of},
         secret,
     },
 };
@@ -181,7 +182,13 @@ impl Service {
             let member = filter.member.as_ref().is_none_or(|member| *member == membership.member);
             team && member
         };
-        Ok(list(&cell, at, |state| &state.memberships, matches, Membership::clone))
+        let now = self.clock.now();
+        let pick = |state: &OrganizationState, _, row: &Row<Membership>| {
+            let is_wanted = !row.entity.deleted && matches(&row.entity);
+            is_wanted.then(|| Shared::standing(state, row, now))
+        };
+        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.memberships, pick, Shared::weight);
+        Ok(found.map(|shared| shared.view(Membership::clone)))
     }
 
     /// # Errors

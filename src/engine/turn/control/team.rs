@@ -51,6 +51,9 @@ impl Turn<'_> {
         let place = Place::Team(id.clone());
         let TeamChange { name, member_policy, disabled, policy } = change;
         self.check_change(&place, policy.as_ref())?;
+        if policy.as_ref().is_some_and(|policy| !policy.limits.is_empty()) {
+            self.check_team_account("a budget of a team")?;
+        }
         if member_policy.as_ref().is_some_and(|policy| !policy.limits.is_empty()) {
             self.check_team_account("a budget for each member of a team")?;
         }
@@ -106,7 +109,7 @@ impl Turn<'_> {
             }
             AllocationPlace::Member(team, member) => {
                 let at = self.state.memberships.place(&(team.clone(), member.clone()));
-                at.map(|at| self.state.allocations.member(at).allocation)
+                at.map(|at| self.state.allocations.member(at))
             }
         };
         if had.is_some_and(|had| had != Allocation::default()) {
