@@ -179,13 +179,7 @@ impl Model {
             }
             Operation::Bind(key, _) if self.naive.deleted[*key] => (Answer::Done, Answer::Done),
             Operation::Policy((1, key), _) if self.naive.handed.left[*key] => (Answer::Done, Answer::Done),
-            Operation::Rule(..)
-            | Operation::Bind(..)
-            | Operation::DefaultRule(_)
-            | Operation::Total(_)
-            | Operation::Own(..)
-            | Operation::Team(..)
-            | Operation::Leave(_) => {
+            handing if handing.hands_out() => {
                 let answers = self.hand(operation);
                 self.naive.stop();
                 answers

@@ -75,6 +75,20 @@ pub(super) enum Operation {
 }
 
 impl Operation {
+    /// Whether it sets rules or allocations.
+    pub(super) fn hands_out(&self) -> bool {
+        matches!(
+            self,
+            Self::Rule(..)
+                | Self::Bind(..)
+                | Self::DefaultRule(_)
+                | Self::Total(_)
+                | Self::Own(..)
+                | Self::Team(..)
+                | Self::Leave(_)
+        )
+    }
+
     /// Whether its caller waits for the disk.
     pub(super) fn is_durable(&self) -> bool {
         let forgettable = match self {
