@@ -117,12 +117,11 @@ pub(super) fn member_credits(state: &OrganizationState, place: u32) -> Option<Me
     let membership = &state.memberships.row(place)?.entity;
     let member = &state.members.find(&membership.member)?.entity;
     let (allocation, used) = (state.allocations.member(place), state.credits_of(place).spent);
-    let remaining = match allocation.cap() {
-        Some(cap) => Some(cap - used),
-        None => {
-            let pool = state.credits().team(state.teams.place(&membership.team)?).available;
-            pool.map(|pool| pool + (allocation.given() - used).at_least_zero())
-        }
+    let remaining = if let Some(cap) = allocation.cap() {
+        Some(cap - used)
+    } else {
+        let pool = state.credits().team(state.teams.place(&membership.team)?).available;
+        pool.map(|pool| pool + (allocation.given() - used).at_least_zero())
     };
     Some(MemberCredits {
         team: membership.team.clone(),

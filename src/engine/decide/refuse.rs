@@ -6,17 +6,15 @@ use super::{
     Ask, Met, OpenBounds, OrganizationState, Path, Refusal, binding, cost_of, depends_on_output, met, met_pool, wait,
     wallet_admits, wallet_violation,
 };
-use crate::{
-    domain::{
-        decision::{Denial, DenialCode, LimitState, Violated, Violation},
-        error::{Invalid, SumTooLarge},
-        id::{LimitId, Model},
-        money::Nanos,
-        policy::{Scope, Unit},
-        price::Price,
-        time::Timestamp,
-        usage::{Amounts, Usage},
-    },
+use crate::domain::{
+    decision::{Denial, DenialCode, LimitState, Violated, Violation},
+    error::{Invalid, SumTooLarge},
+    id::{LimitId, Model},
+    money::Nanos,
+    policy::{Scope, Unit},
+    price::Price,
+    time::Timestamp,
+    usage::{Amounts, Usage},
 };
 
 /// The checks of who asks and for what, in their order.

@@ -155,7 +155,7 @@ impl PoolMember {
 
 impl Pool {
     /// Returns what the end of a hold changes of the pool: its member's own is used before.
-    fn change(&mut self, state: &OrganizationState, hold: &Hold, charged: Nanos, held: Nanos) -> Option<Drawn> {
+    fn change(&mut self, state: &OrganizationState, hold: &Hold, charged: Nanos, freed: Nanos) -> Option<Drawn> {
         let row = &state.keys.find(&hold.reserved.key)?.entity;
         let (team, at) = (state.allocations.team(row.team), row.membership);
         let counter = state.allocations.counter(at);
@@ -164,15 +164,15 @@ impl Pool {
         }
         let known = self.members.iter().position(|member| member.membership == at);
         let known = known.unwrap_or_else(|| {
-            let counted = state.credits_of(at);
+            let credits = state.credits_of(at);
             let need = if at == self.asker { self.need } else { Nanos::ZERO };
             let given = state.allocations.member(at).given();
-            self.members.push(PoolMember { membership: at, given, used: counted.spent, held: counted.held + need });
+            self.members.push(PoolMember { membership: at, given, used: credits.spent, held: credits.held + need });
             self.members.len() - 1
         });
         let member = self.members.get_mut(known)?;
         let before = member.drawn();
-        (member.used, member.held) = (member.used + charged, member.held - held);
+        (member.used, member.held) = (member.used + charged, member.held - freed);
         Some(member.drawn().minus(before))
     }
 }

@@ -217,13 +217,12 @@ impl Reference {
         let (team, before) = (MEMBERS[member].1, self.members[member]);
         let (used, all) = (self.used(member), self.used(member) + self.held(member));
         let grows = |at_least: i64| next.given().max(at_least) - before.given().max(at_least);
-        match self.teams[team].cap() {
-            Some(cap) => Self::fits(Some(cap - self.committed_and_held(team)), grows(all)),
-            None => {
-                let own = self.teams[team].given();
-                let after = own.max(self.committed(team) + grows(used));
-                Self::fits(self.account_available(), after - self.taken(team, self.teams[team]))
-            }
+        if let Some(cap) = self.teams[team].cap() {
+            Self::fits(Some(cap - self.committed_and_held(team)), grows(all))
+        } else {
+            let own = self.teams[team].given();
+            let after = own.max(self.committed(team) + grows(used));
+            Self::fits(self.account_available(), after - self.taken(team, self.teams[team]))
         }
     }
 

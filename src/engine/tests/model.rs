@@ -124,7 +124,8 @@ impl Model {
     /// How long to wait is a guess where pools or extra credits refuse: what comes back of them only the next cycle adds up.
     fn without_guess(&self, answer: Answer) -> Answer {
         let handed = &self.naive.handed;
-        let is_guess = handed.teams.iter().any(Option::is_some) || handed.extra.iter().any(|(extra, _)| extra.is_some());
+        let is_guess =
+            handed.teams.iter().any(Option::is_some) || handed.extra.iter().any(|(extra, _)| extra.is_some());
         match answer {
             Answer::Denied { code, violations, .. } if is_guess => Answer::Denied { code, wait: None, violations },
             answer => answer,

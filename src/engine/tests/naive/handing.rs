@@ -254,7 +254,8 @@ impl Naive {
         self.handed.total.map(|total| total - taken(0) - taken(1))
     }
 
-    /// Monthly or extra of a key's member.
+    /// Monthly or extra of a key's member, as given; an inner `None` takes the monthly away.
+    #[expect(clippy::option_option, reason = "what isn't given stays, which is another thing than none")]
     pub(in crate::engine::tests) fn set_own(
         &mut self,
         key: usize,
