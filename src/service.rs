@@ -63,7 +63,7 @@ mod verify;
 pub use crate::{
     domain::bounds::CallBounds,
     engine::{
-        conflict::Conflict,
+        conflict::{Conflict, WouldRestart},
         state::{AccountCredits, References, TeamAllocation, TeamCredits},
         turn::{
             AllocationChange, AutoTopUpChange, Bounds, KeyChange, MemberChange, MembershipChange, OrganizationChange,

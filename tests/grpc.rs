@@ -21,6 +21,8 @@ mod control_bad_input;
 mod control_conflicts;
 #[path = "grpc/control_updates.rs"]
 mod control_updates;
+#[path = "grpc/counters.rs"]
+mod counters;
 #[path = "grpc/edges.rs"]
 mod edges;
 #[path = "grpc/entering.rs"]

@@ -75,7 +75,7 @@ impl AllocationApi {
         caller: &Caller,
         message: proto::UpdateAllocationSettingsRequest,
     ) -> Result<proto::UpdateAllocationSettingsResponse, Error> {
-        let proto::UpdateAllocationSettingsRequest { settings, update_mask, validate_only } = message;
+        let proto::UpdateAllocationSettingsRequest { settings, update_mask, validate_only, restart_spending } = message;
         let mask = Mask::of(update_mask, &["credits_per_cycle", "cadence", "time_zone", "signup_credits"])?;
         let proto::AllocationSettings {
             organization_id,
@@ -94,7 +94,7 @@ impl AllocationApi {
             signup_credits: mask.pick("signup_credits", || Nanos::parse("settings.signup_credits", &signup_credits))?,
         };
         let (settings, overview) =
-            self.0.update_allocation_settings(caller, &organization, change, validate_only).await?;
+            self.0.update_allocation_settings(caller, &organization, change, (validate_only, restart_spending)).await?;
         Ok(proto::UpdateAllocationSettingsResponse {
             settings: Some(settings_out(&organization, settings, overview.credits_tracked)),
             overview: Some(overview_out(&organization, overview)),

@@ -99,7 +99,7 @@ impl KeyApi {
         caller: &Caller,
         message: proto::UpdateKeyRequest,
     ) -> Result<proto::UpdateKeyResponse, Error> {
-        let proto::UpdateKeyRequest { key, update_mask } = message;
+        let proto::UpdateKeyRequest { key, update_mask, restart_spending } = message;
         let mask = Mask::of(update_mask, &["name", "disabled", "expire_time", "models", "rule_id", "policy"])?;
         let proto::Key {
             organization_id,
@@ -130,6 +130,7 @@ impl KeyApi {
             models: mask.pick("models", || models_in("key.models", &models))?,
             rule: mask.pick("rule_id", || optional("key.rule_id", &rule_id, RuleId::parse))?,
             policy: mask.pick("policy", || policy_in("key.policy", policy))?,
+            restart_spending,
         };
         let id = KeyId::parse("key.id", &id)?;
         let view = self.0.update_key(caller, &organization, &id, change, etag_in(&etag)).await?;

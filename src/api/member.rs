@@ -159,7 +159,7 @@ impl MemberApi {
         caller: &Caller,
         message: proto::UpdateMemberRequest,
     ) -> Result<proto::UpdateMemberResponse, Error> {
-        let proto::UpdateMemberRequest { member, update_mask } = message;
+        let proto::UpdateMemberRequest { member, update_mask, restart_spending } = message;
         let mask = Mask::of(update_mask, &["name", "email", "role", "disabled", "policy"])?;
         let proto::Member {
             organization_id,
@@ -182,6 +182,7 @@ impl MemberApi {
             role: mask.pick("role", || required_role("member.role", role))?,
             disabled: mask.pick("disabled", || Ok(disabled))?,
             policy: mask.pick("policy", || policy_in("member.policy", policy))?,
+            restart_spending,
         };
         let id = MemberId::parse("member.id", &id)?;
         let view = self.0.update_member(caller, &organization, &id, change, etag_in(&etag)).await?;

@@ -97,10 +97,11 @@ impl OrganizationApi {
         caller: &Caller,
         message: proto::UpdateOrganizationRequest,
     ) -> Result<proto::UpdateOrganizationResponse, Error> {
-        let proto::UpdateOrganizationRequest { organization, update_mask } = message;
+        let proto::UpdateOrganizationRequest { organization, update_mask, restart_spending } = message;
         let organization = required("organization", organization)?;
         let etag = organization.etag.clone();
         let (id, change) = change_in(organization, update_mask)?;
+        let change = OrganizationChange { restart_spending, ..change };
         let view = self.0.update_organization(caller, &id, change, etag_in(&etag)).await?;
         Ok(proto::UpdateOrganizationResponse { organization: Some(out(view, Some(&self.0.prices()))) })
     }
@@ -287,6 +288,7 @@ fn change_in(
         policy: mask.pick("policy", || policy_in("organization.policy", policy))?,
         ceiling: mask.pick("ceiling", || ceiling_in("organization.ceiling", ceiling))?,
         bounds: mask.pick("bounds", || bounds_in("organization.bounds", bounds))?,
+        restart_spending: false,
     };
     Ok((id, change))
 }

@@ -93,7 +93,7 @@ impl RuleApi {
         message: proto::UpdateRuleRequest,
     ) -> Result<proto::UpdateRuleResponse, Error> {
         const FIELDS: [&str; 6] = ["name", "description", "enabled", "time_zone", "cap", "hours"];
-        let proto::UpdateRuleRequest { rule, update_mask } = message;
+        let proto::UpdateRuleRequest { rule, update_mask, restart_spending } = message;
         let mask = Mask::of(update_mask, &FIELDS)?;
         let proto::Rule {
             organization_id,
@@ -121,6 +121,7 @@ impl RuleApi {
             zone: mask.pick("time_zone", || Zone::parse("rule.time_zone", &time_zone))?,
             cap: mask.pick("cap", || cap.map(cap_in).transpose())?,
             hours: mask.pick("hours", || hours.map(hours_in).transpose())?,
+            restart_spending,
         };
         let view = self.0.update_rule(caller, &organization, &id, change, etag_in(&etag)).await?;
         Ok(proto::UpdateRuleResponse { rule: Some(out(&organization, view)) })

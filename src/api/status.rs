@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::{
     domain::error::{Exhausted, Invalid, SumTooLarge},
-    service::{Conflict, Error},
+    service::{Conflict, Error, WouldRestart},
 };
 
 #[cfg(test)]
@@ -84,6 +84,18 @@ fn of_conflict(conflict: Conflict) -> Status {
         Conflict::NotYours(_) | Conflict::ManagersOnly { .. } => {
             with_reason(Code::PermissionDenied, "PERMISSION_DENIED", message)
         }
+        Conflict::WouldRestartSpending(WouldRestart { scope, scope_id, limit, spent, unit }) => detailed(
+            Code::FailedPrecondition,
+            "WOULD_RESTART_SPENDING",
+            message,
+            [
+                ("scope", scope.name().to_owned()),
+                ("scope_id", scope_id.into()),
+                ("limit_id", limit.into()),
+                ("spent", spent),
+                ("unit", unit.to_owned()),
+            ],
+        ),
         Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
     }
 }

@@ -116,7 +116,7 @@ impl TeamApi {
         caller: &Caller,
         message: proto::UpdateTeamRequest,
     ) -> Result<proto::UpdateTeamResponse, Error> {
-        let proto::UpdateTeamRequest { team, update_mask } = message;
+        let proto::UpdateTeamRequest { team, update_mask, restart_spending } = message;
         let mask = Mask::of(update_mask, &["name", "disabled", "policy", "member_policy"])?;
         let proto::Team {
             organization_id,
@@ -136,6 +136,7 @@ impl TeamApi {
             disabled: mask.pick("disabled", || Ok(disabled))?,
             policy: mask.pick("policy", || policy_in("team.policy", policy))?,
             member_policy: mask.pick("member_policy", || policy_in("team.member_policy", member_policy))?,
+            restart_spending,
         };
         let id = TeamId::parse("team.id", &id)?;
         let view = self.0.update_team(caller, &organization, &id, change, etag_in(&etag)).await?;
@@ -218,7 +219,7 @@ impl TeamApi {
         caller: &Caller,
         message: proto::UpdateMembershipRequest,
     ) -> Result<proto::UpdateMembershipResponse, Error> {
-        let proto::UpdateMembershipRequest { membership, update_mask } = message;
+        let proto::UpdateMembershipRequest { membership, update_mask, restart_spending } = message;
         let mask = Mask::of(update_mask, &["policy", "overrides"])?;
         let proto::Membership {
             organization_id,
@@ -237,6 +238,7 @@ impl TeamApi {
         let change = MembershipChange {
             policy: mask.pick("policy", || policy_in("membership.policy", policy))?,
             overrides: mask.pick("overrides", || Ok(overrides))?,
+            restart_spending,
         };
         let view = self.0.update_membership(caller, &organization, (&team, &member), change, etag_in(&etag)).await?;
         Ok(proto::UpdateMembershipResponse {

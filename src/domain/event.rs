@@ -78,6 +78,8 @@ pub enum Event {
     PolicySet {
         place: Place,
         limits: Vec<NumberedLimit>,
+        /// Limits that the place had, whose counters are kept: the one that was removed first at the front.
+        retired: Box<[LimitNo]>,
     },
     /// A control-plane creation took this request id.
     RequestTaken {

@@ -19,7 +19,7 @@ pub const MAX_THRESHOLDS: usize = 10;
 pub const MAX_RECIPIENTS: usize = 20;
 
 /// One place of the path that carries a policy.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Place {
     Key(KeyId),
     Membership(TeamId, MemberId),
@@ -34,7 +34,7 @@ pub enum Place {
 }
 
 /// Whose allocation of credits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum AllocationPlace {
     /// The organization's credits per cycle.
     Organization,

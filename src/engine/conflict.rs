@@ -1,8 +1,11 @@
 //! Why an operation can't be carried out, where the answer isn't a denial.
 
+use smol_str::SmolStr;
+
 use crate::domain::{
     error::{Exhausted, Invalid, SumTooLarge},
     id::{MemberId, RequestId, RuleId},
+    policy::Scope,
 };
 
 /// Nothing was changed.
@@ -63,7 +66,26 @@ pub enum Conflict {
     /// It is somebody else's to decide.
     #[error("{0}")]
     NotYours(String),
+    /// A limit counts something that it would forget.
+    #[error(transparent)]
+    WouldRestartSpending(#[from] WouldRestart),
     /// The entity can't be changed while something else is as it is.
     #[error("{0}")]
     Precondition(String),
+}
+
+/// A limit that would count from zero, and what it counts now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "limit {limit} of {} {scope_id} counts {spent} {unit} at present and would count from zero with another period, zone, week \
+     start or unit; set restart_spending in the request if it may",
+    scope.name()
+)]
+pub struct WouldRestart {
+    pub scope: Scope,
+    pub scope_id: SmolStr,
+    pub limit: SmolStr,
+    /// With what is held.
+    pub spent: String,
+    pub unit: &'static str,
 }

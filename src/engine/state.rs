@@ -42,6 +42,7 @@ mod forget;
 mod frequency;
 mod overview;
 mod payments;
+mod retired;
 mod rules;
 mod standing;
 mod tally;
@@ -54,6 +55,7 @@ use forget::{EndedAt, Recalled};
 pub use frequency::{Counted, Frequencies};
 pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
+pub use retired::{MAX_RETIRED, Retired};
 pub use rules::{Effective, References, RuleBook};
 pub use standing::OrganizationLimits;
 pub use tally::Tally;
@@ -86,6 +88,7 @@ pub struct OrganizationState {
     pub policies: u32,
     /// By number; a removed limit leaves its place empty for ever, so that a number means one limit only.
     pub(super) entries: Vec<Option<Box<LimitEntry>>>,
+    pub retired: Retired,
     #[serde(skip)]
     settings: Recent<Limit>,
     pub wallet: Wallet,
@@ -242,6 +245,7 @@ impl OrganizationState {
             emails: HashMap::default(),
             policies: 0,
             entries: Vec::new(),
+            retired: Retired::default(),
             settings: Recent::default(),
             wallet: Wallet::default(),
             reservations: HashMap::default(),
@@ -330,12 +334,17 @@ impl OrganizationState {
         (0..).zip(&self.entries).filter_map(|(no, entry)| Some((LimitNo(no), entry.as_deref()?)))
     }
 
+    /// The same with those that were removed and still count.
+    pub fn all_counters(&self) -> impl Iterator<Item = (LimitNo, &LimitEntry)> {
+        self.all_limits().chain(self.retired.iter())
+    }
+
     /// How many rows it consists of, each of some hundred bytes: what a copy of it takes.
     pub fn row_count(&self) -> usize {
         let tables =
             self.teams.row_count() + self.members.row_count() + self.memberships.row_count() + self.keys.row_count();
         let others = self.invitations.row_count() + self.credit_requests.row_count();
-        tables + others + self.entries.len() + self.reservations.len() + self.requests.len()
+        tables + others + self.entries.len() + self.retired.count() + self.reservations.len() + self.requests.len()
     }
 
     /// The place of a membership's team.
@@ -569,8 +578,8 @@ impl OrganizationState {
     /// Changes what limits count of one request.
     fn touch(&mut self, touches: &[Touch], spent: Amounts, held: Amounts, slots: i64, now: Timestamp) {
         for touch in touches {
-            let entry = self.entries.get_mut(touch.limit.0 as usize).and_then(Option::as_mut);
-            if let Some(entry) = entry {
+            let entry = self.entries.get_mut(touch.limit.0 as usize).and_then(Option::as_deref_mut);
+            if let Some(entry) = entry.or_else(|| self.retired.find_mut(touch.limit)) {
                 entry.add(touch, spent, held, slots, now);
             }
         }

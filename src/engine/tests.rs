@@ -19,6 +19,7 @@ mod naive;
 mod paying;
 mod quotas;
 mod refusals;
+mod retiring;
 mod revocation;
 mod rules;
 mod settling;

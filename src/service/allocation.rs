@@ -167,16 +167,16 @@ impl Service {
         Ok(inner.state.allocations.settings)
     }
 
-    /// With `validate_only` answers what would be, and changes nothing.
+    /// With `validate_only` answers what would be, and changes nothing. Only with `restart` a fresh cycle forgets what was used.
     ///
     /// # Errors
-    /// [`Error`] for a personal account, or a cap on credits that aren't tracked.
+    /// [`Error`] for a personal account, a cap on credits that aren't tracked, or a cycle that would forget what was used.
     pub async fn update_allocation_settings(
         &self,
         caller: &Caller,
         organization: &OrganizationId,
         change: SettingsChange,
-        validate_only: bool,
+        (validate_only, restart): (bool, bool),
     ) -> Result<(AllocationSettings, CreditOverview), Error> {
         if validate_only {
             let before = self.allocation_settings(organization).await?;
@@ -187,7 +187,7 @@ impl Service {
         }
         self.change(caller, organization, |turn| {
             let next = change.of(turn.state.allocations.settings);
-            turn.set_allocation_settings(next)?;
+            turn.set_allocation_settings(next, restart)?;
             Ok((next, overview_of(turn.state.credits())))
         })
         .await

@@ -340,7 +340,7 @@ fn at_once(cells: &[Arc<Cell>]) -> usize {
 
 fn windows_of(state: &OrganizationState) -> Vec<(LimitNo, Timestamp, Nanos)> {
     let mut windows = Vec::new();
-    for (no, entry) in state.all_limits() {
+    for (no, entry) in state.all_counters() {
         // What a pool counts follows from its members, and is compared with them: the books have no sum of it.
         let Counter::Budget(counters) = &entry.counter else { continue };
         if entry.is_pool() {
@@ -348,6 +348,7 @@ fn windows_of(state: &OrganizationState) -> Vec<(LimitNo, Timestamp, Nanos)> {
         }
         windows.extend(counters.iter().map(|(start, counted)| (no, start, counted.spent)));
     }
+    windows.sort_unstable_by_key(|(no, start, _)| (*no, *start));
     windows
 }
 

@@ -204,7 +204,7 @@ impl<'a> Batch<'a> {
             Event::KeySet(key) => {
                 self.keys.insert((id.clone(), key.id.clone()), key);
             }
-            Event::PolicySet { place, limits } => self.set_policy(id, place, limits),
+            Event::PolicySet { place, limits, retired: _ } => self.set_policy(id, place, limits),
             Event::Reserved(reserved) => {
                 let no = ReservationNo { epoch: record.epoch, sequence: record.sequence };
                 self.open(id, no, record.time, reserved);

@@ -100,7 +100,7 @@ fn change(event: &Event) -> Option<Changed> {
         Event::MemberSet(member) => ("member", member.id.to_string(), shown::member(member)),
         Event::MembershipSet(of) => ("membership", format!("{}/{}", of.team, of.member), shown::membership(of)),
         Event::KeySet(key) => ("key", key.id.to_string(), shown::key(key)),
-        Event::PolicySet { place, limits } => {
+        Event::PolicySet { place, limits, retired: _ } => {
             let limits = limits.iter().map(|numbered| &numbered.limit);
             ("policy", place_id(place), shown::policy(limits))
         }

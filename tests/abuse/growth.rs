@@ -200,7 +200,12 @@ async fn reserve(world: &World, no: String) -> ReservationRef {
 async fn switch(world: &World, disabled: bool) {
     let key = Key { organization_id: ORGANIZATION.into(), id: KEY.into(), disabled, ..Key::default() };
     let update_mask = Some(prost_types::FieldMask { paths: vec!["disabled".into()] });
-    world.operator.keys().update_key(UpdateKeyRequest { key: Some(key), update_mask }).await.unwrap();
+    world
+        .operator
+        .keys()
+        .update_key(UpdateKeyRequest { key: Some(key), update_mask, ..Default::default() })
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -269,7 +274,7 @@ async fn an_organizations_own_bounds_are_the_operators_to_set() {
         let bounds = Some(Bounds { open_per_key: Some(open_per_key), ..Bounds::default() });
         let organization = Some(Organization { id: ORGANIZATION.into(), bounds, ..Organization::default() });
         let update_mask = Some(prost_types::FieldMask { paths: vec!["bounds".into()] });
-        UpdateOrganizationRequest { organization, update_mask }
+        UpdateOrganizationRequest { organization, update_mask, ..Default::default() }
     };
     let refused = owner.organizations().update_organization(update(1_000_000)).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);

@@ -80,7 +80,12 @@ async fn address(world: &World, member: &str, email: &str) {
     let member =
         Member { organization_id: ORGANIZATION.into(), id: member.into(), email: email.into(), ..Member::default() };
     let update_mask = Some(prost_types::FieldMask { paths: vec!["email".into()] });
-    world.operator.members().update_member(UpdateMemberRequest { member: Some(member), update_mask }).await.unwrap();
+    world
+        .operator
+        .members()
+        .update_member(UpdateMemberRequest { member: Some(member), update_mask, ..Default::default() })
+        .await
+        .unwrap();
 }
 
 async fn pending(world: &World) -> usize {

@@ -242,7 +242,7 @@ pub(crate) fn narrowed(place: Place, no: u32, id: &str, max: Option<i64>, (perio
         period,
         models,
     });
-    Event::PolicySet { place, limits: vec![NumberedLimit { no: LimitNo(no), limit }] }
+    Event::PolicySet { place, limits: vec![NumberedLimit { no: LimitNo(no), limit }], retired: Box::default() }
 }
 
 fn touches(at: Timestamp) -> Arc<[Touch]> {

@@ -100,7 +100,7 @@ impl Caller {
             policy: policy(&(BUDGETS_FROM + work.number).to_string()),
             ..Key::default()
         };
-        let request = UpdateKeyRequest { key: Some(key), update_mask: mask(&["policy"]) };
+        let request = UpdateKeyRequest { key: Some(key), update_mask: mask(&["policy"]), ..Default::default() };
         self.ask("UpdateKey", || async { self.operator.keys().update_key(request.clone()).await }).await.unwrap();
     }
 
@@ -111,7 +111,7 @@ impl Caller {
             name: work.number.to_string(),
             ..Rule::default()
         };
-        let request = UpdateRuleRequest { rule: Some(rule), update_mask: mask(&["name"]) };
+        let request = UpdateRuleRequest { rule: Some(rule), update_mask: mask(&["name"]), ..Default::default() };
         self.ask("UpdateRule", || async { self.operator.rules().update_rule(request.clone()).await }).await.unwrap();
     }
 

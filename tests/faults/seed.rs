@@ -120,8 +120,11 @@ async fn create(operator: &Connection, id: &str) {
         operator.rules().create_rule(CreateRuleRequest { rule: Some(rule), request_id: String::new() }).await.unwrap();
     }
     let organization = Organization { id: id.into(), default_rule_id: rule(0), ..Organization::default() };
-    let update =
-        UpdateOrganizationRequest { organization: Some(organization), update_mask: mask(&["default_rule_id"]) };
+    let update = UpdateOrganizationRequest {
+        organization: Some(organization),
+        update_mask: mask(&["default_rule_id"]),
+        ..Default::default()
+    };
     operator.organizations().update_organization(update).await.unwrap();
 }
 
@@ -144,7 +147,11 @@ async fn people(operator: &Connection, organization: &str) {
             policy: policy(ENOUGH),
             ..Membership::default()
         };
-        let update = UpdateMembershipRequest { membership: Some(membership), update_mask: mask(&["policy"]) };
+        let update = UpdateMembershipRequest {
+            membership: Some(membership),
+            update_mask: mask(&["policy"]),
+            ..Default::default()
+        };
         operator.teams().update_membership(update).await.unwrap();
         create_key(operator, organization, &number.to_string(), number, ENOUGH).await;
     }
@@ -174,6 +181,7 @@ async fn credits(operator: &Connection, organization: &str) {
         settings: Some(settings),
         update_mask: mask(&["credits_per_cycle", "cadence"]),
         validate_only: false,
+        ..Default::default()
     };
     operator.allocations().update_allocation_settings(update).await.unwrap();
     let allocation = TeamAllocation {

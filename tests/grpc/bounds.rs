@@ -95,7 +95,11 @@ async fn teams_rules_and_places_with_limits_are_bounded() {
         policy: policy(vec![budget("b", "1")], vec![]),
         ..proto::Team::default()
     };
-    let update = proto::UpdateTeamRequest { team: Some(team), update_mask: crate::messages::mask(&["policy"]) };
+    let update = proto::UpdateTeamRequest {
+        team: Some(team),
+        update_mask: crate::messages::mask(&["policy"]),
+        ..Default::default()
+    };
     let (failure, message) = refused(world.operator.teams().update_team(update).await);
     assert_eq!(failure, too_many());
     assert!(message.contains("1 policies"), "{message}");

@@ -65,6 +65,7 @@ async fn credits_that_are_no_amount_are_not_given_out() {
             settings: Some(settings),
             update_mask: mask(&["credits_per_cycle"]),
             validate_only: false,
+            ..Default::default()
         };
         assert_eq!(
             field(allocations.update_allocation_settings(update).await),
@@ -102,6 +103,7 @@ async fn credits_that_are_no_amount_are_not_given_out() {
             settings: Some(settings),
             update_mask: mask(&["cadence", "time_zone"]),
             validate_only: true,
+            ..Default::default()
         };
         assert_eq!(field(allocations.update_allocation_settings(update).await), format!("settings.{named}"));
     }

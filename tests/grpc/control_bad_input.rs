@@ -88,7 +88,8 @@ async fn a_rule_that_means_nothing_is_neither_saved_nor_previewed() {
         let preview = proto::PreviewRuleRequest { rule: Some(wrong.clone()) };
         assert_eq!(field(rules.preview_rule(preview).await), named, "{wrong:?}");
         let paths: &[&str] = &["description", "time_zone", "cap", "hours"];
-        let update = proto::UpdateRuleRequest { rule: Some(wrong.clone()), update_mask: mask(paths) };
+        let update =
+            proto::UpdateRuleRequest { rule: Some(wrong.clone()), update_mask: mask(paths), ..Default::default() };
         assert_eq!(field(rules.update_rule(update).await), named, "{wrong:?}");
         let id = if named == "rule.id" { wrong.id.clone() } else { String::from("new") };
         assert_eq!(field(rules.create_rule(create(Rule { id, ..wrong.clone() })).await), named, "{wrong:?}");
@@ -141,10 +142,12 @@ async fn limits_that_mean_nothing_are_taken_nowhere() {
             let (id, policy, member_policy) = ("default".into(), own, each);
             Some(Team { organization_id: organization_id(), id, policy, member_policy, ..Team::default() })
         };
-        let update = proto::UpdateTeamRequest { team: team(set.clone(), None), update_mask: of_policy() };
+        let update =
+            proto::UpdateTeamRequest { team: team(set.clone(), None), update_mask: of_policy(), ..Default::default() };
         assert_eq!(field(teams.update_team(update).await), format!("team.policy{named}"), "{wrong:?}");
         let each = team(None, set.clone());
-        let update = proto::UpdateTeamRequest { team: each, update_mask: mask(&["member_policy"]) };
+        let update =
+            proto::UpdateTeamRequest { team: each, update_mask: mask(&["member_policy"]), ..Default::default() };
         assert_eq!(field(teams.update_team(update).await), format!("team.member_policy{named}"), "{wrong:?}");
         let membership = Some(Membership {
             organization_id: organization_id(),
@@ -153,11 +156,11 @@ async fn limits_that_mean_nothing_are_taken_nowhere() {
             policy: set.clone(),
             ..Membership::default()
         });
-        let update = proto::UpdateMembershipRequest { membership, update_mask: of_policy() };
+        let update = proto::UpdateMembershipRequest { membership, update_mask: of_policy(), ..Default::default() };
         assert_eq!(field(teams.update_membership(update).await), format!("membership.policy{named}"), "{wrong:?}");
         let ada =
             Member { organization_id: organization_id(), id: "ada".into(), policy: set.clone(), ..Member::default() };
-        let update = proto::UpdateMemberRequest { member: Some(ada), update_mask: of_policy() };
+        let update = proto::UpdateMemberRequest { member: Some(ada), update_mask: of_policy(), ..Default::default() };
         assert_eq!(field(members.update_member(update).await), format!("member.policy{named}"), "{wrong:?}");
         let invitation = Some(Invitation { policy: set, ..open.clone() });
         let update = proto::UpdateInvitationRequest { invitation, update_mask: of_policy() };
@@ -187,6 +190,7 @@ async fn an_address_that_is_none_is_invited_alerted_and_kept_nowhere() {
         let update = proto::UpdateMemberRequest {
             member: Some(Member { id: "ada".into(), ..member }),
             update_mask: mask(&["email"]),
+            ..Default::default()
         };
         assert_eq!(field(members.update_member(update).await), "member.email", "{bad:?}");
         let new = proto::CreateInvitationRequest { invitation: Some(invitation(bad)), ..Default::default() };

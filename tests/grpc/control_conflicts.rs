@@ -57,6 +57,7 @@ async fn distributed() -> World {
         settings: Some(settings),
         update_mask: mask(&["credits_per_cycle"]),
         validate_only: false,
+        ..Default::default()
     };
     let mut allocations = world.operator.allocations();
     allocations.update_allocation_settings(update).await.unwrap();
@@ -190,6 +191,7 @@ async fn the_last_active_owner_stays_one() {
             ..Member::default()
         }),
         update_mask: mask(&[path]),
+        ..Default::default()
     };
     let mut members = owner.members();
     members.update_member(update("second", Role::Owner, true, "disabled")).await.unwrap();

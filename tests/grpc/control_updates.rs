@@ -125,6 +125,7 @@ macro_rules! assert_etag_checked {
                 ..given.clone()
             }),
             update_mask: mask(&["policy"]),
+            ..Default::default()
         };
         let first = client.$method(update("", "1")).await.unwrap().into_inner().$entity.unwrap().etag;
         let second = client.$method(update(&first, "2")).await.unwrap().into_inner().$entity.unwrap().etag;
@@ -185,7 +186,7 @@ async fn of_two_edits_of_one_rule_the_second_hears_of_the_first() {
     let read = outcome(world.operator.rules().create_rule(new).await).unwrap().rule.unwrap();
     let rename = async |name: &str, etag: &str| {
         let rule = Rule { name: name.into(), etag: etag.into(), ..rule.clone() };
-        let update = proto::UpdateRuleRequest { rule: Some(rule), update_mask: mask(&["name"]) };
+        let update = proto::UpdateRuleRequest { rule: Some(rule), update_mask: mask(&["name"]), ..Default::default() };
         outcome(world.operator.rules().update_rule(update).await).map(|answer| answer.rule.unwrap())
     };
     let first = rename("Office", &read.etag).await.unwrap();

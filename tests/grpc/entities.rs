@@ -125,15 +125,15 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
     let unlooked = Key { policy: policy(vec![budget("", "NaN")], Vec::new()), ..loud.clone() };
     world.update_key(unlooked, &["name", "name"]).await.unwrap();
     let refused = async |key: Key, paths: &[&str]| {
-        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(paths) };
+        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(paths), ..Default::default() };
         wrong_field(&world.operator.keys().update_key(update).await.unwrap_err())
     };
     for paths in [&[][..], &["id"], &["member_id"], &["*"], &["name", "policy.budgets"], &["Name"], &[""]] {
         assert_eq!(refused(loud.clone(), paths).await, "update_mask", "{paths:?}");
     }
-    let update = proto::UpdateKeyRequest { key: Some(loud.clone()), update_mask: None };
+    let update = proto::UpdateKeyRequest { key: Some(loud.clone()), update_mask: None, ..Default::default() };
     assert_eq!(wrong_field(&world.operator.keys().update_key(update).await.unwrap_err()), "update_mask");
-    let update = proto::UpdateKeyRequest { key: None, update_mask: mask(&["name"]) };
+    let update = proto::UpdateKeyRequest { key: None, update_mask: mask(&["name"]), ..Default::default() };
     assert_eq!(wrong_field(&world.operator.keys().update_key(update).await.unwrap_err()), "key");
     assert_eq!(refused(Key { name: "x".repeat(257), ..a_key("k1") }, &["name"]).await, "key.name");
     let get = proto::GetKeyRequest { organization_id: ACME.into(), key_id: "k1".into() };
@@ -145,6 +145,7 @@ async fn an_update_changes_what_its_mask_names_and_nothing_else() {
     let update = |paths: &[&str]| proto::UpdateOrganizationRequest {
         organization: Some(organization.clone()),
         update_mask: mask(paths),
+        ..Default::default()
     };
     let mut organizations = world.operator.organizations();
     let status = organizations.update_organization(update(&["wallet_mode"])).await.unwrap_err();

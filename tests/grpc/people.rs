@@ -24,7 +24,8 @@ pub(crate) fn outcome<T>(answer: Result<Response<T>, Status>) -> Result<T, Failu
 /// Set a member's limits, as the caller behind the connection.
 pub(crate) async fn set_member_policy(by: &Connection, member: &str, policy: Option<Policy>) -> Result<(), Failure> {
     let member = Member { organization_id: ACME.into(), id: member.into(), policy, ..Member::default() };
-    let update = proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["policy"]) };
+    let update =
+        proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["policy"]), ..Default::default() };
     outcome(by.members().update_member(update).await).map(drop)
 }
 
@@ -42,7 +43,8 @@ pub(crate) async fn budget_of(by: &Connection, member: &str) -> Result<Vec<Membe
 /// Sets the limits that cap each member of a team separately.
 pub(crate) async fn set_member_limits(by: &Connection, team: &str, policy: Option<Policy>) -> Result<Team, Failure> {
     let team = Team { organization_id: ACME.into(), id: team.into(), member_policy: policy, ..Team::default() };
-    let update = proto::UpdateTeamRequest { team: Some(team), update_mask: mask(&["member_policy"]) };
+    let update =
+        proto::UpdateTeamRequest { team: Some(team), update_mask: mask(&["member_policy"]), ..Default::default() };
     Ok(outcome(by.teams().update_team(update).await)?.team.unwrap())
 }
 

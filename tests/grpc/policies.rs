@@ -36,7 +36,9 @@ async fn an_edit_keeps_usage_unless_the_limit_is_another_one() {
     assert!(world.reserve(reserve("k1", "c", usd("0"))).await.is_err());
     set(vec![daily("20")]).await;
     let zoned = Period { time_zone: "Europe/Berlin".into(), ..daily("20").period.unwrap() };
-    set(vec![Budget { period: Some(zoned), ..daily("20") }]).await;
+    let place = Place::Key("k1");
+    let zoned = policy(vec![Budget { period: Some(zoned), ..daily("20") }], Vec::new());
+    world.try_limit(place, zoned, true).await.unwrap();
     assert_eq!(stands().await, standing("0", "0", "20"), "another zone begins at zero");
     set(vec![Budget { unit: Unit::Credits.into(), ..daily("20") }]).await;
     assert_eq!(stands().await, standing("0", "0", "20"), "another unit");
@@ -124,7 +126,7 @@ async fn a_policy_that_means_nothing_is_refused_by_field_and_the_old_one_stays()
     cases.push((Policy { budgets: vec![budget("b", "1"); 1000], quotas: Vec::new() }, String::from("budgets")));
     for (wrong, field) in cases {
         let key = Key { organization_id: ACME.into(), id: "k1".into(), policy: Some(wrong.clone()), ..Key::default() };
-        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(&["policy"]) };
+        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(&["policy"]), ..Default::default() };
         let status = world.operator.keys().update_key(update).await.unwrap_err();
         let expected = if field.is_empty() { "key.policy".to_owned() } else { format!("key.policy.{field}") };
         assert_eq!(wrong_field(&status), expected, "{wrong:?}");

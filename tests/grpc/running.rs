@@ -132,25 +132,41 @@ async fn what_is_switched_off_stops_its_running_work_with_its_own_code() {
             match step {
                 0 => {
                     let key = Key { organization_id: ACME.into(), id: "k1".into(), disabled: true, ..Key::default() };
-                    let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(&["disabled"]) };
+                    let update = proto::UpdateKeyRequest {
+                        key: Some(key),
+                        update_mask: mask(&["disabled"]),
+                        ..Default::default()
+                    };
                     operator.keys().update_key(update).await.map(|_| ())
                 }
                 1 => {
                     let member =
                         Member { organization_id: ACME.into(), id: "ada".into(), disabled: true, ..Member::default() };
-                    let update = proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["disabled"]) };
+                    let update = proto::UpdateMemberRequest {
+                        member: Some(member),
+                        update_mask: mask(&["disabled"]),
+                        ..Default::default()
+                    };
                     operator.members().update_member(update).await.map(|_| ())
                 }
                 2 => {
                     let id = String::from("default");
                     let team = proto::Team { organization_id: ACME.into(), id, disabled: true, ..Default::default() };
-                    let update = proto::UpdateTeamRequest { team: Some(team), update_mask: mask(&["disabled"]) };
+                    let update = proto::UpdateTeamRequest {
+                        team: Some(team),
+                        update_mask: mask(&["disabled"]),
+                        ..Default::default()
+                    };
                     operator.teams().update_team(update).await.map(|_| ())
                 }
                 _ => {
                     let organization = Organization { id: ACME.into(), disabled: true, ..Organization::default() };
                     let organization = Some(organization);
-                    let update = proto::UpdateOrganizationRequest { organization, update_mask: mask(&["disabled"]) };
+                    let update = proto::UpdateOrganizationRequest {
+                        organization,
+                        update_mask: mask(&["disabled"]),
+                        ..Default::default()
+                    };
                     operator.organizations().update_organization(update).await.map(|_| ())
                 }
             }
@@ -186,10 +202,10 @@ async fn restore(world: &World) {
     let key = Key { organization_id: organization_id(), id: "k1".into(), ..Key::default() };
     world.update_key(key, &["disabled"]).await.unwrap();
     let member = Some(Member { organization_id: organization_id(), id: "ada".into(), ..Member::default() });
-    let update = proto::UpdateMemberRequest { member, update_mask: mask(&["disabled"]) };
+    let update = proto::UpdateMemberRequest { member, update_mask: mask(&["disabled"]), ..Default::default() };
     world.operator.members().update_member(update).await.unwrap();
     let team = Some(proto::Team { organization_id: organization_id(), id: "default".into(), ..Default::default() });
-    let update = proto::UpdateTeamRequest { team, update_mask: mask(&["disabled"]) };
+    let update = proto::UpdateTeamRequest { team, update_mask: mask(&["disabled"]), ..Default::default() };
     world.operator.teams().update_team(update).await.unwrap();
     world.update_organization(Organization::default(), &["disabled"]).await;
 }

@@ -186,49 +186,67 @@ impl World {
     }
 
     pub(crate) async fn update_key(&self, key: Key, paths: &[&str]) -> Result<Key, Failure> {
-        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(paths) };
+        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(paths), ..Default::default() };
         let answer = self.operator.keys().update_key(update).await.map_err(|status| failure(&status))?;
         Ok(answer.into_inner().key.unwrap())
     }
 
     pub(crate) async fn update_organization(&self, organization: Organization, paths: &[&str]) {
         let organization = Some(Organization { id: ACME.into(), ..organization });
-        let update = proto::UpdateOrganizationRequest { organization, update_mask: mask(paths) };
+        let update = proto::UpdateOrganizationRequest { organization, update_mask: mask(paths), ..Default::default() };
         self.operator.organizations().update_organization(update).await.unwrap();
     }
 
     /// Replaces the limits of a place of `acme`.
     pub(crate) async fn limit(&self, place: Place, policy: Option<Policy>) {
-        let (organization_id, update_mask) = (String::from(ACME), mask(&["policy"]));
+        self.try_limit(place, policy, false).await.unwrap();
+    }
+
+    /// The same, where it may be refused or restart what is spent.
+    pub(crate) async fn try_limit(
+        &self,
+        place: Place,
+        policy: Option<Policy>,
+        restart_spending: bool,
+    ) -> Result<(), tonic::Status> {
+        let (organization_id, mut update_mask) = (String::from(ACME), mask(&["policy"]));
         match place {
             Place::Key(id) => {
-                let key = Key { organization_id, id: id.into(), policy, ..Key::default() };
-                self.update_key(key, &["policy"]).await.unwrap();
+                let key = Some(Key { organization_id, id: id.into(), policy, ..Key::default() });
+                let update = proto::UpdateKeyRequest { key, update_mask, restart_spending };
+                self.operator.keys().update_key(update).await?;
             }
             Place::Membership => {
                 let (team_id, member_id) = ("default".into(), "ada".into());
                 let membership =
                     proto::Membership { organization_id, team_id, member_id, policy, ..proto::Membership::default() };
-                let update = proto::UpdateMembershipRequest { membership: Some(membership), update_mask };
-                self.operator.teams().update_membership(update).await.unwrap();
+                let membership = Some(membership);
+                let update = proto::UpdateMembershipRequest { membership, update_mask, restart_spending };
+                self.operator.teams().update_membership(update).await?;
             }
             Place::Member(id) => {
                 let member = Some(Member { organization_id, id: id.into(), policy, ..Member::default() });
-                let update = proto::UpdateMemberRequest { member, update_mask };
-                self.operator.members().update_member(update).await.unwrap();
+                let update = proto::UpdateMemberRequest { member, update_mask, restart_spending };
+                self.operator.members().update_member(update).await?;
             }
             Place::Team(id) => {
                 let team = Some(Team { organization_id, id: id.into(), policy, ..Team::default() });
-                self.operator.teams().update_team(proto::UpdateTeamRequest { team, update_mask }).await.unwrap();
+                let update = proto::UpdateTeamRequest { team, update_mask, restart_spending };
+                self.operator.teams().update_team(update).await?;
             }
-            Place::Organization => {
-                self.update_organization(Organization { policy, ..Organization::default() }, &["policy"]).await;
-            }
-            Place::Ceiling => {
-                let ceiling = policy;
-                self.update_organization(Organization { ceiling, ..Organization::default() }, &["ceiling"]).await;
+            Place::Organization | Place::Ceiling => {
+                let mut organization = Organization { id: organization_id, ..Organization::default() };
+                if let Place::Ceiling = place {
+                    (organization.ceiling, update_mask) = (policy, mask(&["ceiling"]));
+                } else {
+                    organization.policy = policy;
+                }
+                let organization = Some(organization);
+                let update = proto::UpdateOrganizationRequest { organization, update_mask, restart_spending };
+                self.operator.organizations().update_organization(update).await?;
             }
         }
+        Ok(())
     }
 
     pub(crate) async fn top_up(&self, request_id: &str, amount: &str) -> Result<proto::TopUpResponse, Failure> {

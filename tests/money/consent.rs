@@ -27,7 +27,7 @@ fn denied() -> Failure {
 
 async fn change(world: &World, id: &str, change: Member, fields: &[&str]) {
     let member = Some(Member { organization_id: ACME.into(), id: id.into(), ..change });
-    let update = UpdateMemberRequest { member, update_mask: mask(fields) };
+    let update = UpdateMemberRequest { member, update_mask: mask(fields), ..Default::default() };
     world.operator.members().update_member(update).await.unwrap();
 }
 

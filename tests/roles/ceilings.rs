@@ -19,7 +19,11 @@ use crate::{
 
 async fn update(by: &Connection, organization: Organization, fields: &[&str]) -> Result<Organization, Failure> {
     let organization = Organization { id: ACME.into(), ..organization };
-    let update = proto::UpdateOrganizationRequest { organization: Some(organization), update_mask: mask(fields) };
+    let update = proto::UpdateOrganizationRequest {
+        organization: Some(organization),
+        update_mask: mask(fields),
+        ..Default::default()
+    };
     Ok(outcome(by.organizations().update_organization(update).await)?.organization.unwrap())
 }
 
@@ -83,7 +87,8 @@ async fn a_ceiling_is_of_usd_and_quotas_and_no_longer_than_a_policy() {
     let world = World::new().await;
     let refused = async |ceiling: Option<proto::Policy>| {
         let organization = Some(Organization { id: ACME.into(), ceiling, ..Organization::default() });
-        let update = proto::UpdateOrganizationRequest { organization, update_mask: mask(&["ceiling"]) };
+        let update =
+            proto::UpdateOrganizationRequest { organization, update_mask: mask(&["ceiling"]), ..Default::default() };
         wrong_field(&world.operator.organizations().update_organization(update).await.unwrap_err())
     };
     let credits = proto::Budget { unit: Unit::Credits.into(), ..budget("c", "1") };

@@ -32,7 +32,7 @@ fn restricted() -> Key {
 
 async fn update(by: &Connection, key: Key, fields: &[&str]) -> Result<Key, Failure> {
     let key = Key { organization_id: ACME.into(), id: KEY.into(), ..key };
-    let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(fields) };
+    let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(fields), ..Default::default() };
     Ok(outcome(by.keys().update_key(update).await)?.key.unwrap())
 }
 

@@ -51,7 +51,8 @@ async fn token_of(world: &World, organization: &str, member: &str) -> String {
 async fn set_disabled(world: &World, organization: &str, member: &str, disabled: bool) {
     let member =
         proto::Member { organization_id: organization.into(), id: member.into(), disabled, ..proto::Member::default() };
-    let update = proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["disabled"]) };
+    let update =
+        proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["disabled"]), ..Default::default() };
     outcome(world.operator.members().update_member(update).await).unwrap();
 }
 

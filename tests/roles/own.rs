@@ -136,7 +136,8 @@ async fn a_disabled_member_is_let_in_nowhere_and_a_removed_one_is_unknown() {
             disabled,
             ..proto::Member::default()
         };
-        let update = proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["disabled"]) };
+        let update =
+            proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["disabled"]), ..Default::default() };
         outcome(admin.members().update_member(update).await).unwrap();
     };
     let balance = proto::GetBalanceRequest { organization_id: ACME.into() };
@@ -168,7 +169,8 @@ async fn a_role_taken_or_given_holds_for_the_next_call() {
             role: role.into(),
             ..proto::Member::default()
         };
-        let update = proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["role"]) };
+        let update =
+            proto::UpdateMemberRequest { member: Some(member), update_mask: mask(&["role"]), ..Default::default() };
         outcome(owner.members().update_member(update).await).unwrap();
     };
     let list = || proto::ListTeamsRequest { organization_id: ACME.into(), ..Default::default() };

@@ -185,7 +185,7 @@ async fn a_watch_shows_the_organizations_of_its_token_only() {
     };
     let disable = async |organization: &str, id: &str, disabled: bool| {
         let key = Key { organization_id: organization.into(), id: id.into(), disabled, ..Key::default() };
-        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(&["disabled"]) };
+        let update = proto::UpdateKeyRequest { key: Some(key), update_mask: mask(&["disabled"]), ..Default::default() };
         outcome(world.operator.keys().update_key(update).await).unwrap();
     };
     held("lab-1", "before").await;

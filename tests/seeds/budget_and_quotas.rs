@@ -130,7 +130,11 @@ async fn a_members_own_budget_overrides_the_teams_setting_until_it_is_given_back
     let others = membership(&world, "eve").await;
     assert_eq!((others.overrides, others.limits[0].max.as_str()), (false, "6"));
     let back = proto::Membership { overrides: false, ..own };
-    let update = proto::UpdateMembershipRequest { membership: Some(back), update_mask: mask(&["overrides"]) };
+    let update = proto::UpdateMembershipRequest {
+        membership: Some(back),
+        update_mask: mask(&["overrides"]),
+        ..Default::default()
+    };
     outcome(finance.teams().update_membership(update).await).unwrap();
     let common = membership(&world, "ada").await;
     assert_eq!((common.overrides, common.limits[0].max.as_str(), common.limits[0].spent.as_str()), (false, "6", "8"));

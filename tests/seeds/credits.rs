@@ -45,7 +45,9 @@ impl World {
         validate_only: bool,
     ) -> Result<CreditOverview, Failure> {
         let settings = Some(AllocationSettings { organization_id: ACME.into(), ..settings });
-        let update = proto::UpdateAllocationSettingsRequest { settings, update_mask: mask(paths), validate_only };
+        let update_mask = mask(paths);
+        let update =
+            proto::UpdateAllocationSettingsRequest { settings, update_mask, validate_only, restart_spending: true };
         let answer = self.operator.allocations().update_allocation_settings(update).await;
         answer.map(|answer| answer.into_inner().overview.unwrap()).map_err(|status| failure(&status))
     }

@@ -41,7 +41,7 @@ impl World {
     }
 
     async fn update_rule(&self, rule: Rule, paths: &[&str]) -> Rule {
-        let update = proto::UpdateRuleRequest { rule: Some(rule), update_mask: mask(paths) };
+        let update = proto::UpdateRuleRequest { rule: Some(rule), update_mask: mask(paths), ..Default::default() };
         self.operator.rules().update_rule(update).await.unwrap().into_inner().rule.unwrap()
     }
 
@@ -107,7 +107,7 @@ async fn an_edited_rule_holds_at_once_for_every_key_bound_to_it() {
         assert!(world.is_granted(key, &format!("b-{key}"), "6").await);
     }
     let stale = Rule { etag: created.etag, ..rule("dev", None, None) };
-    let update = proto::UpdateRuleRequest { rule: Some(stale), update_mask: mask(&["name"]) };
+    let update = proto::UpdateRuleRequest { rule: Some(stale), update_mask: mask(&["name"]), ..Default::default() };
     let refused = world.operator.rules().update_rule(update).await.unwrap_err();
     assert_eq!(failure(&refused), failed(Code::Aborted, "ETAG_STALE"));
 }

@@ -76,7 +76,11 @@ async fn developers_and_basic_members_read_their_own_type_and_limit_and_nothing_
             policy: one_time("1000"),
             ..Default::default()
         };
-        let update = proto::UpdateMembershipRequest { membership: Some(membership), update_mask: mask(&["policy"]) };
+        let update = proto::UpdateMembershipRequest {
+            membership: Some(membership),
+            update_mask: mask(&["policy"]),
+            ..Default::default()
+        };
         assert_eq!(outcome(person.teams().update_membership(update).await), Err(denied()));
         let list = proto::ListMembersRequest { organization_id: ACME.into(), ..Default::default() };
         assert_eq!(outcome(person.members().list_members(list).await), Err(denied()));

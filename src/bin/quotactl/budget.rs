@@ -193,7 +193,7 @@ impl BudgetCommand {
                 {
                     return Ok(());
                 }
-                place.write(&context.server, changed.policy, &changed.found).await?;
+                place.write(&context.server, changed.policy, &changed.found, changed.restart).await?;
                 let found = place.read(&context.server).await?;
                 if !context.out.is_json() && !found.policy.budgets.iter().any(is_member_budget) {
                     context.out.text("unlimited")?;

@@ -71,6 +71,7 @@ fn connect_hint(error: &ConnectError) -> &'static str {
 fn status_hint(status: &Status) -> String {
     match (status.code(), retry_delay(status)) {
         (_, Some(wait)) => format!("\n  try again in {wait}"),
+        (Code::FailedPrecondition, _) if is_restart(status) => "\n  say --restart-spending if so".to_owned(),
         (Code::Unauthenticated, _) => {
             "\n  the token isn't this server's; the operator's is in DATA_DIR/operator.token (--token-file)".to_owned()
         }
@@ -84,6 +85,10 @@ fn status_hint(status: &Status) -> String {
         }
         _ => String::new(),
     }
+}
+
+fn is_restart(status: &Status) -> bool {
+    status.get_error_details().error_info().is_some_and(|info| info.reason == "WOULD_RESTART_SPENDING")
 }
 
 /// When the server would take it, such as `1.5s`.

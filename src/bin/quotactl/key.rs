@@ -200,7 +200,7 @@ impl KeyCommand {
                     ("rule_id", fields.rule.is_some() || inherit_rule),
                 ])?;
                 let key = Some(Key { etag, ..fields.key(org.id, id) });
-                let request = UpdateKeyRequest { key, update_mask };
+                let request = UpdateKeyRequest { key, update_mask, ..Default::default() };
                 out.item(&required(client.update_key(request).await?.into_inner().key, "key")?)
             }
             Self::Rotate { id, org, grace } => {

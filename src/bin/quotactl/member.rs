@@ -152,7 +152,8 @@ impl MemberCommand {
                     ("role", fields.role.is_some()),
                     ("disabled", fields.switch.disabled().is_some()),
                 ])?;
-                let request = UpdateMemberRequest { member: Some(fields.member(org.id, id)), update_mask };
+                let request =
+                    UpdateMemberRequest { member: Some(fields.member(org.id, id)), update_mask, ..Default::default() };
                 out.item(&required(client.update_member(request).await?.into_inner().member, "member")?)
             }
             Self::Delete { id, org, consent } => {

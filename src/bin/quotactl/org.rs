@@ -168,7 +168,11 @@ impl OrgCommand {
             }
             Self::Update { id, fields } => {
                 let update_mask = fields.mask()?;
-                let request = UpdateOrganizationRequest { organization: Some(fields.organization(id)), update_mask };
+                let request = UpdateOrganizationRequest {
+                    organization: Some(fields.organization(id)),
+                    update_mask,
+                    ..Default::default()
+                };
                 let answer = client.update_organization(request).await?.into_inner();
                 out.item(&required(answer.organization, "organization")?)
             }

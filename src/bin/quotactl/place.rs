@@ -136,8 +136,14 @@ impl Place {
         })
     }
 
-    /// Sets the policy in the place of the one that was found.
-    pub(crate) async fn write(&self, server: &Connection, policy: Policy, found: &Found) -> Result<(), Failure> {
+    /// Sets the policy in the place of the one that was found. Limits begin to count anew only where that is said.
+    pub(crate) async fn write(
+        &self,
+        server: &Connection,
+        policy: Policy,
+        found: &Found,
+        restart_spending: bool,
+    ) -> Result<(), Failure> {
         let (organization_id, policy, etag) = (self.org.id.clone(), Some(policy), found.etag.clone());
         let field = match (self.each_member, self.ceiling) {
             (true, _) => "member_policy",
@@ -153,27 +159,30 @@ impl Place {
         match (self.key.clone(), self.team.clone(), self.member.clone()) {
             (Some(id), ..) => {
                 let key = Some(Key { organization_id, id, policy, etag, ..Key::default() });
-                server.keys().update_key(UpdateKeyRequest { key, update_mask }).await?;
+                server.keys().update_key(UpdateKeyRequest { key, update_mask, restart_spending }).await?;
             }
             (None, Some(team_id), Some(member_id)) => {
                 let membership =
                     Some(Membership { organization_id, team_id, member_id, policy, etag, ..Membership::default() });
-                server.teams().update_membership(UpdateMembershipRequest { membership, update_mask }).await?;
+                server
+                    .teams()
+                    .update_membership(UpdateMembershipRequest { membership, update_mask, restart_spending })
+                    .await?;
             }
             (None, None, Some(id)) => {
                 let member = Some(Member { organization_id, id, policy, etag, ..Member::default() });
-                server.members().update_member(UpdateMemberRequest { member, update_mask }).await?;
+                server.members().update_member(UpdateMemberRequest { member, update_mask, restart_spending }).await?;
             }
             (None, Some(id), None) => {
                 let (policy, member_policy) = if self.each_member { (None, policy) } else { (policy, None) };
                 let team = Some(Team { organization_id, id, policy, member_policy, etag, ..Team::default() });
-                server.teams().update_team(UpdateTeamRequest { team, update_mask }).await?;
+                server.teams().update_team(UpdateTeamRequest { team, update_mask, restart_spending }).await?;
             }
             (None, None, None) => {
                 let (policy, ceiling) = if self.ceiling { (None, policy) } else { (policy, None) };
                 let organization =
                     Some(Organization { id: organization_id, policy, ceiling, etag, ..Organization::default() });
-                let request = UpdateOrganizationRequest { organization, update_mask };
+                let request = UpdateOrganizationRequest { organization, update_mask, restart_spending };
                 server.organizations().update_organization(request).await?;
             }
         }

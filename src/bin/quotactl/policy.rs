@@ -104,7 +104,7 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         changes: QuotaChanges,
     },
-    /// Removes a budget or quota, and what it counted
+    /// Removes a budget or quota; set again within its period, it goes on counting
     Remove {
         /// The limit's id
         id: String,
@@ -272,7 +272,7 @@ impl PolicyCommand {
                 (place, changed)
             }
         };
-        place.write(server, changed.policy, &changed.found).await?;
+        place.write(server, changed.policy, &changed.found, changed.restart).await?;
         show(out, &place.read(server).await?)
     }
 }

@@ -133,13 +133,15 @@ impl RuleCommand {
                 if changed.is_empty() {
                     return Err(Failure::other("nothing to change; see `quotactl rule update --help`"));
                 }
-                if counted.is_some() && self::counted(&rule) != counted && !restart_spending {
+                let after = self::counted(&rule);
+                if counted.is_some() && after.is_some() && after != counted && !restart_spending {
                     return Err(Failure::other(
-                        "another period or zone, or no cap at all, would let the cap count from zero for every key under the \
-                         rule\n  say --restart-spending if so",
+                        "another period or zone would let the cap count from zero for every key under the rule\n  say \
+                         --restart-spending if so",
                     ));
                 }
-                let request = UpdateRuleRequest { rule: Some(rule), update_mask: Some(paths(changed)) };
+                let update_mask = Some(paths(changed));
+                let request = UpdateRuleRequest { rule: Some(rule), update_mask, restart_spending };
                 print(out, &required(client.update_rule(request).await?.into_inner().rule, "rule")?)
             }
             Self::Delete { id, org, consent } => {

@@ -141,7 +141,8 @@ impl TeamCommand {
             Self::Update { id, org, fields } => {
                 let update_mask =
                     mask(&[("name", fields.name.is_some()), ("disabled", fields.switch.disabled().is_some())])?;
-                let request = UpdateTeamRequest { team: Some(fields.team(org.id, id)), update_mask };
+                let request =
+                    UpdateTeamRequest { team: Some(fields.team(org.id, id)), update_mask, ..Default::default() };
                 out.item(&required(client.update_team(request).await?.into_inner().team, "team")?)
             }
             Self::Delete { id, org, consent } => {

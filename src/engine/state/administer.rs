@@ -37,7 +37,7 @@ impl OrganizationState {
             Event::MemberSet(member) => self.apply_member(member),
             Event::MembershipSet(membership) => self.apply_membership(membership),
             Event::KeySet(key) => self.apply_key(key),
-            Event::PolicySet { place, limits } => self.apply_policy(place, limits),
+            Event::PolicySet { place, limits, retired } => self.apply_policy(place, limits, retired),
             Event::RuleSet(rule) => self.apply_rule(rule),
             Event::CounterOpened { place, limit } => self.open_counter(place, limit),
             Event::AllocationSettingsSet(settings) => {
@@ -104,23 +104,30 @@ impl OrganizationState {
         self.keys.set(KeyRow { key: key.clone(), member, team, membership, rule, counters });
     }
 
-    fn apply_policy(&mut self, place: &Place, limits: &[NumberedLimit]) {
+    fn apply_policy(&mut self, place: &Place, limits: &[NumberedLimit], retired: &[LimitNo]) {
         let old = self.limits_of(place).to_vec();
         // The operator's takes no room from the organization.
         if *place != Place::Ceiling {
             self.policies = self.policies + u32::from(!limits.is_empty()) - u32::from(!old.is_empty());
         }
-        for gone in old.iter().filter(|no| !limits.iter().any(|limit| limit.no == **no)) {
-            self.drop_entry(*gone);
-        }
+        let gone = old.into_iter().filter(|no| !limits.iter().any(|limit| limit.no == *no));
+        let removed = gone.filter_map(|no| Some((no, self.entries.get_mut(no.0 as usize)?.take()?))).collect();
         let shared = Arc::new(place.clone());
         for limit in limits {
-            self.set_entry(limit, &shared);
+            let before = self.retired.take(limit.no);
+            self.set_entry(limit, &shared, before);
         }
+        self.retired.keep(place, retired, removed);
         self.set_limits_of(place, limits.iter().map(|limit| limit.no).collect());
     }
 
-    fn set_entry(&mut self, NumberedLimit { no, limit }: &NumberedLimit, place: &Arc<Place>) {
+    /// Sets a limit, which goes on counting what it had counted `before` it was removed.
+    fn set_entry(
+        &mut self,
+        NumberedLimit { no, limit }: &NumberedLimit,
+        place: &Arc<Place>,
+        before: Option<Box<LimitEntry>>,
+    ) {
         let limit = self.settings.share(limit);
         let at = no.0 as usize;
         if self.entries.len() <= at {
@@ -128,7 +135,12 @@ impl OrganizationState {
         }
         match &mut self.entries[at] {
             Some(entry) => entry.limit = limit,
-            free => *free = Some(Box::new(LimitEntry::new(Arc::clone(place), limit))),
+            free => {
+                *free = Some(match before {
+                    Some(entry) => Box::new(LimitEntry { limit, ..*entry }),
+                    None => Box::new(LimitEntry::new(Arc::clone(place), limit)),
+                });
+            }
         }
     }
 
@@ -138,34 +150,41 @@ impl OrganizationState {
         }
     }
 
-    /// A cap that goes on counting the same keeps its counters; with another period or zone all begin anew.
+    /// A cap that goes on counting the same keeps its counters, also when it is taken off and set again. With another period or
+    /// zone they begin anew.
     fn apply_rule(&mut self, rule: &Rule) {
-        let before = self.rules.rules.find(&rule.id).and_then(|row| row.entity.limit());
+        let limit = rule.limit().map(|limit| self.settings.share(&limit));
         let place = self.rules.set(rule.clone());
         let Some(used) = self.rules.used(place) else { return };
-        let counters = match rule.limit() {
-            Some(limit) if before.is_some_and(|before| before.is_continued_by(&limit)) => {
-                let limit = self.settings.share(&limit);
-                for (_, no) in used.counters.clone() {
-                    if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize) {
-                        entry.limit = Arc::clone(&limit);
-                    }
+        let mut kept = Vec::new();
+        for (key, no) in std::mem::take(&mut used.counters) {
+            let Some(Some(entry)) = self.entries.get_mut(no.0 as usize) else { continue };
+            let next = match (&limit, &*entry.limit) {
+                // A rule that is deleted has no cap to come back to.
+                _ if rule.deleted => None,
+                (Some(limit), before) => before.is_continued_by(limit).then(|| Arc::clone(limit)),
+                (None, Limit::Budget(before)) => {
+                    Some(self.settings.share(&Limit::Budget(Budget { max: None, ..before.clone() })))
                 }
-                return;
+                (None, Limit::Quota(_)) => None,
+            };
+            if let Some(limit) = next {
+                entry.limit = limit;
+                kept.push((key, no));
+                continue;
             }
-            // A rule that is deleted has no cap to come back to either.
-            _ => std::mem::take(&mut used.counters),
-        };
-        for (key, no) in counters {
             self.drop_entry(no);
             if let Some(row) = self.keys.row_mut(key) {
                 row.entity.counters.retain(|(of, _)| *of != place);
             }
         }
+        if let Some(used) = self.rules.used(place) {
+            used.counters = kept;
+        }
     }
 
     fn open_counter(&mut self, place: &Place, limit: &NumberedLimit) {
-        self.set_entry(limit, &Arc::new(place.clone()));
+        self.set_entry(limit, &Arc::new(place.clone()), None);
         let no = &limit.no;
         match place {
             Place::Rule(rule, key) => {

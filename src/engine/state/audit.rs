@@ -144,6 +144,7 @@ impl OrganizationState {
             }
             found.same(|| format!("limit {}", no.0), expected, entry);
         }
+        found.same(|| String::from("counters of removed limits"), &replayed.retired, &self.retired);
     }
 
     /// What teams, and members in them, have in every cycle.
@@ -225,7 +226,7 @@ impl OrganizationState {
             let open = of_keys.get(id).copied().unwrap_or_default();
             found.compare(|| format!("open reservations of key {id}"), open, self.open_count_of(place));
         }
-        for (no, entry) in self.all_limits() {
+        for (no, entry) in self.all_counters() {
             match &entry.counter {
                 // Compared with its members above.
                 Counter::Budget(_) if entry.is_pool() => {}

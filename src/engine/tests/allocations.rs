@@ -32,7 +32,7 @@ fn none() -> AllocationChange {
 
 impl World {
     fn settings(&mut self, settings: AllocationSettings) {
-        self.turn(|turn| turn.set_allocation_settings(settings)).unwrap();
+        self.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
     }
 
     /// Credits per cycle, of a day.
@@ -417,7 +417,7 @@ fn a_personal_account_hands_out_nothing() {
     let mut personal = world.state.organization.clone();
     personal.kind = AccountKind::Personal;
     world.state.organization = personal;
-    let refused = world.turn_unreplayed(|turn| turn.set_allocation_settings(AllocationSettings::default()));
+    let refused = world.turn_unreplayed(|turn| turn.set_allocation_settings(AllocationSettings::default(), true));
     assert_eq!(refused, Err(Conflict::TeamAccountRequired { what: "the allocation of credits" }));
 }
 

@@ -241,20 +241,28 @@ impl World {
     }
 
     pub(super) fn set_policy(&mut self, place: &Place, limits: Vec<Limit>) -> Outcome<()> {
-        let policy = Policy::checked(limits).unwrap();
+        self.replace_policy(place, limits, false)
+    }
+
+    pub(super) fn replace_policy(&mut self, place: &Place, limits: Vec<Limit>, restart: bool) -> Outcome<()> {
+        let policy = Some(Policy::checked(limits).unwrap());
+        let restart_spending = restart;
         self.turn(|turn| match place {
-            Place::Key(id) => turn.update_key(id, KeyChange { policy: Some(policy), ..Default::default() }, true),
+            Place::Key(id) => turn.update_key(id, KeyChange { policy, restart_spending, ..Default::default() }, true),
             Place::Membership(team, member) => {
-                turn.update_membership(team, member, MembershipChange { policy: Some(policy), ..Default::default() })
+                let change = MembershipChange { policy, restart_spending, ..Default::default() };
+                turn.update_membership(team, member, change)
             }
-            Place::Member(id) => turn.update_member(id, MemberChange { policy: Some(policy), ..Default::default() }),
-            Place::Team(id) => turn.update_team(id, TeamChange { policy: Some(policy), ..Default::default() }),
+            Place::Member(id) => {
+                turn.update_member(id, MemberChange { policy, restart_spending, ..Default::default() })
+            }
+            Place::Team(id) => turn.update_team(id, TeamChange { policy, restart_spending, ..Default::default() }),
             Place::Rule(..) | Place::Allocation(_) => panic!("carries no policy"),
             Place::Organization => {
-                turn.update_organization(OrganizationChange { policy: Some(policy), ..Default::default() })
+                turn.update_organization(OrganizationChange { policy, restart_spending, ..Default::default() })
             }
             Place::Ceiling => {
-                turn.update_organization(OrganizationChange { ceiling: Some(policy), ..Default::default() })
+                turn.update_organization(OrganizationChange { ceiling: policy, restart_spending, ..Default::default() })
             }
         })
     }

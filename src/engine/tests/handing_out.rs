@@ -317,7 +317,7 @@ impl Both {
         let credits_per_cycle = total.map(Nanos::new);
         let settings =
             AllocationSettings { credits_per_cycle, cadence: Cadence::Hour, ..AllocationSettings::default() };
-        self.world.turn(|turn| turn.set_allocation_settings(settings)).unwrap();
+        self.world.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
         self.reference.total = total;
         self.cycle_end = self.world.state.allocations.cycle.end;
     }

@@ -317,7 +317,7 @@ impl Model {
         let (world, naive) = (&mut self.world, &mut self.naive);
         let gone = |key: usize| naive.deleted[key];
         match operation {
-            Operation::Policy((0, key), _)
+            Operation::Policy((0, key), ..)
             | Operation::Switch((0, key), _)
             | Operation::KeyEnd(key, _)
             | Operation::KeyModels(key, _)
@@ -331,14 +331,15 @@ impl Model {
                 world.turn(|turn| turn.delete_key(&KeyId::trusted(KEY_IDS[*key]))).unwrap();
                 naive.deleted[*key] = true;
                 naive.policies.remove(&(0, *key));
+                naive.retired.remove(&(0, *key));
             }
-            Operation::Policy(spot, limits) => {
+            Operation::Policy(spot, limits, restart) => {
                 let mut limits = limits.clone();
                 // Refused at the edge: the operator's limits count no credits.
                 limits.retain(|limit| spot.0 != CEILING || limit.unit() != Unit::Credits);
-                let engine = world.set_policy(&place(*spot), limits.clone());
+                let engine = world.replace_policy(&place(*spot), limits.clone(), *restart);
                 let engine = engine.map_or_else(|e| conflicted(&e), |()| Answer::Done);
-                return (engine, naive.set_policy(*spot, limits.clone()));
+                return (engine, naive.set_policy(*spot, limits.clone(), *restart));
             }
             Operation::Switch(spot, off) => {
                 switch(world, *spot, *off);
@@ -416,7 +417,7 @@ proptest! {
     fn the_engine_does_what_the_naive_model_does((policies, wallet, operations) in any_world()) {
         let mut model = Model::new();
         for (spot, limits) in SPOTS.into_iter().zip(policies) {
-            model.step(&Operation::Policy(spot, limits));
+            model.step(&Operation::Policy(spot, limits, false));
         }
         model.step(&Operation::TopUp(300));
         model.step(&Operation::Wallet(wallet));

@@ -111,6 +111,8 @@ pub(super) struct Naive {
     pub defs: Vec<Def>,
     /// Those that are, by place.
     pub policies: BTreeMap<Spot, Vec<usize>>,
+    /// Those that were removed and still count something, the last one at the end.
+    pub retired: BTreeMap<Spot, Vec<usize>>,
     pub uses: Vec<Use>,
     pub top_ups: Vec<(RequestId, i64, i64)>,
     pub prices: BTreeMap<&'static str, Price>,
@@ -131,6 +133,7 @@ impl Naive {
         Self {
             defs: Vec::new(),
             policies: BTreeMap::new(),
+            retired: BTreeMap::new(),
             uses: Vec::new(),
             top_ups: Vec::new(),
             prices: BTreeMap::new(),
@@ -268,17 +271,42 @@ impl Naive {
         self.uses.iter().position(|used| used.no == Some(no))
     }
 
-    /// Replaces a policy; a limit that counts the same as before keeps its usage.
-    pub(super) fn set_policy(&mut self, spot: Spot, limits: Vec<Limit>) -> Answer {
+    /// Replaces a policy; a limit that counts the same as before keeps its usage, also after it was removed.
+    pub(super) fn set_policy(&mut self, spot: Spot, limits: Vec<Limit>, restart: bool) -> Answer {
         let old = self.policies.get(&spot).cloned().unwrap_or_default();
         let is_set = |limit: &Limit| old.iter().any(|def| self.defs[*def].limit == *limit);
         if self.factor == 0 && limits.iter().any(|limit| limit.unit() == Unit::Credits && !is_set(limit)) {
             return Answer::Conflict("precondition");
         }
         let same = |a: &Limit, b: &Limit| a.id() == b.id() && a.unit() == b.unit() && a.period() == b.period();
+        let removed = self.retired.get(&spot).cloned().unwrap_or_default();
+        // A member that is given a one-time budget has none: nothing of one before is remembered.
+        let discarded = |limit: &Limit| spot.0 == 2 && limit.period() == Some(Period::OneTime);
+        let counts = |def: &usize| self.standing(*def, self.now) != (0, 0);
+        let goes_on = |def: &usize, limit: &Limit| same(&self.defs[*def].limit, limit);
+        let forgets = |limit: &Limit| {
+            let named = |def: &&usize| self.defs[**def].limit.id() == limit.id();
+            match old.iter().find(named) {
+                Some(active) if goes_on(active, limit) => false,
+                Some(active) if counts(active) => true,
+                None if discarded(limit) => false,
+                _ => !removed.iter().any(|def| goes_on(def, limit)) && removed.iter().filter(named).any(counts),
+            }
+        };
+        if !restart && limits.iter().any(forgets) {
+            return Answer::Conflict("restart");
+        }
+        // What starts over where that was said is forgotten.
+        let is_replaced = |def: &usize| {
+            limits.iter().any(|limit| goes_on(def, limit) || (restart && self.defs[*def].limit.id() == limit.id()))
+        };
+        let kept = old.iter().filter(|def| !discarded(&self.defs[**def].limit));
+        let gone: Vec<_> = removed.iter().chain(kept).copied().filter(|def| counts(def) && !is_replaced(def)).collect();
+        self.retired.insert(spot, gone);
+        let removed = if restart { Vec::new() } else { removed };
         let mut new = Vec::new();
         for limit in limits {
-            let kept = old.iter().copied().find(|def| same(&self.defs[*def].limit, &limit));
+            let kept = old.iter().chain(removed.iter().rev()).copied().find(|def| same(&self.defs[*def].limit, &limit));
             let def = kept.unwrap_or(self.defs.len());
             if kept.is_none() {
                 self.defs.push(Def { spot, limit: limit.clone() });

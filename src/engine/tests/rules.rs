@@ -116,7 +116,10 @@ fn an_edit_holds_for_the_next_request_and_keeps_what_was_used() {
     assert_eq!(world.counted("cap"), (6, 0));
     assert!(!world.grants_as(KEY, "b", 15));
     let weekly = Cap { period: CapPeriod::Weekly, ..cap(20) };
-    world.change_rule("r", RuleChange { cap: Some(Some(weekly)), ..Default::default() });
+    let change = RuleChange { cap: Some(Some(weekly)), ..Default::default() };
+    let refused = world.turn(|turn| turn.update_rule(&RuleId::trusted("r"), change.clone())).unwrap_err();
+    assert!(matches!(refused, Conflict::WouldRestartSpending(_)), "{refused}");
+    world.change_rule("r", RuleChange { restart_spending: true, ..change });
     assert!(world.grants_as(KEY, "c", 15), "another period begins at zero");
     let off = Cap { enabled: false, ..weekly };
     world.change_rule("r", RuleChange { cap: Some(Some(off)), ..Default::default() });

@@ -173,7 +173,7 @@ fn no_more_credits_are_given_out_than_can_be_counted() {
     let mut world = World::new();
     let team = TeamId::trusted(DEFAULT_TEAM);
     let billion = Nanos::MAX_INPUT;
-    world.turn(|turn| turn.set_allocation_settings(AllocationSettings::default())).unwrap();
+    world.turn(|turn| turn.set_allocation_settings(AllocationSettings::default(), true)).unwrap();
     let monthly = AllocationChange { monthly: Some(Some(billion)), extra: None };
     let allot = |world: &mut World, member: &str, change| {
         let member = MemberId::trusted(member);

@@ -241,7 +241,7 @@ fn an_extension_waits_for_other_holds_but_not_beyond_its_own() {
 fn extra_credits_lapse_with_the_cycle_that_is_waited_for() {
     let mut world = World::new();
     let settings = AllocationSettings { cadence: Cadence::Hour, ..AllocationSettings::default() };
-    world.turn(|turn| turn.set_allocation_settings(settings)).unwrap();
+    world.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
     let (team, ann) = (TeamId::trusted(DEFAULT_TEAM), MemberId::trusted("ann"));
     let change = AllocationChange { monthly: Some(Some(Nanos::new(10))), extra: Some(Some(Nanos::new(5))) };
     world.turn(|turn| turn.set_member_allocation(&team, &ann, change)).unwrap();

@@ -2,10 +2,11 @@
 
 use super::fixture::*;
 use crate::domain::{
+    id::KeyId,
     money::Nanos,
     operation::{Commit, Extend, MAX_TTL, Reserve},
     period::{Period, Zone},
-    policy::{BudgetUnit, Limit},
+    policy::{BudgetUnit, Limit, Place},
     time::Span,
 };
 
@@ -142,7 +143,11 @@ fn a_new_id_period_zone_or_unit_begins_at_zero() {
         world.limits(vec![before]);
         let no = world.reserve("open", cost(5));
         world.charge("c", cost(5));
-        world.limits(vec![after]);
+        let place = Place::Key(KeyId::trusted(KEY));
+        // Of another id nothing was counted that could be lost.
+        let unsaid = world.set_policy(&place, vec![after.clone()]);
+        assert_eq!(unsaid.is_ok(), id == "c", "{id}: {unsaid:?}");
+        world.replace_policy(&place, vec![after], true).unwrap();
         assert_eq!(world.counted(&id), (0, 0), "{id}");
         world.try_commit(no, &Commit { usage: cost(7), model: None }).unwrap();
         assert_eq!(world.counted(&id), (0, 0), "what was admitted before counts on what it was admitted on");

@@ -12,10 +12,15 @@ use crate::{
         id::{MemberId, TeamId},
         money::Nanos,
         period::Window,
-        policy::AllocationPlace,
+        policy::{AllocationPlace, Scope, Unit},
         time::Span,
     },
-    engine::{conflict::Conflict, state::TeamCredits, turn::alert::Notice, windows::Counted},
+    engine::{
+        conflict::{Conflict, WouldRestart},
+        state::TeamCredits,
+        turn::alert::Notice,
+        windows::Counted,
+    },
 };
 
 /// Fields to change; `None` leaves one as it is, an inner `None` unsets it.
@@ -50,11 +55,12 @@ impl Turn<'_> {
         }
     }
 
-    /// Changes how credits are handed out. Another cadence or zone starts a cycle at once.
+    /// Changes how credits are handed out. Another cadence or zone starts a cycle at once, which begins at zero and needs `restart`
+    /// where credits were used.
     ///
     /// # Errors
-    /// [`Conflict`] for a personal account, or a cap on credits that aren't tracked.
-    pub fn set_allocation_settings(&mut self, settings: AllocationSettings) -> Outcome<()> {
+    /// [`Conflict`] for a personal account, a cap on credits that aren't tracked, or a cycle that would forget what was used.
+    pub fn set_allocation_settings(&mut self, settings: AllocationSettings, restart: bool) -> Outcome<()> {
         self.check_organization()?;
         self.check_team_account("the allocation of credits")?;
         self.tick();
@@ -66,13 +72,29 @@ impl Turn<'_> {
         if is_new || settings.signup_credits > before.signup_credits {
             self.check_credits_tracked()?;
         }
+        let starts = (settings.cadence, settings.zone) != (before.cadence, before.zone);
+        if starts && !restart {
+            self.check_nothing_used()?;
+        }
         self.emit(Event::AllocationSettingsSet(settings));
-        if (settings.cadence, settings.zone) != (before.cadence, before.zone) {
+        if starts {
             self.start_cycle(settings, CycleCause::Changed);
         }
         let total = self.counters_of(&AllocationPlace::Organization);
         self.revoke_above_caps(&total);
         Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict::WouldRestartSpending`] when credits were used in this cycle.
+    fn check_nothing_used(&self) -> Outcome<()> {
+        let used = self.state.credits().account().used;
+        if used == Nanos::ZERO {
+            return Ok(());
+        }
+        let scope_id = self.state.organization.id.as_str().into();
+        let (scope, limit, unit) = (Scope::Allocation, "allocation".into(), Unit::Credits.name());
+        Err(WouldRestart { scope, scope_id, limit, spent: used.to_string(), unit }.into())
     }
 
     pub(super) fn check_credits_tracked(&self) -> Outcome<()> {

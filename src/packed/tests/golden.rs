@@ -202,7 +202,7 @@ fn entities() -> Vec<Event> {
             create_time,
             update_time,
         })),
-        Event::PolicySet { place: Place::Membership(team, member), limits: limits() },
+        Event::PolicySet { place: Place::Membership(team, member), limits: limits(), retired: [LimitNo(9)].into() },
     ]
 }
 

@@ -113,7 +113,8 @@ async fn a_personal_account_has_no_budgets_of_members_until_it_is_made_a_team_ac
     spend(&world, "k-pia", "a", "5").await.unwrap();
     let limited =
         Member { organization_id: organization_id(), id: "pia".into(), policy: one_time("1"), ..Member::default() };
-    let limited = proto::UpdateMemberRequest { member: Some(limited), update_mask: mask(&["policy"]) };
+    let limited =
+        proto::UpdateMemberRequest { member: Some(limited), update_mask: mask(&["policy"]), ..Default::default() };
     assert_eq!(outcome(pia.members().update_member(limited.clone()).await), Err(needs_team()));
     let asked = proto::Invitation { organization_id: organization_id(), ..invitation("friend@example.com") };
     assert_eq!(invite(&pia, asked.clone()).await, Err(needs_team()));
@@ -123,7 +124,8 @@ async fn a_personal_account_has_no_budgets_of_members_until_it_is_made_a_team_ac
         member_policy: one_time("1"),
         ..Default::default()
     };
-    let of_team = proto::UpdateTeamRequest { team: Some(team), update_mask: mask(&["member_policy"]) };
+    let of_team =
+        proto::UpdateTeamRequest { team: Some(team), update_mask: mask(&["member_policy"]), ..Default::default() };
     assert_eq!(outcome(pia.teams().update_team(of_team).await), Err(needs_team()));
     let membership = proto::Membership {
         organization_id: organization_id(),
@@ -132,7 +134,11 @@ async fn a_personal_account_has_no_budgets_of_members_until_it_is_made_a_team_ac
         policy: one_time("1"),
         ..Default::default()
     };
-    let update = proto::UpdateMembershipRequest { membership: Some(membership), update_mask: mask(&["policy"]) };
+    let update = proto::UpdateMembershipRequest {
+        membership: Some(membership),
+        update_mask: mask(&["policy"]),
+        ..Default::default()
+    };
     assert_eq!(outcome(pia.teams().update_membership(update).await), Err(needs_team()));
     spend(&world, "k-pia", "b", "2").await.unwrap();
     let convert = proto::ConvertToTeamAccountRequest { organization_id: organization_id() };

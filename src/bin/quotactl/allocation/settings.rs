@@ -97,12 +97,17 @@ impl SettingsCommand {
                     signup_credits: fields.signup_credits.unwrap_or_default(),
                     credits_tracked: false,
                 };
-                let request = UpdateAllocationSettingsRequest { settings: Some(settings), update_mask, validate_only };
-                if !validate_only
-                    && let Some(question) = restarts(context, &request).await?
-                    && !consent.given(out, async || Ok(question)).await?
-                {
-                    return Ok(());
+                let mut request = UpdateAllocationSettingsRequest {
+                    settings: Some(settings),
+                    update_mask,
+                    validate_only,
+                    ..Default::default()
+                };
+                if !validate_only && let Some(question) = restarts(context, &request).await? {
+                    if !consent.given(out, async || Ok(question)).await? {
+                        return Ok(());
+                    }
+                    request.restart_spending = true;
                 }
                 let answer = client.update_allocation_settings(request).await?.into_inner();
                 let settings = required(answer.settings, "settings")?;

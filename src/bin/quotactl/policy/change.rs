@@ -59,7 +59,7 @@ pub(crate) struct BudgetChanges {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Only with --restart-spending")]
 struct Restarting {
-    /// Lets it count from zero, which another unit or period does
+    /// Lets it count from zero, which another unit or period does where something is counted
     #[arg(long)]
     restart_spending: bool,
     /// What it counts
@@ -169,19 +169,21 @@ pub(crate) struct Changed {
     place: String,
     pub(crate) found: Found,
     pub(crate) policy: Policy,
+    /// What was counted may be lost.
+    pub(crate) restart: bool,
 }
 
 impl Changed {
     pub(crate) async fn of(place: &Place, server: &Connection) -> Result<Self, Failure> {
         let found = place.read(server).await?;
-        Ok(Self { place: place.name(), policy: found.policy.clone(), found })
+        Ok(Self { place: place.name(), policy: found.policy.clone(), found, restart: false })
     }
 
     /// # Errors
     /// [`Failure`] where what a limit has counted would be lost, and nobody said so.
     pub(crate) fn to(place: &Place, found: Found, policy: Policy, restart: bool) -> Result<Self, Failure> {
-        let changed = Self { place: place.name(), found, policy };
-        changed.keeps_counting(restart)?;
+        let changed = Self { place: place.name(), found, policy, restart };
+        changed.keeps_counting()?;
         Ok(changed)
     }
 
@@ -206,12 +208,12 @@ impl Changed {
     /// # Errors
     /// [`Failure`] where there is no such budget, nothing to change, or its spending would restart unsaid.
     pub(crate) fn updating_budget(mut self, id: &str, changes: BudgetChanges) -> Result<Self, Failure> {
-        let restart = changes.restarting.restart_spending;
+        self.restart = changes.restarting.restart_spending;
         let Some(budget) = self.policy.budgets.iter_mut().find(|budget| budget.id == id) else {
             return Err(self.missing(id, "budget", quota(&self.policy, id).map(|_| "update-quota")));
         };
         changes.apply(budget);
-        self.finished("update-budget", restart)
+        self.finished("update-budget")
     }
 
     /// # Errors
@@ -226,7 +228,8 @@ impl Changed {
         }
         quota.max = max.unwrap_or(quota.max);
         change_list(&mut quota.models, changes.models, changes.all_models);
-        self.finished("update-quota", changes.restart_spending)
+        self.restart = changes.restart_spending;
+        self.finished("update-quota")
     }
 
     /// # Errors
@@ -240,17 +243,17 @@ impl Changed {
         Ok(self)
     }
 
-    fn finished(self, command: &str, restart: bool) -> Result<Self, Failure> {
+    fn finished(self, command: &str) -> Result<Self, Failure> {
         if self.policy == self.found.policy {
             return Err(Failure::other(format!("nothing to change; see `quotactl policy {command} --help`")));
         }
-        self.keeps_counting(restart)?;
+        self.keeps_counting()?;
         Ok(self)
     }
 
     /// Every limit that stays goes on counting, unless it was said that it starts over.
-    fn keeps_counting(&self, restart: bool) -> Result<(), Failure> {
-        if restart {
+    fn keeps_counting(&self) -> Result<(), Failure> {
+        if self.restart {
             return Ok(());
         }
         let before = &self.found.policy;
@@ -274,7 +277,7 @@ impl Changed {
         let gone = ids(&self.found.policy).filter(|id| !ids(&self.policy).any(|other| other == *id));
         let gone: Vec<_> = gone.map(|id| format!("{id} ({})", self.told(id))).collect();
         let (place, what) = (&self.place, gone.join(", "));
-        (!gone.is_empty()).then(|| format!("{place} loses {what}, and what was counted. Remove?"))
+        (!gone.is_empty()).then(|| format!("{place} loses {what}. Remove?"))
     }
 
     fn missing(&self, id: &str, kind: &str, instead: Option<&str>) -> Failure {
@@ -355,7 +358,7 @@ mod tests {
             vec![Quota { id: "rpm".into(), unit: Unit::RequestsPerMinute.into(), max: 60, ..Quota::default() }];
         let policy = Policy { budgets: vec![budget("monthly")], quotas };
         let found = Found::new(Some(policy.clone()), Vec::new(), String::new());
-        Changed { place: "member ada".into(), found, policy }
+        Changed { place: "member ada".into(), found, policy, restart: false }
     }
 
     #[test]

@@ -108,8 +108,11 @@ impl MembershipCommand {
             Self::Inherit { team, member, org } => {
                 let membership =
                     Membership { organization_id: org.id, team_id: team, member_id: member, ..Membership::default() };
-                let request =
-                    UpdateMembershipRequest { membership: Some(membership), update_mask: Some(paths(["overrides"])) };
+                let request = UpdateMembershipRequest {
+                    membership: Some(membership),
+                    update_mask: Some(paths(["overrides"])),
+                    ..Default::default()
+                };
                 out.item(&required(client.update_membership(request).await?.into_inner().membership, "membership")?)
             }
             Self::Remove { team, member, org, consent } => {

@@ -22,6 +22,7 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         Conflict::ReservationTooOld => "too old",
         Conflict::Exhausted(_) => "exhausted",
         Conflict::NotYours(_) => "not yours",
+        Conflict::WouldRestartSpending(_) => "restart",
         Conflict::Precondition(_)
         | Conflict::TeamAccountRequired { .. }
         | Conflict::Suspended

@@ -71,21 +71,22 @@ impl Model {
         let credits_per_cycle = total.map(Nanos::new);
         let settings =
             AllocationSettings { credits_per_cycle, cadence: Cadence::Hours6, ..AllocationSettings::default() };
-        self.world.turn(|turn| turn.set_allocation_settings(settings))
+        self.world.turn(|turn| turn.set_allocation_settings(settings, false))
     }
 
     pub(super) fn hand(&mut self, operation: &super::Operation) -> (Answer, Answer) {
         use super::Operation;
         match operation {
-            Operation::Rule(which, rule) => {
+            Operation::Rule(which, rule, restart) => {
                 let change = RuleChange {
                     enabled: Some(rule.enabled),
                     cap: Some(cap(*rule)),
                     hours: Some(Some(hours(*rule))),
+                    restart_spending: *restart,
                     ..RuleChange::default()
                 };
                 let engine = self.world.turn(|turn| turn.update_rule(&RuleId::trusted(RULES[*which]), change));
-                (done(engine), self.naive.set_rule(*which, *rule))
+                (done(engine), self.naive.set_rule(*which, *rule, *restart))
             }
             Operation::Bind(key, rule) => {
                 let bound = rule.map(|rule| RuleId::trusted(RULES[rule]));

@@ -52,7 +52,7 @@ pub(super) enum Operation {
         back: Option<i64>,
     },
     TopUp(i64),
-    Policy(Spot, Vec<Limit>),
+    Policy(Spot, Vec<Limit>, bool),
     Switch(Spot, bool),
     DeleteKey(usize),
     KeyEnd(usize, Option<i64>),
@@ -61,7 +61,7 @@ pub(super) enum Operation {
     Wallet(bool),
     ChargeHeld(bool),
     Price(usize, i64, i64),
-    Rule(usize, NaiveRule),
+    Rule(usize, NaiveRule, bool),
     Bind(usize, Option<usize>),
     DefaultRule(Option<usize>),
     Total(Option<i64>),
@@ -197,7 +197,8 @@ fn any_control() -> impl Strategy<Value = Operation> {
     let switchable: Vec<Spot> = super::SPOTS.into_iter().filter(|(kind, _)| *kind != 1).collect();
     let models = prop_oneof![3 => Just(vec![]), 1 => Just(vec![0]), 1 => Just(vec![0, 1]), 1 => Just(vec![4])];
     prop_oneof![
-        4 => (spot, any_limits()).prop_map(|(spot, limits)| Operation::Policy(spot, limits)),
+        4 => (spot, any_limits(), any::<bool>())
+            .prop_map(|(spot, limits, restart)| Operation::Policy(spot, limits, restart)),
         3 => (select(switchable), prop::bool::weighted(0.3)).prop_map(|(spot, off)| Operation::Switch(spot, off)),
         1 => (0..3usize, prop::option::of(0..9_000_000_000i64)).prop_map(|(key, end)| Operation::KeyEnd(key, end)),
         1 => (0..3usize, prop::bool::weighted(0.3)).prop_map(|(key, really)| {
@@ -227,7 +228,7 @@ fn any_rule() -> impl Strategy<Value = NaiveRule> {
 fn any_handing() -> impl Strategy<Value = Operation> {
     let which = || prop::option::weighted(0.7, 0..2usize);
     prop_oneof![
-        3 => (0..2usize, any_rule()).prop_map(|(which, rule)| Operation::Rule(which, rule)),
+        3 => (0..2usize, any_rule(), any::<bool>()).prop_map(|(which, rule, restart)| Operation::Rule(which, rule, restart)),
         2 => (0..3usize, which()).prop_map(|(key, rule)| Operation::Bind(key, rule)),
         1 => which().prop_map(Operation::DefaultRule),
         1 => prop::option::weighted(0.7, 50..900i64).prop_map(Operation::Total),

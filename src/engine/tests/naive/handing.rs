@@ -205,27 +205,32 @@ impl Naive {
         }
     }
 
-    pub(in crate::engine::tests) fn set_rule(&mut self, which: usize, rule: NaiveRule) -> Answer {
+    pub(in crate::engine::tests) fn set_rule(&mut self, which: usize, rule: NaiveRule, restart: bool) -> Answer {
         let before = self.handed.rules[which];
         let is_new = rule.cap.filter(|_| rule.cap_on) != before.cap.filter(|_| before.cap_on) || rule.cap != before.cap;
         if self.factor == 0 && rule.cap_on && rule.cap.is_some() && is_new {
             return Answer::Conflict("precondition");
         }
-        self.handed.rules[which] = rule;
         let zone = Zone::UTC;
         let max = rule.cap.map(|(max, _)| max).filter(|_| rule.enabled && rule.cap_on);
-        for key in 0..3 {
-            let weekly = rule.cap.map(|(_, weekly)| weekly);
-            match (before.cap.map(|(_, weekly)| weekly), weekly) {
-                (Some(before), Some(now)) if before == now => self.set_max(self.handed.caps[&(which, key)], max),
-                (_, None) => {
-                    self.handed.caps.remove(&(which, key));
-                }
-                (_, Some(weekly)) => {
-                    let period = if weekly { Period::Weekly { zone, start: 0 } } else { Period::Daily { zone } };
+        let period =
+            rule.cap.map(|(_, weekly)| if weekly { Period::Weekly { zone, start: 0 } } else { Period::Daily { zone } });
+        let goes_on = |def: &usize| period.is_none() || self.defs[*def].limit.period() == period;
+        let known = |key: usize| self.handed.caps.get(&(which, key)).copied();
+        let forgets = |def: usize| !goes_on(&def) && self.standing(def, self.now) != (0, 0);
+        if !restart && (0..3).filter_map(known).any(forgets) {
+            return Answer::Conflict("restart");
+        }
+        let kept = [0, 1, 2].map(|key| known(key).filter(goes_on));
+        self.handed.rules[which] = rule;
+        for (key, kept) in kept.into_iter().enumerate() {
+            match (kept, period) {
+                (Some(def), _) => self.set_max(def, max),
+                (None, Some(period)) => {
                     self.handed.caps.insert((which, key), self.defs.len());
                     self.defs.push(Def { spot: (CAP, 3 * which + key), limit: limit("cap", max, period) });
                 }
+                (None, None) => {}
             }
         }
         Answer::Done

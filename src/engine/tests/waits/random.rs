@@ -103,7 +103,7 @@ fn crowded(mask: u16) -> World {
             credits_per_cycle: Some(Nanos::new(90)),
             ..AllocationSettings::default()
         };
-        world.turn(|turn| turn.set_allocation_settings(settings)).unwrap();
+        world.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
         let change = AllocationChange { monthly: Some(Some(Nanos::new(30))), extra: Some(Some(Nanos::new(30))) };
         let (team, ann) = (TeamId::trusted(DEFAULT_TEAM), MemberId::trusted("ann"));
         world.turn(|turn| turn.set_member_allocation(&team, &ann, change)).unwrap();

@@ -14,7 +14,7 @@ use crate::{
         state::Counted,
         turn::{
             Outcome, Turn,
-            control::{free, live},
+            control::{free, live, policy::NewPolicy},
         },
     },
 };
@@ -29,6 +29,8 @@ pub struct KeyChange {
     /// An inner `None` inherits the organization's default.
     pub rule: Option<Option<RuleId>>,
     pub policy: Option<Policy>,
+    /// Lets limits of the policy begin to count anew.
+    pub restart_spending: bool,
 }
 
 /// The hand that changes a key, as far as its restrictions go.
@@ -100,7 +102,7 @@ impl Turn<'_> {
         let managed = if self.is_by(&key) { Managed::default() } else { Managed::restrictions(&key) };
         let key = Key { managed, ..key };
         self.emit(Event::KeySet(Box::new(key)));
-        self.set_policy(place, policy);
+        self.set_policy(place, NewPolicy { policy, restart: false });
         Ok(())
     }
 
@@ -114,11 +116,12 @@ impl Turn<'_> {
     pub fn update_key(&mut self, id: &KeyId, change: KeyChange, is_manager: bool) -> Outcome<()> {
         let mut next = live(&self.state.keys, id, id.as_str())?.key.clone();
         let place = Place::Key(id.clone());
-        let KeyChange { name, disabled, expire_time, models, rule, policy } = change;
+        let KeyChange { name, disabled, expire_time, models, rule, policy, restart_spending: restart } = change;
+        let policy = policy.as_ref().map(|policy| NewPolicy { policy, restart });
         if let Some(Some(rule)) = &rule {
             live(&self.state.rules.rules, rule, rule.as_str())?;
         }
-        self.check_change(&place, policy.as_ref())?;
+        self.check_change(&place, policy)?;
         let stops = disabled == Some(true) && !next.disabled;
         let hand = Hand { is_owner: self.is_by(&next), is_manager };
         let managed = &mut next.managed;
@@ -161,7 +164,7 @@ impl Turn<'_> {
     pub(super) fn end_key(&mut self, key: Key) {
         let id = key.id.clone();
         self.emit(Event::KeySet(Box::new(Key { deleted: true, update_time: self.now, ..key })));
-        self.emit(Event::PolicySet { place: Place::Key(id.clone()), limits: Vec::new() });
+        self.emit(Event::PolicySet { place: Place::Key(id.clone()), limits: Vec::new(), retired: Box::default() });
         self.revoke_under(&Place::Key(id), DenialCode::KeyUnknown);
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         table::Entity,
         turn::{
             Outcome, Turn,
-            control::{free, live},
+            control::{free, live, policy::NewPolicy},
         },
     },
 };
@@ -28,6 +28,8 @@ pub struct MemberChange {
     pub role: Option<Role>,
     pub disabled: Option<bool>,
     pub policy: Option<Policy>,
+    /// Lets limits of the policy begin to count anew.
+    pub restart_spending: bool,
 }
 
 /// Fields to change; `None` leaves one as it is.
@@ -37,6 +39,8 @@ pub struct MembershipChange {
     pub policy: Option<Policy>,
     /// `false` goes back to the team's.
     pub overrides: Option<bool>,
+    /// Lets limits begin to count anew.
+    pub restart_spending: bool,
 }
 
 impl Turn<'_> {
@@ -78,7 +82,7 @@ impl Turn<'_> {
                 self.join(team, &id, None);
             }
         }
-        self.set_policy(place, policy);
+        self.set_policy(place, NewPolicy { policy, restart: false });
         Ok(())
     }
 
@@ -99,9 +103,10 @@ impl Turn<'_> {
     pub fn update_member(&mut self, id: &MemberId, change: MemberChange) -> Outcome<()> {
         let before = live(&self.state.members, id, id.as_str())?.clone();
         let place = Place::Member(id.clone());
-        let MemberChange { name, email, role, disabled, policy } = change;
-        self.check_change(&place, policy.as_ref())?;
-        if let Some(policy) = &policy {
+        let MemberChange { name, email, role, disabled, policy, restart_spending: restart } = change;
+        let policy = policy.as_ref().map(|policy| NewPolicy { policy, restart });
+        self.check_change(&place, policy)?;
+        if let Some(NewPolicy { policy, .. }) = policy {
             self.check_member_budget(policy)?;
         }
         let stops = disabled == Some(true) && !before.disabled;
@@ -132,6 +137,7 @@ impl Turn<'_> {
         self.emit(Event::MemberSet(Box::new(Member { deleted: true, update_time: self.now, ..member })));
         self.end_place(Place::Member(id.clone()), DenialCode::MemberInactive);
         self.end_below(|membership| membership.member == *id, |key| key.member == *id);
+        self.end_counters(|_, member| member == id);
         self.end_methods(Some(id));
         Ok(())
     }
@@ -149,7 +155,8 @@ impl Turn<'_> {
             update_time: self.now,
         })));
         let policy = own.cloned().unwrap_or_else(|| self.member_policy(team));
-        self.set_policy(Place::Membership(team.clone(), member.clone()), &policy);
+        let place = Place::Membership(team.clone(), member.clone());
+        self.set_policy(place, NewPolicy { policy: &policy, restart: false });
         if is_new && team.as_str() == DEFAULT_TEAM {
             self.give_signup_credits(team, member);
         }
@@ -183,10 +190,11 @@ impl Turn<'_> {
         let id = (team.clone(), member.clone());
         let mut next = live(&self.state.memberships, &id, &format!("{team}/{member}"))?.clone();
         let place = Place::Membership(team.clone(), member.clone());
-        let MembershipChange { policy, overrides } = change;
+        let MembershipChange { policy, overrides, restart_spending: restart } = change;
         let policy = if overrides == Some(false) { Some(self.member_policy(team)) } else { policy };
-        self.check_change(&place, policy.as_ref())?;
-        if let Some(policy) = &policy {
+        let policy = policy.as_ref().map(|policy| NewPolicy { policy, restart });
+        self.check_change(&place, policy)?;
+        if let Some(NewPolicy { policy, .. }) = policy {
             self.check_member_budget(policy)?;
         }
         next.overrides = overrides.unwrap_or(next.overrides || policy.is_some());
@@ -216,7 +224,8 @@ impl Turn<'_> {
     pub(super) fn end_membership(&mut self, membership: Membership) {
         let (team, member) = (membership.team.clone(), membership.member.clone());
         self.emit(Event::MembershipSet(Box::new(Membership { deleted: true, update_time: self.now, ..membership })));
-        self.set_policy(Place::Membership(team.clone(), member.clone()), &Policy::default());
+        let (place, policy) = (Place::Membership(team.clone(), member.clone()), &Policy::default());
+        self.set_policy(place, NewPolicy { policy, restart: false });
         self.end_allocation(AllocationPlace::Member(team, member));
     }
 }

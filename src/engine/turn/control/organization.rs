@@ -13,7 +13,10 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        turn::{Outcome, Turn, control::live},
+        turn::{
+            Outcome, Turn,
+            control::{live, policy::NewPolicy},
+        },
     },
 };
 
@@ -31,6 +34,8 @@ pub struct OrganizationChange {
     pub ceiling: Option<Policy>,
     /// An inner `None` leaves all to the server's.
     pub bounds: Option<Option<OwnBounds>>,
+    /// Lets limits of the policy and the ceiling begin to count anew.
+    pub restart_spending: bool,
 }
 
 impl Turn<'_> {
@@ -50,8 +55,9 @@ impl Turn<'_> {
             create_time: self.now,
             update_time: self.now,
         })));
-        self.set_policy(Place::Organization, policy);
-        self.set_policy(Place::Ceiling, ceiling);
+        for (place, policy) in [(Place::Organization, policy), (Place::Ceiling, ceiling)] {
+            self.set_policy(place, NewPolicy { policy, restart: false });
+        }
         self.tick();
         Ok(())
     }
@@ -74,6 +80,7 @@ impl Turn<'_> {
             policy,
             ceiling,
             bounds,
+            restart_spending: restart,
         } = change;
         if let Some(Some(rule)) = &default_rule {
             live(&self.state.rules.rules, rule, rule.as_str())?;
@@ -92,11 +99,14 @@ impl Turn<'_> {
         if let Some(policy) = &policy {
             self.check_policy(&Place::Organization, policy, next.credit_factor)?;
         }
+        let new = [(Place::Organization, &policy), (Place::Ceiling, &ceiling)];
+        let new = new.map(|(place, policy)| (place, policy.as_ref().map(|policy| NewPolicy { policy, restart })));
+        for (place, policy) in &new {
+            policy.map_or(Ok(()), |policy| self.check_restart(place, policy))?;
+        }
         self.emit(Event::OrganizationSet(Box::new(next)));
-        for (place, policy) in [(Place::Organization, policy), (Place::Ceiling, ceiling)] {
-            if let Some(policy) = policy {
-                self.set_policy(place, &policy);
-            }
+        for (place, policy) in new {
+            self.finish_change(place, policy, None);
         }
         if stops {
             self.revoke_under(&Place::Organization, DenialCode::OrganizationInactive);

@@ -26,12 +26,14 @@ pub struct RuleChange {
     pub zone: Option<Zone>,
     pub cap: Option<Option<Cap>>,
     pub hours: Option<Option<Hours>>,
+    /// Lets the cap begin to count anew.
+    pub restart_spending: bool,
 }
 
 impl RuleChange {
     /// The rule with the changes made.
     pub fn of(self, rule: Rule) -> Rule {
-        let Self { name, description, enabled, zone, cap, hours } = self;
+        let Self { name, description, enabled, zone, cap, hours, restart_spending: _ } = self;
         Rule {
             name: name.unwrap_or(rule.name),
             description: description.unwrap_or(rule.description),
@@ -63,9 +65,13 @@ impl Turn<'_> {
     pub fn update_rule(&mut self, id: &RuleId, change: RuleChange) -> Outcome<()> {
         self.check_organization()?;
         let before = live(&self.state.rules.rules, id, id.as_str())?.clone();
+        let restart = change.restart_spending;
         let rule = Rule { update_time: self.now, ..change.of(before.clone()) };
         self.check_cap(&rule, Some(&before))?;
         let place = self.state.rules.rules.place(id).unwrap_or(u32::MAX);
+        if !restart {
+            self.check_cap_goes_on(place, &rule)?;
+        }
         self.emit(Event::RuleSet(Box::new(rule)));
         let counters: Vec<_> = self.state.rules.counters(place).iter().map(|(_, no)| *no).collect();
         self.revoke_above_caps(&counters);
@@ -83,6 +89,15 @@ impl Turn<'_> {
         }
         self.emit(Event::RuleSet(Box::new(Rule { deleted: true, cap: None, update_time: self.now, ..rule })));
         Ok(())
+    }
+
+    /// # Errors
+    /// [`Conflict::WouldRestartSpending`] when a key's use of the cap would be forgotten.
+    fn check_cap_goes_on(&self, place: u32, rule: &Rule) -> Outcome<()> {
+        let Some(limit) = rule.limit() else { return Ok(()) };
+        let counters = self.state.rules.counters(place).iter().filter_map(|(_, no)| self.state.limit(*no));
+        let mut forgets = counters.filter(|entry| !entry.limit.is_continued_by(&limit) && self.counts(entry));
+        forgets.next().map_or(Ok(()), |entry| Err(self.would_restart(entry).into()))
     }
 
     /// While credits aren't tracked a cap can't be set; one that was set before stays and doesn't bind.

@@ -13,7 +13,7 @@ use crate::{
         conflict::Conflict,
         turn::{
             Outcome, Turn,
-            control::{free, live},
+            control::{free, live, policy::NewPolicy},
         },
     },
 };
@@ -25,6 +25,8 @@ pub struct TeamChange {
     pub member_policy: Option<Policy>,
     pub disabled: Option<bool>,
     pub policy: Option<Policy>,
+    /// Lets limits of the policies begin to count anew.
+    pub restart_spending: bool,
 }
 
 impl Turn<'_> {
@@ -40,7 +42,7 @@ impl Turn<'_> {
         self.check_policy(&place, policy, factor)?;
         self.check_policy(&place, &team.member_policy, factor)?;
         self.emit(Event::TeamSet(Box::new(team)));
-        self.set_policy(place, policy);
+        self.set_policy(place, NewPolicy { policy, restart: false });
         Ok(())
     }
 
@@ -49,15 +51,15 @@ impl Turn<'_> {
     pub fn update_team(&mut self, id: &TeamId, change: TeamChange) -> Outcome<()> {
         let mut next = live(&self.state.teams, id, id.as_str())?.clone();
         let place = Place::Team(id.clone());
-        let TeamChange { name, member_policy, disabled, policy } = change;
-        self.check_change(&place, policy.as_ref())?;
-        if policy.as_ref().is_some_and(|policy| !policy.limits.is_empty()) {
+        let TeamChange { name, member_policy, disabled, policy, restart_spending: restart } = change;
+        let policy = policy.as_ref().map(|policy| NewPolicy { policy, restart });
+        self.check_change(&place, policy)?;
+        if policy.is_some_and(|new| !new.policy.limits.is_empty()) {
             self.check_team_account("a budget of a team")?;
         }
-        if member_policy.as_ref().is_some_and(|policy| !policy.limits.is_empty()) {
-            self.check_team_account("a budget for each member of a team")?;
+        if let Some(policy) = &member_policy {
+            self.check_member_policy(id, NewPolicy { policy, restart })?;
         }
-        self.check_change(&place, member_policy.as_ref())?;
         let stops = disabled == Some(true) && !next.disabled;
         next.name = name.unwrap_or(next.name);
         next.disabled = disabled.unwrap_or(next.disabled);
@@ -66,18 +68,30 @@ impl Turn<'_> {
         self.emit(Event::TeamSet(Box::new(next)));
         self.finish_change(place, policy, stops.then_some(DenialCode::TeamInactive));
         if let Some(policy) = member_policy {
-            self.set_member_limits(id, &policy);
+            self.set_member_limits(id, NewPolicy { policy: &policy, restart });
         }
         Ok(())
     }
 
-    /// Gives each member of the team its own copy of the limits, except those that have others of their own.
-    fn set_member_limits(&mut self, team: &TeamId, policy: &Policy) {
+    fn check_member_policy(&self, team: &TeamId, new: NewPolicy<'_>) -> Outcome<()> {
+        if !new.policy.limits.is_empty() {
+            self.check_team_account("a budget for each member of a team")?;
+        }
+        self.check_policy(&Place::Team(team.clone()), new.policy, self.state.organization.credit_factor)?;
+        self.inheriting(team).iter().try_for_each(|place| self.check_restart(place, new))
+    }
+
+    /// Returns the memberships of a team that have no limits of their own.
+    fn inheriting(&self, team: &TeamId) -> Vec<Place> {
         let inherits = |membership: &&Membership| membership.team == *team && !membership.overrides;
         let memberships = self.state.memberships.live().map(|row| &row.entity).filter(inherits);
-        let places: Vec<_> = memberships.map(|m| Place::Membership(m.team.clone(), m.member.clone())).collect();
-        for place in places {
-            self.set_policy(place, policy);
+        memberships.map(|m| Place::Membership(m.team.clone(), m.member.clone())).collect()
+    }
+
+    /// Gives each member of the team its own copy of the limits, except those that have others of their own.
+    fn set_member_limits(&mut self, team: &TeamId, new: NewPolicy<'_>) {
+        for place in self.inheriting(team) {
+            self.set_policy(place, new);
         }
     }
 
@@ -96,6 +110,7 @@ impl Turn<'_> {
         self.emit(Event::TeamSet(Box::new(team)));
         self.end_place(Place::Team(id.clone()), DenialCode::TeamInactive);
         self.end_below(|membership| membership.team == *id, |key| key.team == *id);
+        self.end_counters(|team, _| team == id);
         self.end_allocation(AllocationPlace::Pool(id.clone()));
         Ok(())
     }
