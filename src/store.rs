@@ -93,6 +93,13 @@ pub trait Store: Send + Sync + 'static {
     /// Something of the control plane that is over, for when memory has given it up.
     async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError>;
 
+    /// All entries that a reservation's settlements booked, in their order.
+    async fn settlements(
+        &self,
+        organization: &OrganizationId,
+        no: ReservationNo,
+    ) -> Result<Vec<Arc<Settled>>, StoreError>;
+
     /// One entry of the ledger.
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError>;
 

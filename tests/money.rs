@@ -32,6 +32,8 @@ mod balances;
 mod causes;
 #[path = "money/consent.rs"]
 mod consent;
+#[path = "money/corrected.rs"]
+mod corrected;
 #[path = "money/corrections.rs"]
 mod corrections;
 #[path = "money/crash.rs"]

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     domain::{
         error::Invalid,
-        event::{Booked, EntryKind, Settled, TopUp},
+        event::{Booked, EntryKind, Labels, Settled, TopUp},
         id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
         money::Nanos,
         payment::Correction,
@@ -271,11 +271,13 @@ fn kind_out(kind: EntryKind) -> proto::TransactionKind {
     }
 }
 
+fn labels_out(labels: &Labels) -> HashMap<String, String> {
+    labels.as_deref().unwrap_or_default().iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
 fn settled_out(settled: &Settled, common: proto::Transaction) -> proto::Transaction {
     let Booked { cost, credits, input_tokens, cached_input_tokens, cache_write_tokens, output_tokens, requests } =
         settled.booked;
-    let labels = settled.labels.as_deref().unwrap_or_default();
-    let labels: HashMap<_, _> = labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     proto::Transaction {
         entry: settled.entry.unwrap_or(0),
         kind: kind_out(settled.kind).into(),
@@ -298,7 +300,7 @@ fn settled_out(settled: &Settled, common: proto::Transaction) -> proto::Transact
         request_id: settled.request.as_ref().map(ToString::to_string).unwrap_or_default(),
         overage: Some(amounts_out(&settled.overage)),
         price: settled.price.map(|price| applied_out(&settled.model, &price)),
-        labels,
+        labels: labels_out(&settled.labels),
         ..common
     }
 }
@@ -328,14 +330,26 @@ fn top_up_out(top_up: &TopUp, common: proto::Transaction) -> proto::Transaction 
 }
 
 fn correction_out(correction: &Correction, common: proto::Transaction) -> proto::Transaction {
-    let Correction { entry, kind, request, fingerprint: _, amount, balance, corrects, reason } = correction;
+    let Correction { entry, kind, request, wallet, balance, corrects, reason, usage, .. } = correction;
+    let common = match usage.as_deref() {
+        None => proto::Transaction { occurred_at: common.time, ..common },
+        Some(usage) => proto::Transaction {
+            occurred_at: Some(timestamp_out(usage.occurred_at)),
+            key_id: usage.key.to_string(),
+            member_id: usage.member.to_string(),
+            team_id: usage.team.to_string(),
+            model: usage.model.to_string(),
+            labels: labels_out(&usage.labels),
+            ..common
+        },
+    };
+    let (cost, credits) = usage.as_deref().map_or((Nanos::ZERO, Nanos::ZERO), |usage| (usage.cost, usage.credits));
     proto::Transaction {
         entry: *entry,
         kind: kind_out(*kind).into(),
-        occurred_at: common.time,
-        cost_usd: nanos_out(Nanos::ZERO),
-        credits: nanos_out(Nanos::ZERO),
-        wallet_usd: nanos_out(*amount),
+        cost_usd: nanos_out(cost),
+        credits: nanos_out(credits),
+        wallet_usd: nanos_out(*wallet),
         balance_usd: nanos_out(*balance),
         request_id: request_out(request),
         reason: reason.clone(),

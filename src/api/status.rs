@@ -96,6 +96,9 @@ fn of_conflict(conflict: Conflict) -> Status {
                 ("unit", unit.to_owned()),
             ],
         ),
+        Conflict::SettlementOpen { entry, .. } => {
+            detailed(Code::FailedPrecondition, "SETTLEMENT_OPEN", message, [("entry", entry.to_string())])
+        }
         Conflict::Precondition(_) => with_reason(Code::FailedPrecondition, "FAILED_PRECONDITION", message),
     }
 }

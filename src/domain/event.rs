@@ -297,6 +297,19 @@ pub struct Settled {
 }
 
 impl Settled {
+    /// Returns what it charges to each budget that it touches.
+    pub fn charges(&self) -> impl Iterator<Item = (LimitNo, Unit, Timestamp, Nanos)> + '_ {
+        let booked = self.booked;
+        self.touches.iter().filter_map(move |touch| {
+            let amount = match touch.unit {
+                Unit::Usd => booked.cost,
+                Unit::Credits => booked.credits,
+                Unit::RequestsPerMinute | Unit::TokensPerMinute | Unit::InFlight => return None,
+            };
+            Some((touch.limit, touch.unit, touch.window, amount))
+        })
+    }
+
     /// Returns true where expiry charged it: a Commit may still come.
     pub fn is_expiry(&self) -> bool {
         self.kind == EntryKind::Expiry && !self.takes_back
@@ -385,11 +398,11 @@ impl EntryKind {
         Self::Release,
     ];
 
-    /// Returns true for what books usage, not money alone.
+    /// Returns true for what books usage or corrects it, not money alone.
     pub fn is_usage(self) -> bool {
         match self {
-            Self::Commit | Self::Charge | Self::Expiry | Self::LateCommit | Self::Release => true,
-            Self::TopUp | Self::Refund | Self::Adjustment | Self::Reversal => false,
+            Self::Commit | Self::Charge | Self::Expiry | Self::LateCommit | Self::Release | Self::Refund | Self::Adjustment => true,
+            Self::TopUp | Self::Reversal => false,
         }
     }
 

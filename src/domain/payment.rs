@@ -1,11 +1,15 @@
 //! Money that comes in: payment methods, orders to top up, automatic top-up, and corrections of the ledger.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
-    event::EntryKind,
-    id::{Actor, MemberId, MethodId, OrderId, RequestId},
+    allocation::Drawn,
+    event::{EntryKind, Labels, LimitNo},
+    id::{Actor, KeyId, MemberId, MethodId, Model, OrderId, RequestId, TeamId},
     money::Nanos,
+    policy::Unit,
     time::Timestamp,
 };
 
@@ -197,13 +201,46 @@ pub struct Correction {
     pub kind: EntryKind,
     pub request: RequestId,
     pub fingerprint: u64,
-    /// What it does to the balance.
+    /// What it gives back of what the entry came to; negative where it takes.
     pub amount: Nanos,
+    /// What of that the operator's ceiling follows: less where it wasn't the operator's word.
+    pub of_ceiling: Nanos,
+    /// What it does to the balance: the amount, or nothing where the entry left the balance alone.
+    pub wallet: Nanos,
     /// Of the wallet, after this entry.
     pub balance: Nanos,
     /// The entry that it corrects.
     pub corrects: u64,
     pub reason: String,
+    /// `None` where money that came in is corrected.
+    pub usage: Option<Box<CorrectedUsage>>,
+}
+
+/// Whose usage a correction puts right, as the corrected entry says, and what it changes beside the balance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorrectedUsage {
+    pub occurred_at: Timestamp,
+    pub key: KeyId,
+    pub member: MemberId,
+    pub team: TeamId,
+    pub model: Model,
+    pub labels: Labels,
+    /// Negative where it gives back.
+    pub cost: Nanos,
+    pub credits: Nanos,
+    pub limits: Arc<[CorrectedLimit]>,
+    /// Change of what the team's pool of credits bears.
+    pub drawn: Drawn,
+}
+
+/// What a correction adds to a budget, in a window that the corrected entry counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CorrectedLimit {
+    pub limit: LimitNo,
+    pub unit: Unit,
+    pub window: Timestamp,
+    /// Negative where it gives back.
+    pub amount: Nanos,
 }
 
 #[cfg(test)]

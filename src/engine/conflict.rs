@@ -6,6 +6,7 @@ use crate::domain::{
     error::{Exhausted, Invalid, SumTooLarge},
     id::{MemberId, RequestId, RuleId},
     policy::Scope,
+    time::Timestamp,
 };
 
 /// Nothing was changed.
@@ -66,6 +67,10 @@ pub enum Conflict {
     /// It is somebody else's to decide.
     #[error("{0}")]
     NotYours(String),
+    #[error(
+        "entry {entry} can't be corrected before {until}: a late Commit of its reservation may still book the difference; commit it first"
+    )]
+    SettlementOpen { entry: u64, until: Timestamp },
     /// A limit counts something that it would forget.
     #[error(transparent)]
     WouldRestartSpending(#[from] WouldRestart),

@@ -329,6 +329,11 @@ impl OrganizationState {
         self.entries.get(no.0 as usize)?.as_deref()
     }
 
+    /// The same, also where it was removed and still counts.
+    pub fn counter(&self, no: LimitNo) -> Option<&LimitEntry> {
+        self.limit(no).or_else(|| self.retired.find(no))
+    }
+
     /// Every limit that is set, by number.
     pub fn all_limits(&self) -> impl Iterator<Item = (LimitNo, &LimitEntry)> {
         (0..).zip(&self.entries).filter_map(|(no, entry)| Some((LimitNo(no), entry.as_deref()?)))
@@ -578,10 +583,14 @@ impl OrganizationState {
     /// Changes what limits count of one request.
     fn touch(&mut self, touches: &[Touch], spent: Amounts, held: Amounts, slots: i64, now: Timestamp) {
         for touch in touches {
-            let entry = self.entries.get_mut(touch.limit.0 as usize).and_then(Option::as_deref_mut);
-            if let Some(entry) = entry.or_else(|| self.retired.find_mut(touch.limit)) {
+            if let Some(entry) = self.counter_mut(touch.limit) {
                 entry.add(touch, spent, held, slots, now);
             }
         }
+    }
+
+    fn counter_mut(&mut self, no: LimitNo) -> Option<&mut LimitEntry> {
+        let entry = self.entries.get_mut(no.0 as usize).and_then(Option::as_deref_mut);
+        entry.or_else(|| self.retired.find_mut(no))
     }
 }

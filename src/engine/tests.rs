@@ -7,6 +7,7 @@ mod billing;
 mod bounds;
 mod ceilings;
 mod concurrency;
+mod correcting;
 mod ended;
 mod expiry;
 mod extension;

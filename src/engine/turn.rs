@@ -38,7 +38,7 @@ mod settle;
 pub use crate::domain::bounds::Bounds;
 pub use allocation::AllocationChange;
 pub use control::{KeyChange, MemberChange, MembershipChange, OrganizationChange, RuleChange, TeamChange};
-pub use payment::{AutoTopUpChange, Correctable, NewOrder, Orderer};
+pub use payment::{AutoTopUpChange, Correctable, NewCorrection, NewOrder, Orderer};
 pub use settle::Forgotten;
 
 /// What one turn needs to know of the world.

@@ -64,6 +64,11 @@ impl Windows {
         self.counted.iter().rev().find(|(s, _)| *s == start).map_or_else(Counted::default, |(_, counted)| *counted)
     }
 
+    /// Returns the window that starts at `start`, unless it is gone or nothing was counted in it.
+    pub fn find(&self, start: Timestamp) -> Option<Counted> {
+        self.counted.iter().rev().find(|(s, _)| *s == start).map(|(_, counted)| *counted)
+    }
+
     /// Changes the window that starts at `start`. One that is gone stays gone: nothing can be settled in it any more, and the
     /// books keep its sum.
     pub fn add(&mut self, start: Timestamp, spent: Nanos, held: Nanos, now: Timestamp) {

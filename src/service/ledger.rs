@@ -208,7 +208,7 @@ impl Service {
         query.as_of = self.books_reach(&query.organization).await?;
         query.basis = TimeBasis::Used;
         let as_of_entry = query.as_of;
-        // Money that came in is no usage.
+        // Money that came in is no usage; what was given back of usage is.
         query.kinds = EntryKind::ALL.into_iter().filter(|kind| kind.is_usage()).collect();
         let sums = self.in_time(async {
             let narrowed = self.store.narrow(&query).await?;

@@ -20,9 +20,10 @@ use crate::{
         conflict::Conflict,
         state::{OrganizationState, Payments},
         table::Row,
-        turn::{AutoTopUpChange, Correctable, NewOrder, Orderer, Turn},
+        turn::{self, AutoTopUpChange, Correctable, NewOrder, Orderer, Turn},
     },
-    store::{Entry, EntryDetail},
+    store::{EntryDetail, ReservationKey, StoredEnd},
+    telemetry::Overload,
 };
 
 mod provider;
@@ -30,6 +31,9 @@ mod provider;
 use provider::Confirmation;
 pub(super) use provider::Placed;
 pub use provider::{ManualProvider, PaymentProvider, WebhookProvider};
+
+/// How often an entry is read anew that is settled further meanwhile.
+const READS: usize = 5;
 
 /// An order with the balance after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -253,8 +257,8 @@ impl Service {
     /// Books a correction of an entry. Answers it, and whether it had been booked before.
     ///
     /// # Errors
-    /// [`Error`] when there is no such entry, it changed the balance and the caller isn't the operator, or nothing that much is
-    /// left of it.
+    /// [`Error`] when there is no such entry, it changed the balance and the caller isn't the operator, nothing that much is left of
+    /// it, or a late Commit may still change what it comes to.
     pub async fn correct_entry(
         &self,
         caller: &Caller,
@@ -263,21 +267,51 @@ impl Service {
     ) -> Result<(Correction, bool), Error> {
         let cell = self.organization_cell(organization)?;
         self.recall_entry(&cell, &new.request).await?;
-        let position = cell.lock().position;
-        self.wait_stored(position).await?;
         let NewCorrection { request, entry, kind, amount, reason } = new;
-        let found = self.store.get_entry(organization, entry).await?;
-        let missing = || Error::NotFound { kind: "ledger entry", id: entry.to_string() };
-        let of = correctable(&found.ok_or_else(missing)?);
-        // Else whoever spends the money could give it back to itself.
-        if of.wallet != Nanos::ZERO && !caller.is_operator() {
-            let why = format!("entry {entry} changed the balance by {} USD; only the operator corrects it", of.wallet);
-            return Err(Error::PermissionDenied(why));
-        }
         let mut print = Fingerprint::new("correction");
         print.text(caller.actor.as_str()).number(entry).text(kind.name()).text(&amount.to_string()).text(&reason);
-        let fingerprint = print.finish();
-        self.change(caller, organization, |turn| turn.correct((&request, fingerprint), kind, amount, of, reason)).await
+        let (fingerprint, by_operator) = (print.finish(), caller.is_operator());
+        let new = turn::NewCorrection { request, fingerprint, kind, amount, reason, by_operator };
+        for _ in 0..READS {
+            let position = cell.lock().position;
+            self.wait_stored(position).await?;
+            let of = self.correctable(organization, entry).await?;
+            // Else whoever spends the money could give it back to itself.
+            if of.moved_balance() && !by_operator {
+                let why = format!("entry {entry} changed the balance; only the operator corrects it");
+                return Err(Error::PermissionDenied(why));
+            }
+            let new = new.clone();
+            let correct = |turn: &mut Turn<'_>| {
+                if turn.is_whole(&of) { turn.correct(new, &of).map(Some) } else { Ok(None) }
+            };
+            if let Some(done) = self.change(caller, organization, correct).await? {
+                return Ok(done);
+            }
+        }
+        Err(Error::Overloaded(Overload::Turn))
+    }
+
+    async fn correctable(&self, organization: &OrganizationId, entry: u64) -> Result<Correctable, Error> {
+        let missing = || Error::NotFound { kind: "ledger entry", id: entry.to_string() };
+        let found = self.store.get_entry(organization, entry).await?.ok_or_else(missing)?;
+        let mut of =
+            Correctable { entry, kind: EntryKind::TopUp, wallet: Nanos::ZERO, booked: Vec::new(), is_committed: false };
+        let settled = match found.detail {
+            EntryDetail::Settled(settled) => settled,
+            EntryDetail::ToppedUp(top_up) => return Ok(Correctable { wallet: top_up.amount, ..of }),
+            EntryDetail::Corrected(correction) => return Ok(Correctable { kind: correction.kind, ..of }),
+        };
+        (of.kind, of.wallet) = (settled.kind, settled.wallet);
+        // A Charge, and a Release that charged what was reported, book one entry.
+        let no = settled.reservation.filter(|_| settled.kind != EntryKind::Release);
+        let Some(no) = no else { return Ok(Correctable { booked: vec![settled], ..of }) };
+        of.booked = self.store.settlements(organization, no).await?;
+        if of.booked.iter().all(|settled| settled.is_expiry()) {
+            let held = self.store.find_reservation(organization, ReservationKey::No(no)).await?;
+            of.is_committed = held.is_some_and(|held| matches!(held.end, StoredEnd::Committed(_)));
+        }
+        Ok(of)
     }
 }
 
@@ -302,13 +336,4 @@ fn auto_seen_by(caller: &Caller, payments: &Payments) -> AutoTopUpView {
         seen
     });
     AutoTopUpView { auto: seen, pending: payments.pending_auto.clone() }
-}
-
-fn correctable(entry: &Entry) -> Correctable {
-    let (kind, wallet) = match &entry.detail {
-        EntryDetail::Settled(settled) => (settled.kind, settled.wallet),
-        EntryDetail::ToppedUp(top_up) => (EntryKind::TopUp, top_up.amount),
-        EntryDetail::Corrected(correction) => (correction.kind, correction.amount),
-    };
-    Correctable { entry: entry.number(), kind, wallet }
 }

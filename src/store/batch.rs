@@ -23,7 +23,7 @@ use crate::domain::{
     },
     money::Nanos,
     payment::{Correction, TopUpOrder},
-    policy::{AllocationPlace, Limit, Place, Unit},
+    policy::{AllocationPlace, Limit, Place},
     reservation_id::ReservationNo,
     rule::Rule,
     time::Timestamp,
@@ -125,22 +125,9 @@ impl EntryRow<'_> {
         match self.detail {
             EntryEvent::Settled(settled) => (settled.entry.unwrap_or(0), settled.wallet, settled.balance),
             EntryEvent::ToppedUp(top_up) => (top_up.entry, top_up.amount, top_up.balance),
-            EntryEvent::Corrected(correction) => (correction.entry, correction.amount, correction.balance),
+            EntryEvent::Corrected(correction) => (correction.entry, correction.wallet, correction.balance),
         }
     }
-}
-
-/// What a settlement charges to each budget that it touches.
-pub(super) fn charges(settled: &Settled) -> impl Iterator<Item = (LimitNo, Unit, Timestamp, Nanos)> {
-    let booked = settled.booked;
-    settled.touches.iter().filter_map(move |touch| {
-        let amount = match touch.unit {
-            Unit::Usd => booked.cost,
-            Unit::Credits => booked.credits,
-            Unit::RequestsPerMinute | Unit::TokensPerMinute | Unit::InFlight => return None,
-        };
-        Some((touch.limit, touch.unit, touch.window, amount))
-    })
 }
 
 impl<'a> Batch<'a> {
@@ -225,6 +212,9 @@ impl<'a> Batch<'a> {
             Event::Revoked { reservation, .. } => self.set_state(id, *reservation, "revoked"),
             Event::Settled(settled) => self.settle(id, record, settled),
             Event::Corrected(correction) => {
+                for limit in correction.usage.iter().flat_map(|usage| usage.limits.iter()) {
+                    *self.windows.entry((id.clone(), (limit.limit, limit.window))).or_default() += limit.amount;
+                }
                 self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::Corrected(correction) });
             }
             Event::RuleSet(rule) => {
@@ -328,7 +318,7 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        for (limit, _, window, amount) in charges(settled) {
+        for (limit, _, window, amount) in settled.charges() {
             *self.windows.entry((id.clone(), (limit, window))).or_default() += amount;
         }
         if settled.entry.is_some() {

@@ -1,5 +1,7 @@
 //! The store, over any database.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{
@@ -12,9 +14,10 @@ use super::{
 };
 use crate::domain::{
     ended::Ended,
-    event::{Record, Stream},
+    event::{Record, Settled, Stream},
     id::{OrganizationId, RequestId},
     lease::Lease,
+    reservation_id::ReservationNo,
     snapshot::{Snapshot, SnapshotMark},
     time::Timestamp,
 };
@@ -115,6 +118,14 @@ impl<D: Database + ?Sized> Store for D {
 
     async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError> {
         read!(self.lookup, connection => find::ended_entity(connection, organization, by))
+    }
+
+    async fn settlements(
+        &self,
+        organization: &OrganizationId,
+        no: ReservationNo,
+    ) -> Result<Vec<Arc<Settled>>, StoreError> {
+        read!(self.lookup, connection => find::settlements(connection, organization, no))
     }
 
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {

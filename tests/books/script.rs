@@ -158,9 +158,12 @@ impl Script {
                 request: RequestId::trusted(request),
                 fingerprint: 8,
                 amount,
+                of_ceiling: Nanos::ZERO,
+                wallet: amount,
                 balance,
                 corrects,
                 reason: String::from("as agreed"),
+                usage: None,
             })),
         );
     }

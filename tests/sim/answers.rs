@@ -145,7 +145,7 @@ pub(crate) fn audit(records: &[Record], organization: &OrganizationId) -> Audit 
         let (moved, balance) = match &entry.detail {
             EntryDetail::Settled(settled) => (settled.wallet, settled.balance),
             EntryDetail::ToppedUp(top_up) => (top_up.amount, top_up.balance),
-            EntryDetail::Corrected(correction) => (correction.amount, correction.balance),
+            EntryDetail::Corrected(correction) => (correction.wallet, correction.balance),
         };
         audit.entries += 1;
         audit.balance += moved;

@@ -10,9 +10,10 @@ use async_trait::async_trait;
 use quotad::{
     domain::{
         ended::{Ended, ended_in},
-        event::{Record, Stream},
+        event::{Event, Record, Settled, Stream},
         id::{OrganizationId, RequestId},
         lease::{JournalId, Lease, StoreId, first_epoch_after},
+        reservation_id::ReservationNo,
         snapshot::{Snapshot, SnapshotMark},
         time::{Span, Timestamp},
     },
@@ -254,6 +255,21 @@ impl Store for Books {
             EndedKey::Request(request) => ended.request() == Some(request),
         };
         Ok(of.filter_map(|record| ended_in(&record.event)).find(named))
+    }
+
+    async fn settlements(
+        &self,
+        organization: &OrganizationId,
+        no: ReservationNo,
+    ) -> Result<Vec<Arc<Settled>>, StoreError> {
+        self.reach().await?;
+        let tables = self.tables.lock().unwrap();
+        let of = tables.records.iter().filter(|record| record.stream.key() == organization.as_str());
+        let settled = of.filter_map(|record| match &record.event {
+            Event::Settled(settled) if settled.reservation == Some(no) && settled.entry.is_some() => Some(settled),
+            _ => None,
+        });
+        Ok(settled.cloned().collect())
     }
 
     async fn get_entry(&self, organization: &OrganizationId, entry: u64) -> Result<Option<Entry>, StoreError> {

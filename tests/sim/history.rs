@@ -194,7 +194,7 @@ impl Followed {
                 assert!(before.is_none(), "{} is paid in twice", top_up.request);
             }
             Event::Corrected(correction) => {
-                self.book(correction.entry, correction.amount, correction.balance);
+                self.book(correction.entry, correction.wallet, correction.balance);
                 let entry = (correction.entry, correction.amount);
                 let before = self.corrected.insert(correction.request.clone(), entry);
                 assert!(before.is_none(), "{} corrects twice", correction.request);

@@ -14,11 +14,15 @@ use crate::{
         id::{KeyId, RequestId},
         money::Nanos,
         operation::MAX_AGE,
+        payment::{CorrectedLimit, Correction},
         reservation_id::ReservationNo,
         time::Timestamp,
         usage::Amounts,
     },
-    engine::reservation::{End, Expired, Hold, Reservation, Settlement},
+    engine::{
+        limit::Counter,
+        reservation::{End, Expired, Hold, Reservation, Settlement},
+    },
 };
 
 /// How an open reservation ends.
@@ -91,12 +95,7 @@ impl OrganizationState {
                 self.wallet.balance = top_up.balance;
                 self.entry = top_up.entry;
             }
-            Event::Corrected(correction) => {
-                self.wallet.balance = correction.balance;
-                self.entry = correction.entry;
-                self.requests.insert(correction.request.clone(), Taken::Correction(correction.clone()));
-                self.payments.correct(correction);
-            }
+            Event::Corrected(correction) => self.apply_corrected(correction, record.time),
             other => {
                 self.note_frequency(record);
                 self.administer(other, record.time);
@@ -197,6 +196,30 @@ impl OrganizationState {
                     self.take(request, Taken::Charge(Arc::new(Settlement::from(&**settled))), now);
                 }
             }
+        }
+    }
+
+    fn apply_corrected(&mut self, correction: &Correction, now: Timestamp) {
+        self.wallet.balance = correction.balance;
+        self.entry = correction.entry;
+        self.requests.insert(correction.request.clone(), Taken::Correction(Box::new(correction.clone())));
+        self.payments.correct(correction);
+        let Some(usage) = &correction.usage else { return };
+        for corrected in usage.limits.iter() {
+            if let Some(entry) = self.counter_mut(corrected.limit)
+                && let Counter::Budget(windows) = &mut entry.counter
+            {
+                windows.add(corrected.window, corrected.amount, Nanos::ZERO, now);
+            }
+        }
+        self.draw_on_pool(&usage.key, usage.drawn, now);
+        let of_total = |corrected: &CorrectedLimit| {
+            Some(corrected.limit) == self.allocations.total && corrected.window == self.allocations.cycle.start
+        };
+        if usage.limits.iter().any(of_total)
+            && let Some(row) = self.keys.find(&usage.key)
+        {
+            self.allocations.use_credits(row.entity.team, row.entity.member, usage.credits);
         }
     }
 

@@ -32,7 +32,15 @@ pub struct Payments {
     /// Places of the orders that are pending: few, of what may be many.
     pending: BTreeSet<u32>,
     /// By entry, what its corrections come to.
-    corrected: BTreeMap<u64, Nanos>,
+    corrected: BTreeMap<u64, Corrected>,
+}
+
+/// What corrections of an entry gave back in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Corrected {
+    pub all: Nanos,
+    /// What of that the operator's ceiling follows.
+    pub of_ceiling: Nanos,
 }
 
 impl Payments {
@@ -40,7 +48,7 @@ impl Payments {
         self.orders.find(id).map(|row| &row.entity)
     }
 
-    pub fn corrected(&self, entry: u64) -> Nanos {
+    pub fn corrected(&self, entry: u64) -> Corrected {
         self.corrected.get(&entry).copied().unwrap_or_default()
     }
 
@@ -97,7 +105,9 @@ impl Payments {
     }
 
     pub(super) fn correct(&mut self, correction: &Correction) {
-        *self.corrected.entry(correction.corrects).or_default() += correction.amount;
+        let corrected = self.corrected.entry(correction.corrects).or_default();
+        corrected.all += correction.amount;
+        corrected.of_ceiling += correction.of_ceiling;
     }
 }
 

@@ -3,11 +3,13 @@
 //! Every turn's records are replayed into a second state, which must equal the live one, and what the state has counted must
 //! follow from its parts: so each test proves that too.
 
+use std::sync::Arc;
+
 use crate::{
     domain::{
         decision::{Charged, Denial, Granted, LimitState, Revocation, Violated},
         entity::{ExpiryPolicy, Key, Member, Organization, PriceEntry, Team, WalletMode},
-        event::Record,
+        event::{EntryKind, Event, Record, Settled},
         id::{Actor, DEFAULT_TEAM, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, TeamId},
         model::ModelPattern,
         money::{Factor, Nanos},
@@ -24,8 +26,8 @@ use crate::{
         decide::Ask,
         state::OrganizationState,
         turn::{
-            Bounds, Context, Decision, Effects, KeyChange, MemberChange, MembershipChange, NewOrder,
-            OrganizationChange, Outcome, TeamChange, Turn,
+            Bounds, Context, Correctable, Decision, Effects, KeyChange, MemberChange, MembershipChange, NewCorrection,
+            NewOrder, OrganizationChange, Outcome, TeamChange, Turn,
         },
     },
 };
@@ -41,6 +43,23 @@ pub(super) const KEY: &str = "k1";
 /// An order to top up.
 pub(super) fn top_up(id: &str, amount: i64, fingerprint: u64) -> NewOrder {
     NewOrder { request: request(id), fingerprint, amount: Nanos::new(amount), reason: String::new(), method: None }
+}
+
+/// A refund of so much.
+pub(super) fn correction(id: &str, amount: i64) -> NewCorrection {
+    NewCorrection {
+        request: request(id),
+        fingerprint: 1,
+        kind: EntryKind::Refund,
+        amount: Nanos::new(amount),
+        reason: String::new(),
+        by_operator: true,
+    }
+}
+
+/// An entry of money that came in.
+pub(super) fn money(entry: u64) -> Correctable {
+    Correctable { entry, kind: EntryKind::TopUp, wallet: Nanos::ZERO, booked: Vec::new(), is_committed: false }
 }
 
 pub(super) struct World {
@@ -265,6 +284,28 @@ impl World {
                 turn.update_organization(OrganizationChange { ceiling: policy, restart_spending, ..Default::default() })
             }
         })
+    }
+
+    /// An entry as the books have it.
+    pub(super) fn correctable(&self, entry: u64) -> Correctable {
+        let settled = self.records.iter().filter_map(|record| match &record.event {
+            Event::Settled(settled) if settled.entry.is_some() => Some(settled),
+            _ => None,
+        });
+        let of = settled.clone().find(|settled| settled.entry == Some(entry)).unwrap();
+        let same = |other: &&Arc<Settled>| match of.reservation {
+            Some(no) => other.reservation == Some(no),
+            None => other.entry == of.entry,
+        };
+        let booked = settled.filter(same).cloned().collect();
+        let is_committed = of.reservation.is_some_and(|no| {
+            let settles = |record: &Record| match &record.event {
+                Event::Settled(settled) => settled.reservation == Some(no) && !settled.is_expiry(),
+                _ => false,
+            };
+            self.records.iter().any(settles)
+        });
+        Correctable { entry, kind: of.kind, wallet: of.wallet, booked, is_committed }
     }
 
     /// Limits of `k1` itself.

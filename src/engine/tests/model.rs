@@ -1,6 +1,8 @@
 //! The engine against the naive model: random operations, steps of time, crashes and recoveries. After each step both must
 //! give the same answer and stand the same.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::{
@@ -11,6 +13,7 @@ use crate::{
     domain::{
         decision::{Released, ReservationState},
         entity::{ExpiryPolicy, WalletMode},
+        event::Event,
         id::{DEFAULT_TEAM, KeyId, MemberId, RequestId, TeamId},
         money::{Factor, Nanos},
         operation::{Charge, Commit, Extend, Reserve},
@@ -22,7 +25,7 @@ use crate::{
     },
     engine::{
         decide::Ask,
-        turn::{Bounds, Forgotten, KeyChange, MemberChange, OrganizationChange, TeamChange},
+        turn::{Bounds, Forgotten, KeyChange, MemberChange, NewCorrection, OrganizationChange, TeamChange},
     },
 };
 use answer::{answered, charged, conflicted, decided};
@@ -172,6 +175,7 @@ impl Model {
                 let engine = Answer::ToppedUp { balance: self.world.state.wallet.balance.get(), replayed: answer.1 };
                 (engine, self.naive.top_up(&request, *amount))
             }
+            Operation::Correct { which, amount, by_operator } => self.correct(*which, *amount, *by_operator),
             Operation::Crash(lose) => self.crash(*lose),
             Operation::Snapshot => {
                 let bytes = postcard::to_allocvec(&self.world.state).unwrap();
@@ -267,6 +271,39 @@ impl Model {
             }
         }
         act(self, no)
+    }
+
+    /// Of one of the entries that were booked.
+    fn correct(&mut self, which: usize, amount: i64, by_operator: bool) -> (Answer, Answer) {
+        let settled: Vec<_> = self
+            .world
+            .records
+            .iter()
+            .filter_map(|record| match &record.event {
+                Event::Settled(settled) if settled.entry.is_some() => Some(Arc::clone(settled)),
+                _ => None,
+            })
+            .collect();
+        let Some(of) = settled.iter().rev().nth(which % settled.len().max(1)) else {
+            return (Answer::Done, Answer::Done);
+        };
+        let found = self.world.correctable(of.entry.unwrap());
+        let same = found.booked.iter().filter(|same| same.model == of.model);
+        let sums = same
+            .fold((0, 0), |(usd, credits), same| (usd + same.booked.cost.get(), credits + same.booked.credits.get()));
+        let new = NewCorrection { by_operator, ..correction(&format!("x{}", self.steps), amount) };
+        let engine = self.world.turn(|turn| turn.correct(new, &found));
+        let engine = engine.map_or_else(
+            |e| conflicted(&e),
+            |(correction, replayed)| Answer::ToppedUp { balance: correction.balance.get(), replayed },
+        );
+        let is_it = |used: &Use| match of.reservation {
+            Some(no) => used.no == Some(no),
+            None => used.charge.as_ref().map(|(_, charge)| &charge.request) == of.request.as_ref(),
+        };
+        let at = self.naive.uses.iter().position(is_it).unwrap();
+        let entry = found.booked.iter().position(|settled| settled.entry == of.entry).unwrap();
+        (engine, self.naive.correct((at, entry), (&of.model, sums), amount, by_operator))
     }
 
     fn commit(&mut self, no: ReservationNo, commit: &Commit, repeat: bool) -> (Answer, Answer) {

@@ -80,6 +80,7 @@ pub(super) struct Use {
     pub state: ReservationState,
     /// Each entry, with what it counts on.
     pub booked: Vec<(Usage, Amounts, Vec<usize>)>,
+    pub fixed: Vec<Fixed>,
     /// Tokens and requests by the second in which they count, and on what.
     pub posts: Vec<(i64, i64, i64, Vec<usize>)>,
     pub settled: Option<(Option<Commit>, Answer)>,
@@ -87,6 +88,16 @@ pub(super) struct Use {
     pub released: Option<(bool, Amounts, Amounts, u64)>,
     /// Whether it happened before the cycle in which it was booked.
     pub early: bool,
+}
+
+/// A correction of what was booked for a model: USD and credits given back, and what of them the ceiling follows.
+#[derive(Debug, Clone)]
+pub(super) struct Fixed {
+    pub model: Model,
+    pub all: (i64, i64),
+    pub of_ceiling: (i64, i64),
+    /// What it counts on.
+    pub on: Vec<usize>,
 }
 
 /// What an operation answers, of both.
@@ -242,6 +253,7 @@ impl Naive {
                 inside.fold((0, 0), |(spent, held), used| {
                     let on_it = used.booked.iter().filter(|(_, _, on)| on.contains(&def));
                     let booked: i64 = on_it.map(|(_, amounts, _)| Self::of(unit, amounts)).sum();
+                    let booked = booked - used.fixed(unit, |fixed| fixed.on.contains(&def), self.defs[def].spot.0 == CEILING);
                     (spent + booked, held + if holds(used) { Self::of(unit, &used.held) } else { 0 })
                 })
             }
@@ -260,7 +272,8 @@ impl Naive {
     pub(super) fn balance(&self) -> i64 {
         let added: i64 = self.top_ups.iter().map(|(_, amount, _)| amount).sum();
         let paid = self.uses.iter().filter(|used| used.wallet).flat_map(|used| &used.booked);
-        added - paid.map(|(_, amounts, _)| amounts.usd.get()).sum::<i64>()
+        let fixed = self.uses.iter().filter(|used| used.wallet).map(|used| used.fixed(Unit::Usd, |_| true, false));
+        added - paid.map(|(_, amounts, _)| amounts.usd.get()).sum::<i64>() + fixed.sum::<i64>()
     }
 
     pub(super) fn wallet_held(&self) -> i64 {
@@ -365,5 +378,12 @@ impl Naive {
 impl Use {
     pub(super) fn is_open(&self) -> bool {
         self.state == ReservationState::Open
+    }
+
+    /// What corrections gave back of it, as a limit of this unit sees it.
+    pub(super) fn fixed(&self, unit: Unit, which: impl Fn(&&Fixed) -> bool, is_ceiling: bool) -> i64 {
+        let seen = self.fixed.iter().filter(which);
+        let seen = seen.map(|fixed| if is_ceiling { fixed.of_ceiling } else { fixed.all });
+        seen.map(|(usd, credits)| if unit == Unit::Credits { credits } else { usd }).sum()
     }
 }

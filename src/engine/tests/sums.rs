@@ -6,7 +6,6 @@ use crate::{
         allocation::{AllocationSettings, CreditRequestState},
         entity::ExpiryPolicy,
         error::SumTooLarge,
-        event::EntryKind,
         id::{CreditRequestId, DEFAULT_TEAM, MemberId, TeamId},
         money::{Factor, Nanos},
         operation::{Charge, Commit, Extend},
@@ -123,10 +122,8 @@ fn a_balance_takes_no_more_than_can_be_kept() {
     world.refuses("balance", |world| world.turn(|turn| turn.order_top_up(top_up("t9", 1, 7), None)));
     let ann = MemberId::trusted("ann");
     world.refuses("balance", |world| world.turn(|turn| turn.order_top_up(top_up("t9", 1, 7), Some(orderer(&ann)))));
-    let of = Correctable { entry: 3, kind: EntryKind::Charge, wallet: Nanos::new(-5) };
-    world.refuses("balance", |world| {
-        world.turn(|turn| turn.correct((&request("x"), 1), EntryKind::Refund, Nanos::new(1), of, String::new()))
-    });
+    let of = Correctable { wallet: Nanos::new(-5), ..money(3) };
+    world.refuses("balance", |world| world.turn(|turn| turn.correct(correction("x", 1), &of)));
 }
 
 #[test]

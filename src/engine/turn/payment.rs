@@ -18,9 +18,11 @@ use crate::{
 };
 
 mod auto_top_up;
+mod correction;
 mod method;
 
 pub use auto_top_up::AutoTopUpChange;
+pub use correction::{Correctable, NewCorrection};
 
 /// How long automatic top-up waits after a soft decline.
 const DECLINE_PAUSE: Span = Span::seconds(3600);
@@ -46,15 +48,6 @@ pub struct NewOrder {
 pub struct Orderer<'a> {
     pub member: &'a MemberId,
     pub terms: &'a OrderTerms,
-}
-
-/// An entry that was found in the books, as far as correcting it goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Correctable {
-    pub entry: u64,
-    pub kind: EntryKind,
-    /// What it did to the balance.
-    pub wallet: Nanos,
 }
 
 fn balance() -> String {
@@ -302,7 +295,7 @@ impl Turn<'_> {
         // Everybody reads the ledger, but only who pays and the operator hear the provider's words.
         let reason = if reversed.told_failure() == reason && !reason.is_empty() { reason } else { REVERSED };
         // What adjustments took of it before can't be taken again.
-        let left = reversed.amount + self.state.payments.corrected(corrects);
+        let left = reversed.amount + self.state.payments.corrected(corrects).all;
         if left.is_positive() {
             self.book_correction(Correction {
                 entry: self.state.entry + 1,
@@ -310,74 +303,17 @@ impl Turn<'_> {
                 request: RequestId::trusted(format_smolstr!("\u{1}reversal-{}", reversed.id)),
                 fingerprint: reversed.fingerprint,
                 amount: -left,
+                of_ceiling: Nanos::ZERO,
+                wallet: -left,
                 balance: Nanos::checked_sum(balance, [self.state.wallet.balance, -left])?,
                 corrects,
                 reason: reason.to_owned(),
+                usage: None,
             });
         }
         self.emit(Event::OrderSet(Box::new(reversed)));
         self.check_low_balance();
         Ok(())
-    }
-
-    /// Puts another entry right. Never gives back more than it charged, nor takes more than it credited, over all corrections.
-    ///
-    /// # Errors
-    /// [`Conflict`] when the request id was used for something else, the amount is zero or beyond the entry's.
-    pub fn correct(
-        &mut self,
-        (request, fingerprint): (&RequestId, u64),
-        kind: EntryKind,
-        amount: Nanos,
-        of: Correctable,
-        reason: String,
-    ) -> Outcome<(Correction, bool)> {
-        self.check_organization()?;
-        match self.state.taken(request) {
-            None => {}
-            Some(Taken::Correction(before)) if before.fingerprint == fingerprint => {
-                return Ok(((**before).clone(), true));
-            }
-            Some(_) => return Err(Conflict::RequestReused(request.clone())),
-        }
-        if matches!(of.kind, EntryKind::Refund | EntryKind::Adjustment | EntryKind::Reversal) {
-            let problem = format!("entry {} is a correction itself; correct the entry that it refers to", of.entry);
-            return Err(Conflict::Precondition(problem));
-        }
-        let left = self.state.payments.corrected(of.entry) + of.wallet + amount;
-        // What is left of the entry lies between what it was and nothing.
-        let (low, high) = (of.wallet.min(Nanos::ZERO), of.wallet.max(Nanos::ZERO));
-        if !(low..=high).contains(&left) {
-            let problem = format!(
-                "{amount} USD is more than is left of entry {}, which changed the balance by {} USD and was corrected by {}",
-                of.entry,
-                of.wallet,
-                self.state.payments.corrected(of.entry)
-            );
-            return Err(Conflict::Precondition(problem));
-        }
-        let correction = Correction {
-            entry: self.state.entry + 1,
-            kind,
-            request: request.clone(),
-            fingerprint,
-            amount,
-            balance: Nanos::checked_sum(balance, [self.state.wallet.balance, amount])?,
-            corrects: of.entry,
-            reason,
-        };
-        self.book_correction(correction.clone());
-        self.check_low_balance();
-        self.check_auto_top_up();
-        Ok((correction, false))
-    }
-
-    fn book_correction(&mut self, correction: Correction) {
-        let before = self.state.wallet.balance;
-        self.emit(Event::Corrected(Box::new(correction)));
-        if before.is_positive() && !self.state.wallet.balance.is_positive() {
-            self.revoke_newly_bound(self.state.wallet_binds(), false);
-        }
     }
 
     /// Orders what is set where balance − held fell below the threshold: once, until that order is decided.

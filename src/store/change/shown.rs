@@ -351,11 +351,12 @@ pub(super) fn auto_top_up(auto: &AutoTopUp) -> Value {
 }
 
 pub(super) fn correction(correction: &Correction) -> Value {
-    let Correction { entry: _, kind, request, fingerprint: _, amount, balance, corrects, reason } = correction;
+    let Correction { kind, request, amount, wallet, balance, corrects, reason, .. } = correction;
     json!({
         "kind": kind.name(),
         "request_id": request.as_str(),
-        "wallet_usd": amount.to_string(),
+        "amount_usd": amount.to_string(),
+        "wallet_usd": wallet.to_string(),
         "balance_usd": balance.to_string(),
         "corrects_entry": corrects,
         "reason": reason,

@@ -32,7 +32,7 @@ static DIALECT: Dialect = Dialect {
     late: "time - occurred_at > interval '25 hours'",
     money_sum: "trunc(coalesce(sum(#), 0))::bigint, (coalesce(sum(#), 0) % 1 * 1000000000)::bigint",
     wrong_charge: "SELECT min(entry) FROM ledger_entries, jsonb_array_elements(limits) AS charge
-         WHERE organization_id = $1 AND (charge ->> 'amount')::numeric <>
+         WHERE organization_id = $1 AND corrects_entry IS NULL AND (charge ->> 'amount')::numeric <>
             1000000000 * CASE charge ->> 'unit' WHEN 'usd' THEN cost WHEN 'credits' THEN credits END",
     charge_sums: "SELECT (charge ->> 'limit_no')::bigint, (charge ->> 'window_start')::bigint,
                 trunc(sum((charge ->> 'amount')::numeric) / 1000000000)::bigint,

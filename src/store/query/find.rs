@@ -77,7 +77,7 @@ async fn ended(
     Ok(StoredReservation { no, admit_time: row.time(2)?, end })
 }
 
-fn settlements(organization: &OrganizationId) -> Sql<'_> {
+fn details(organization: &OrganizationId) -> Sql<'_> {
     let mut sql = Sql::new("SELECT detail FROM ledger_entries WHERE organization_id = ");
     sql.bind(Value::text(organization.as_str()));
     sql
@@ -93,13 +93,33 @@ async fn one_settlement(connection: &mut dyn Connection, sql: Sql<'_>) -> Result
     Ok(Some(Arc::new(decode("a ledger entry", &row.bytes(0)?)?)))
 }
 
+/// Every entry that a reservation's settlements booked.
+pub(in crate::store) async fn settlements(
+    connection: &mut dyn Connection,
+    organization: &OrganizationId,
+    no: ReservationNo,
+) -> Result<Vec<Arc<Settled>>, StoreError> {
+    let mut all = Vec::new();
+    // One index each.
+    for kinds in [" AND kind = 'expiry'", " AND kind IN ('commit', 'late_commit')"] {
+        let mut sql = details(organization);
+        push_number(&mut sql, no);
+        sql.push(kinds);
+        for mut row in connection.fetch(sql, &[Bytes]).await? {
+            all.push(Arc::new(decode::<Settled>("a ledger entry", &row.bytes(0)?)?));
+        }
+    }
+    all.sort_by_key(|settled| settled.entry);
+    Ok(all)
+}
+
 /// Returns what the expiry of a reservation charged, unless a late commit has taken it back.
 async fn expiry(
     connection: &mut dyn Connection,
     organization: &OrganizationId,
     no: ReservationNo,
 ) -> Result<Option<Arc<Settled>>, StoreError> {
-    let mut sql = settlements(organization);
+    let mut sql = details(organization);
     push_number(&mut sql, no);
     sql.push(" AND kind = 'expiry' ORDER BY entry DESC LIMIT 1");
     Ok(one_settlement(connection, sql).await?.filter(|settled| settled.is_expiry()))
@@ -110,7 +130,7 @@ async fn committed(
     organization: &OrganizationId,
     by: ReservationKey<'_>,
 ) -> Result<Option<StoredReservation>, StoreError> {
-    let mut sql = settlements(organization);
+    let mut sql = details(organization);
     sql.push(" AND kind IN ('commit', 'late_commit')");
     match by {
         ReservationKey::No(no) => push_number(&mut sql, no),

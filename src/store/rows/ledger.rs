@@ -2,17 +2,21 @@
 
 use std::{borrow::Cow, collections::HashMap, fmt::Write as _};
 
+use smol_str::SmolStr;
+
 use crate::{
     domain::{
-        event::{EntryKind, Settled, TopUp},
+        event::{EntryKind, LimitNo, Settled, TopUp},
         id::{Holder, MemberId, OrganizationId, RequestId},
         money::Nanos,
-        payment::Correction,
+        payment::{CorrectedUsage, Correction},
+        policy::Unit,
         reservation_id::ReservationNo,
+        time::Timestamp,
     },
     store::{
         StoreError,
-        batch::{Batch, EntryEvent, EntryRow, ReservationChange, ReservationPatch, ReservationRow, charges},
+        batch::{Batch, EntryEvent, EntryRow, ReservationChange, ReservationPatch, ReservationRow},
         detail::encode,
         tables,
         value::{How, Rows, Value},
@@ -179,8 +183,8 @@ fn settlement<'b>(entry: &EntryRow<'b>, settled: &'b Settled) -> Result<[Value<'
         Value::Nanos(settled.wallet),
         Value::Nanos(settled.balance),
         Value::Null,
-        limits_json(settled),
-        labels_json(settled),
+        limits_json(settled.charges()),
+        labels_json(settled.labels.as_deref()),
         Value::Null,
         Value::bytes(encode(settled)?),
     ])
@@ -196,6 +200,8 @@ struct Money<'a> {
     balance: Nanos,
     reason: &'a str,
     corrects: Option<u64>,
+    /// Of a correction.
+    usage: Option<&'a CorrectedUsage>,
 }
 
 impl<'b> Money<'b> {
@@ -209,6 +215,7 @@ impl<'b> Money<'b> {
             balance: top_up.balance,
             reason: &top_up.reason,
             corrects: None,
+            usage: None,
         }
     }
 
@@ -216,28 +223,33 @@ impl<'b> Money<'b> {
         Self {
             entry: correction.entry,
             kind: correction.kind,
-            member: None,
+            member: correction.usage.as_deref().map(|usage| usage.member.as_str()),
             request: &correction.request,
-            amount: correction.amount,
+            amount: correction.wallet,
             balance: correction.balance,
             reason: &correction.reason,
             corrects: Some(correction.corrects),
+            usage: correction.usage.as_deref(),
         }
     }
 
     fn row(self, entry: &EntryRow<'b>, detail: Vec<u8>) -> [Value<'b>; 28] {
-        let (no_tokens, no_amount) = (Value::Int(0), Value::Nanos(Nanos::ZERO));
+        let no_tokens = Value::Int(0);
+        let usage = self.usage;
+        let of = |amount: fn(&CorrectedUsage) -> Nanos| Value::Nanos(usage.map_or(Nanos::ZERO, amount));
+        let limits = usage.iter().flat_map(|usage| usage.limits.iter());
+        let limits = limits.map(|of| (of.limit, of.unit, of.window, of.amount));
         [
             Value::text(entry.organization.as_str()),
             Value::count(self.entry),
             Value::text(self.kind.name()),
             Value::Time(entry.record.time),
-            Value::Time(entry.record.time),
+            Value::Time(usage.map_or(entry.record.time, |usage| usage.occurred_at)),
             Value::text(entry.record.actor.as_str()),
-            Value::Null,
+            Value::opt_text(usage.map(|usage| usage.key.as_str())),
             Value::opt_text(self.member),
-            Value::Null,
-            Value::Null,
+            Value::opt_text(usage.map(|usage| usage.team.as_str())),
+            Value::opt_text(usage.map(|usage| usage.model.as_str())),
             Value::text(self.request.as_str()),
             Value::Null,
             Value::Null,
@@ -246,14 +258,14 @@ impl<'b> Money<'b> {
             no_tokens.clone(),
             no_tokens.clone(),
             no_tokens,
-            no_amount.clone(),
-            no_amount.clone(),
-            no_amount,
+            of(|usage| usage.cost),
+            of(|usage| usage.credits),
+            Value::Nanos(Nanos::ZERO),
             Value::Nanos(self.amount),
             Value::Nanos(self.balance),
             Value::text(self.reason),
-            Value::Json(Cow::Borrowed("[]")),
-            Value::Json(Cow::Borrowed("{}")),
+            limits_json(limits),
+            labels_json(usage.and_then(|usage| usage.labels.as_deref())),
             Value::opt(self.corrects, Value::count),
             Value::bytes(detail),
         ]
@@ -264,10 +276,10 @@ impl<'b> Money<'b> {
 const CHARGE: usize = 96;
 
 /// Written by hand: numbers and known names only, many times a second.
-fn limits_json(settled: &Settled) -> Value<'static> {
-    let mut json = String::with_capacity(2 + CHARGE * settled.touches.len());
+fn limits_json(charges: impl Iterator<Item = (LimitNo, Unit, Timestamp, Nanos)>) -> Value<'static> {
+    let mut json = String::with_capacity(2 + CHARGE * charges.size_hint().1.unwrap_or(0));
     json.push('[');
-    for (i, (limit, unit, window, amount)) in charges(settled).enumerate() {
+    for (i, (limit, unit, window, amount)) in charges.enumerate() {
         let (comma, unit, window) = (if i == 0 { "" } else { "," }, unit.name(), window.micros());
         // Writing to a string doesn't fail.
         let _ = write!(
@@ -281,8 +293,8 @@ fn limits_json(settled: &Settled) -> Value<'static> {
     Value::json(json)
 }
 
-fn labels_json(settled: &Settled) -> Value<'static> {
-    let Some(labels) = settled.labels.as_deref() else { return Value::Json(Cow::Borrowed("{}")) };
+fn labels_json(labels: Option<&[(SmolStr, SmolStr)]>) -> Value<'static> {
+    let Some(labels) = labels else { return Value::Json(Cow::Borrowed("{}")) };
     let labels: serde_json::Map<_, _> =
         labels.iter().map(|(name, value)| (name.to_string(), value.as_str().into())).collect();
     Value::json(serde_json::Value::from(labels).to_string())

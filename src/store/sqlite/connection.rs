@@ -33,7 +33,7 @@ static DIALECT: Dialect = Dialect {
     late: "time - occurred_at > 90000000000",
     money_sum: "coalesce(sum(# / 1000000000), 0), coalesce(sum(# % 1000000000), 0)",
     wrong_charge: "SELECT min(entry) FROM ledger_entries, json_each(ledger_entries.limits) AS charge
-         WHERE organization_id = $1 AND charge.value ->> 'amount' <>
+         WHERE organization_id = $1 AND corrects_entry IS NULL AND charge.value ->> 'amount' <>
             CASE charge.value ->> 'unit' WHEN 'usd' THEN cost WHEN 'credits' THEN credits END",
     charge_sums: "SELECT charge.value ->> 'limit_no' AS limit_no, charge.value ->> 'window_start' AS window_start,
                 sum((charge.value ->> 'amount') / 1000000000), sum((charge.value ->> 'amount') % 1000000000)

@@ -23,6 +23,7 @@ pub(super) fn conflicted(conflict: &Conflict) -> Answer {
         Conflict::Exhausted(_) => "exhausted",
         Conflict::NotYours(_) => "not yours",
         Conflict::WouldRestartSpending(_) => "restart",
+        Conflict::SettlementOpen { .. } => "open",
         Conflict::Precondition(_)
         | Conflict::TeamAccountRequired { .. }
         | Conflict::Suspended

@@ -52,6 +52,7 @@ pub(super) enum Operation {
         back: Option<i64>,
     },
     TopUp(i64),
+    Correct { which: usize, amount: i64, by_operator: bool },
     Policy(Spot, Vec<Limit>, bool),
     Switch(Spot, bool),
     DeleteKey(usize),
@@ -241,6 +242,11 @@ fn any_handing() -> impl Strategy<Value = Operation> {
     ]
 }
 
+fn any_correction() -> impl Strategy<Value = Operation> {
+    (0..20usize, prop_oneof![3 => 1..30i64, 1 => -20..0i64], any::<bool>())
+        .prop_map(|(which, amount, by_operator)| Operation::Correct { which, amount, by_operator })
+}
+
 fn any_wait() -> impl Strategy<Value = Operation> {
     let most = prop_oneof![4 => Just(2), 4 => Just(90), 2 => Just(2400), 1 => Just(50_000i64)];
     most.prop_flat_map(|seconds| 0..seconds * 1_000_000).prop_map(Operation::Wait)
@@ -251,6 +257,7 @@ pub(super) fn any_operation() -> impl Strategy<Value = Operation> {
         10 => any_reserve(),
         9 => any_settlement(),
         3 => any_charge(),
+        2 => any_correction(),
         3 => any_control(),
         6 => any_wait(),
         2 => prop_oneof![1 => Just(0usize), 3 => 1..6usize].prop_map(Operation::Crash),

@@ -1,6 +1,6 @@
 //! What happens to admissions.
 
-use super::{Answer, DAY, EARLY, Failing, Naive, SECOND, Use, decide::Admitted};
+use super::{Answer, DAY, EARLY, Failing, Fixed, Naive, SECOND, Use, decide::Admitted};
 use crate::domain::{
     decision::{DenialCode, ReservationState},
     id::{Model, RequestId},
@@ -60,6 +60,7 @@ impl Naive {
             revoked: None,
             state: ReservationState::Open,
             booked: Vec::new(),
+            fixed: Vec::new(),
             posts: Vec::new(),
             settled: None,
             released: None,
@@ -456,6 +457,36 @@ impl Naive {
         let answer = self.book(self.uses.len() - 1, total, on, ReservationState::Committed);
         self.uses.last_mut().unwrap().settled = Some((None, answer.clone()));
         answer
+    }
+
+    /// Puts right what an entry booked for a model, of which that much was booked in all.
+    pub(in super::super) fn correct(
+        &mut self,
+        (at, entry): (usize, usize),
+        (model, (usd, credits)): (&Model, (i64, i64)),
+        amount: i64,
+        by_operator: bool,
+    ) -> Answer {
+        let used = &self.uses[at];
+        if used.state == ReservationState::Expired && self.now - used.admit <= DAY {
+            return conflict("open");
+        }
+        let of =
+            |part: fn(&Fixed) -> i64| used.fixed.iter().filter(|fixed| fixed.model == *model).map(part).sum::<i64>();
+        let (before, ceiling_before) = (of(|fixed| fixed.all.0), of(|fixed| fixed.of_ceiling.0));
+        let after = before + amount;
+        if !(0..=usd).contains(&after) {
+            return conflict("precondition");
+        }
+        let share = |part: i64| credits * part / usd;
+        let ceiling = (ceiling_before + if by_operator { amount } else { 0 }).min(after).max(0);
+        let all = (amount, share(after) - share(before));
+        let of_ceiling = (ceiling - ceiling_before, share(ceiling) - share(ceiling_before));
+        let on = self.uses[at].booked[entry].2.clone();
+        self.uses[at].fixed.push(Fixed { model: model.clone(), all, of_ceiling, on });
+        self.entry += 1;
+        self.stop();
+        Answer::ToppedUp { balance: self.balance(), replayed: false }
     }
 
     pub(in super::super) fn top_up(&mut self, request: &RequestId, amount: i64) -> Answer {

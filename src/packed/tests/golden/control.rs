@@ -8,13 +8,15 @@ use crate::domain::{
     contact::WebhookSecret,
     event::{EntryKind, Event, LimitNo, NumberedLimit},
     id::{
-        Actor, AlertId, CreditRequestId, InvitationId, KeyId, LimitId, MemberId, MethodId, OrderId, OrganizationId,
-        RequestId, RuleId, SecretHash, TeamId, TokenId,
+        Actor, AlertId, CreditRequestId, InvitationId, KeyId, LimitId, MemberId, MethodId, Model, OrderId,
+        OrganizationId, RequestId, RuleId, SecretHash, TeamId, TokenId,
     },
     money::Nanos,
-    payment::{AutoTopUp, Correction, OrderSource, OrderState, PaymentMethod, TopUpOrder},
+    payment::{
+        AutoTopUp, CorrectedLimit, CorrectedUsage, Correction, OrderSource, OrderState, PaymentMethod, TopUpOrder,
+    },
     period::{Period, Window},
-    policy::{AllocationPlace, Budget, BudgetUnit, Limit, Place, Policy},
+    policy::{AllocationPlace, Budget, BudgetUnit, Limit, Place, Policy, Unit},
     rule::{Cap, CapPeriod, DailyHours, Hours, Rule, Weekdays},
     zone::Zone,
 };
@@ -168,9 +170,29 @@ fn paid() -> Vec<Event> {
             request: RequestId::trusted("refund-1"),
             fingerprint: 5,
             amount: Nanos::units(1),
+            of_ceiling: Nanos::new(7),
+            wallet: Nanos::units(1),
             balance: Nanos::units(6),
             corrects: 8,
             reason: String::from("twice"),
+            usage: Some(Box::new(CorrectedUsage {
+                occurred_at: AT,
+                key: KeyId::trusted("k1"),
+                member: MemberId::trusted("ann"),
+                team: TeamId::trusted("default"),
+                model: Model::trusted("m"),
+                labels: None,
+                cost: Nanos::units(-1),
+                credits: Nanos::units(-2),
+                limits: [CorrectedLimit {
+                    limit: LimitNo(3),
+                    unit: Unit::Credits,
+                    window: AT,
+                    amount: Nanos::units(-2),
+                }]
+                .into(),
+                drawn: Drawn { spent: Nanos::units(-1), held: Nanos::ZERO },
+            })),
         })),
     ]
 }
