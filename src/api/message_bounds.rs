@@ -144,6 +144,7 @@ const EVERYWHERE: &[(&str, Bound)] = &[
     ("signup_credits", DECIMAL),
     ("soft", DECIMAL),
     ("spent", DECIMAL),
+    ("target_usd", DECIMAL),
     ("threshold_usd", DECIMAL),
     ("used", DECIMAL),
     ("disabled_reason", text(MAX_ECHO)),

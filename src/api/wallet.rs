@@ -233,7 +233,7 @@ impl WalletApi {
         message: proto::UpdateAutoTopUpRequest,
     ) -> Result<proto::UpdateAutoTopUpResponse, Error> {
         let proto::UpdateAutoTopUpRequest { auto_top_up, update_mask } = message;
-        let fields = ["enabled", "threshold_usd", "amount_usd", "payment_method_id", "monthly_cap_usd"];
+        let fields = ["enabled", "threshold_usd", "amount_usd", "target_usd", "payment_method_id", "monthly_cap_usd"];
         let mask = Mask::of(update_mask, &fields)?;
         let proto::AutoTopUp {
             organization_id,
@@ -245,16 +245,22 @@ impl WalletApi {
             disabled_reason: _,
             pause_until: _,
             pending_order_id: _,
+            target_usd,
         } = required("auto_top_up", auto_top_up)?;
         let organization = OrganizationId::parse("auto_top_up.organization_id", &organization_id)?;
         let cap = || match monthly_cap_usd.as_str() {
             "" => Ok(None),
             text => positive("auto_top_up.monthly_cap_usd", text).map(Some),
         };
+        let target = || match target_usd.as_str() {
+            "" => Ok(None),
+            text => Nanos::parse("auto_top_up.target_usd", text).map(Some),
+        };
         let change = AutoTopUpChange {
             enabled: mask.pick("enabled", || Ok(enabled))?,
             threshold: mask.pick("threshold_usd", || Nanos::parse("auto_top_up.threshold_usd", &threshold_usd))?,
             amount: mask.pick("amount_usd", || positive("auto_top_up.amount_usd", &amount_usd))?,
+            target: mask.pick("target_usd", target)?,
             method: mask.pick("payment_method_id", || {
                 optional("auto_top_up.payment_method_id", &payment_method_id, MethodId::parse)
             })?,
@@ -348,6 +354,7 @@ fn auto_out(organization: &OrganizationId, AutoTopUpView { auto, pending }: Auto
         enabled: auto.enabled,
         threshold_usd: nanos_out(auto.threshold),
         amount_usd: nanos_out(auto.amount),
+        target_usd: auto.target.map(nanos_out).unwrap_or_default(),
         payment_method_id: auto.method.map(|method| method.to_string()).unwrap_or_default(),
         monthly_cap_usd: auto.monthly_cap.map(nanos_out).unwrap_or_default(),
         disabled_reason: auto.disabled_reason,

@@ -150,13 +150,19 @@ pub enum PaymentOutcome {
     Reversed,
 }
 
+/// Without a monthly cap one automatic order is at most so many times the amount.
+const MOST_AMOUNTS: i64 = 10;
+
 /// Keeps the wallet from running dry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoTopUp {
     pub enabled: bool,
     /// Fires when balance − held falls below it.
     pub threshold: Nanos,
+    /// Least of one order.
     pub amount: Nanos,
+    /// Orders up to this balance; `None` up to the threshold.
+    pub target: Option<Nanos>,
     pub method: Option<MethodId>,
     /// Most that a calendar month (UTC) may order.
     pub monthly_cap: Option<Nanos>,
@@ -170,6 +176,34 @@ pub struct AutoTopUp {
 }
 
 impl AutoTopUp {
+    /// The balance that an order fills the wallet up to.
+    pub fn target(&self) -> Nanos {
+        self.target.unwrap_or(self.threshold).max(self.threshold)
+    }
+
+    /// What an order comes to at this balance: what is missing, at least the amount, and at most what the month's cap leaves or,
+    /// without a cap, ten times the amount.
+    pub fn size_of_order(&self, balance: Nanos, ordered: Nanos) -> Nanos {
+        let most = match self.monthly_cap {
+            Some(cap) => (cap - ordered).at_least_zero(),
+            None => Nanos::new(self.amount.get().saturating_mul(MOST_AMOUNTS)),
+        };
+        (self.target() - balance).max(self.amount).min(most)
+    }
+
+    /// The first field by which this charges more than `before` did, or sooner.
+    pub fn enlarges(&self, before: &Self) -> Option<&'static str> {
+        let caps = |cap: Option<Nanos>| cap.unwrap_or(Nanos::MAX);
+        let fields = [
+            ("enabled", self.enabled && !before.enabled),
+            ("threshold_usd", self.threshold > before.threshold),
+            ("amount_usd", self.amount > before.amount),
+            ("target_usd", self.target() > before.target()),
+            ("monthly_cap_usd", caps(self.monthly_cap) > caps(before.monthly_cap)),
+        ];
+        fields.into_iter().find(|(_, is_larger)| *is_larger).map(|(field, _)| field)
+    }
+
     /// Why it switched itself off, as everybody may know it.
     pub fn told_reason(&self) -> &str {
         if self.method.is_some() { told_reason(&self.disabled_reason) } else { &self.disabled_reason }

@@ -1,7 +1,9 @@
 //! E7: the wallet fills itself, once for each shortfall, within its cap, and stops where payment fails.
 
 use quotad::{
-    api::proto::{AlertKind, AutoTopUp, DenialCode, Organization, PaymentOutcome, TopUpState, WalletMode},
+    api::proto::{
+        AlertKind, AutoTopUp, ChargeRequest, DenialCode, Organization, PaymentOutcome, TopUpState, WalletMode,
+    },
     client::Connection,
 };
 use tonic::Code;
@@ -63,15 +65,101 @@ async fn what_is_held_counts_as_spent_for_the_threshold() {
     assert_eq!(automatic(&world).await.len(), 1);
 }
 
-// E7
+async fn ordered(world: &World) -> Vec<String> {
+    automatic(world).await.into_iter().map(|order| order.amount_usd).collect()
+}
+
+async fn pay(world: &World) -> String {
+    let pending = auto(world).await.pending_order_id;
+    decide(world, &pending, PaymentOutcome::Settled).await.unwrap();
+    balance(&world.operator, ACME).await.unwrap()
+}
+
+/// Balance 5 − 100 = −95.
+async fn overdrawn() -> World {
+    let world = World::with_wallet("5").await;
+    let over = ChargeRequest { already_used: true, ..charge("k1", "over", usd("100")) };
+    world.charge(over).await.unwrap().unwrap();
+    world
+}
+
+// M13
 #[tokio::test]
-async fn an_order_that_is_not_enough_is_followed_by_another_once_it_is_paid() {
-    let world = short().await;
-    let auto = switch_on(&world, "20", "10", "").await;
-    spend(&world, "c1", "1").await;
-    assert_eq!(automatic(&world).await.len(), 1, "while one is under way");
-    decide(&world, &auto.pending_order_id, PaymentOutcome::Settled).await.unwrap();
-    assert_eq!(automatic(&world).await.len(), 2, "13 is below 20 still");
+async fn one_order_is_of_all_that_a_shortfall_lacks() {
+    let mut world = overdrawn().await;
+    switch_on(&world, "10", "20", "").await;
+    assert_eq!(ordered(&world).await, ["105"]);
+    world.restart().await;
+    assert_eq!(pay(&world).await, "10");
+    assert_eq!((ordered(&world).await.len(), alerts(&world, AlertKind::TopUpFailed).await.len()), (1, 0));
+    spend(&world, "next", "1").await;
+    assert_eq!(ordered(&world).await, ["20", "105"], "the next shortfall, at least the amount");
+    world.verify().await;
+}
+
+// M13
+#[tokio::test]
+async fn an_order_fills_up_to_the_target_where_one_is_set() {
+    let world = overdrawn().await;
+    let target = AutoTopUp {
+        enabled: true,
+        threshold_usd: "10".into(),
+        amount_usd: "20".into(),
+        target_usd: "50".into(),
+        ..AutoTopUp::default()
+    };
+    let fields = ["enabled", "threshold_usd", "amount_usd", "target_usd"];
+    let set = update_auto(&world.operator, target, &fields).await.unwrap();
+    assert_eq!((set.target_usd.as_str(), pay(&world).await.as_str()), ("50", "50"));
+    let below = AutoTopUp { target_usd: "9.99".into(), ..AutoTopUp::default() };
+    let refused = update_auto(&world.operator, below, &["target_usd"]).await.unwrap_err();
+    assert_eq!(refused, failed(Code::InvalidArgument, "INVALID_ARGUMENT"));
+    spend(&world, "next", "41").await;
+    assert_eq!(ordered(&world).await, ["41", "145"]);
+    assert_eq!(update_auto(&world.operator, AutoTopUp::default(), &["target_usd"]).await.unwrap().target_usd, "");
+}
+
+// M13
+#[tokio::test]
+async fn what_one_order_cannot_bring_is_alerted_and_ordered_a_day_later() {
+    for (cap, first, second) in [("", "50", "55"), ("70", "70", "")] {
+        let mut world = overdrawn().await;
+        switch_on(&world, "10", "5", cap).await;
+        assert_eq!(ordered(&world).await, [first], "ten times the amount, or what the cap leaves");
+        pay(&world).await;
+        world.restart().await;
+        for no in 0..5 {
+            world.reserve(reserve("k1", &format!("r{no}"), usd("1"))).await.unwrap_err();
+        }
+        let told = alerts(&world, AlertKind::TopUpFailed).await;
+        assert_eq!((ordered(&world).await.len(), told.len()), (1, 1), "{told:?}");
+        assert!(told[0].subject.contains("not enough"), "{told:?}");
+        world.advance(86_399);
+        world.reserve(reserve("k1", "early", usd("1"))).await.unwrap_err();
+        assert_eq!(ordered(&world).await.len(), 1);
+        world.advance(1);
+        world.reserve(reserve("k1", "late", usd("1"))).await.unwrap_err();
+        let expected = if second.is_empty() { vec![first] } else { vec!["50", first] };
+        assert_eq!(ordered(&world).await, expected);
+        world.verify().await;
+    }
+}
+
+// M13
+#[tokio::test]
+async fn holds_order_once_and_their_end_ends_the_shortfall() {
+    let world = World::with_wallet("100").await;
+    switch_on(&world, "10", "5", "").await;
+    let id = world.reserve(reserve("k1", "r1", usd("95"))).await.unwrap().reservation_id;
+    world.reserve(reserve("k1", "r2", usd("5"))).await.unwrap();
+    assert_eq!(ordered(&world).await, ["5"]);
+    assert_eq!(pay(&world).await, "105");
+    world.reserve(reserve("k1", "r3", usd("1"))).await.unwrap();
+    assert_eq!(ordered(&world).await, ["5"], "4 are free, of the same shortfall still");
+    world.release(crate::messages::release(&id)).await.unwrap();
+    world.reserve(reserve("k1", "r4", usd("95"))).await.unwrap();
+    assert_eq!(ordered(&world).await, ["5", "5"]);
+    world.verify().await;
 }
 
 // E7

@@ -59,7 +59,7 @@ impl OrganizationState {
                 self.requests.entry(order.request.clone()).or_insert_with(taken);
                 self.payments.set_order((**order).clone());
             }
-            Event::AutoTopUpSet(auto) => self.payments.auto = Some(auto.clone()),
+            Event::AutoTopUpSet(auto) => self.payments.set_auto(auto),
             Event::AlertSettingsSet(settings) => self.alerts.settings.clone_from(settings),
             Event::AlertSet(alert) => self.alerts.set((**alert).clone()),
             Event::AlertCaused { cause, until } => self.alerts.tell(cause.clone(), *until, now),

@@ -102,6 +102,7 @@ impl OrganizationState {
                 self.note_end(record);
             }
         }
+        self.payments.note_free(self.wallet.balance - self.wallet.held);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use crate::{
             AutoTopUp, Correction, METHOD_DELETED, ORGANIZATION_DELETED, OWNER_DEMOTED, OWNER_INACTIVE, OrderSource,
             OrderState, PaymentMethod, TopUpOrder,
         },
+        time::Timestamp,
     },
     engine::{
         state::{OrganizationState, Tally},
@@ -29,6 +30,8 @@ pub struct Payments {
     pub auto: Option<Box<AutoTopUp>>,
     /// The automatic order that is pending: there is one at most.
     pub pending_auto: Option<OrderId>,
+    /// When the running shortfall was answered by an automatic order: one is enough, until what is free has reached the threshold.
+    pub answered: Option<Timestamp>,
     /// Places of the orders that are pending: few, of what may be many.
     pending: BTreeSet<u32>,
     /// By entry, what its corrections come to.
@@ -86,8 +89,11 @@ impl Payments {
         if order.source == OrderSource::Automatic {
             if is_pending {
                 self.pending_auto = Some(order.id.clone());
+                self.answered = Some(order.create_time);
             } else if self.pending_auto.as_ref() == Some(&order.id) {
                 self.pending_auto = None;
+                // Nothing came of it, which is no answer.
+                self.answered = self.answered.filter(|_| order.state != OrderState::Failed);
             }
         }
         let place = self.orders.set(order);
@@ -98,9 +104,26 @@ impl Payments {
         }
     }
 
+    /// Sets automatic top-up. Who may charge more by it is answered anew.
+    pub(super) fn set_auto(&mut self, auto: &AutoTopUp) {
+        if self.auto.as_deref().is_some_and(|before| auto.enlarges(before).is_some()) {
+            self.answered = None;
+        }
+        self.auto = Some(Box::new(auto.clone()));
+    }
+
+    /// Notes what is free of the balance: a shortfall is over once that has reached the threshold.
+    pub(super) fn note_free(&mut self, free: Nanos) {
+        if self.answered.is_some() && self.auto.as_deref().is_none_or(|auto| free >= auto.threshold) {
+            self.answered = None;
+        }
+    }
+
     /// Whether both agree on what neither may have forgotten.
     pub(super) fn agrees(&self, other: &Self) -> bool {
-        let whole = |it: &Self| (it.auto.clone(), it.pending_auto.clone(), it.methods_of.clone(), it.corrected.clone());
+        let whole = |it: &Self| {
+            (it.auto.clone(), it.pending_auto.clone(), it.answered, it.methods_of.clone(), it.corrected.clone())
+        };
         whole(self) == whole(other)
     }
 

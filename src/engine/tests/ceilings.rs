@@ -137,6 +137,7 @@ fn nothing_is_ordered_for_a_suspended_organization_but_what_the_operator_gives()
         enabled: Some(true),
         threshold: Some(Nanos::new(5)),
         amount: Some(Nanos::new(100)),
+        target: None,
         method: None,
         monthly_cap: None,
     };

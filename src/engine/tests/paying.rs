@@ -52,6 +52,7 @@ impl World {
             enabled: Some(enabled),
             threshold: Some(Nanos::new(5)),
             amount: Some(Nanos::new(100)),
+            target: None,
             method: Some(Some(card())),
             monthly_cap: None,
         };
@@ -158,6 +159,7 @@ fn nobody_but_its_owner_enlarges_what_a_card_is_charged() {
         threshold: Some(Nanos::new(4)),
         amount: Some(Nanos::new(99)),
         monthly_cap: Some(Some(Nanos::new(299))),
+        target: None,
         method: None,
     };
     world.set(&smaller, Some(&bob)).unwrap();

@@ -11,8 +11,8 @@ use crate::{
         id::{Actor, MemberId, MethodId, OrderId, RequestId},
         money::Nanos,
         payment::{AutoTopUp, Correction, OrderSource, OrderState, OrderTerms, PaymentOutcome, TopUpOrder},
-        period::{Period, Zone},
-        time::Span,
+        period::{Period, Window, Zone},
+        time::{Span, Timestamp},
     },
     engine::{conflict::Conflict, state::Taken, turn::alert::Notice},
 };
@@ -316,7 +316,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// Orders what is set where balance − held fell below the threshold: once, until that order is decided.
+    /// Orders what is missing where balance − held fell below the threshold: once for a shortfall, and what is still missing then a
+    /// day later.
     pub(super) fn check_auto_top_up(&mut self) {
         let payments = &self.state.payments;
         let Some(auto) = payments.auto.as_deref().filter(|auto| auto.enabled && payments.pending_auto.is_none()) else {
@@ -331,34 +332,65 @@ impl Turn<'_> {
         if free >= auto.threshold || paused || !self.state.wallet_binds() {
             return;
         }
+        let next = payments.answered.map(|answered| answered + Span::DAY).filter(|next| self.now < *next);
         let auto = auto.clone();
+        if let Some(next) = next {
+            self.tell_still_short(&auto, free, next);
+            return;
+        }
         if self.stop_unpayable_auto_top_up() {
             return;
         }
         let month = Period::Monthly { zone: Zone::UTC }.window_at(self.now);
-        if auto.monthly_cap.is_some_and(|cap| self.ordered_since(month.start) + auto.amount > cap) {
-            let cap = auto.monthly_cap.unwrap_or_default();
-            self.notice(Notice {
-                kind: AlertKind::TopUpFailed,
-                cause: Some((format_smolstr!("auto-top-up-cap:{}", month.start.micros()), month.end)),
-                subject: String::from("Automatic top-up has reached its monthly cap"),
-                facts: vec![
-                    ("cap", format!("{} USD a month", cap.shown())),
-                    ("balance", format!("{} USD", self.state.wallet.balance.shown())),
-                    ("resumes", month.end.to_string()),
-                ],
-                recipients: Vec::new(),
-            });
+        let amount = auto.size_of_order(self.state.wallet.balance, self.ordered_since(month.start));
+        if amount < auto.amount {
+            self.tell_cap_reached(&auto, month);
             return;
         }
         let request = RequestId::trusted(format_smolstr!("\u{1}auto-{}", self.state.sequence + 1));
         let reason = format!("automatic: below {} USD", auto.threshold.shown());
-        let new = NewOrder { request, fingerprint: 0, amount: auto.amount, reason, method: auto.method };
+        let new = NewOrder { request, fingerprint: 0, amount, reason, method: auto.method };
         self.open_order(new, OrderSource::Automatic, Actor::SYSTEM);
     }
 
+    /// An order was paid and wasn't enough: told once.
+    fn tell_still_short(&mut self, auto: &AutoTopUp, free: Nanos, next: Timestamp) {
+        let cause = format_smolstr!("auto-top-up-short:{}", next.micros());
+        if self.state.alerts.was_told(&cause, self.now) {
+            return;
+        }
+        self.notice(Notice {
+            kind: AlertKind::TopUpFailed,
+            cause: Some((cause, next)),
+            subject: String::from("Automatic top-up was not enough"),
+            facts: vec![
+                ("missing", format!("{} USD", (auto.threshold - free).shown())),
+                ("balance", format!("{} USD", self.state.wallet.balance.shown())),
+                ("held", format!("{} USD", self.state.wallet.held.shown())),
+                ("threshold", format!("{} USD", auto.threshold.shown())),
+                ("ordered again", next.to_string()),
+            ],
+            recipients: Vec::new(),
+        });
+    }
+
+    fn tell_cap_reached(&mut self, auto: &AutoTopUp, month: Window) {
+        let cap = auto.monthly_cap.unwrap_or_default();
+        self.notice(Notice {
+            kind: AlertKind::TopUpFailed,
+            cause: Some((format_smolstr!("auto-top-up-cap:{}", month.start.micros()), month.end)),
+            subject: String::from("Automatic top-up has reached its monthly cap"),
+            facts: vec![
+                ("cap", format!("{} USD a month", cap.shown())),
+                ("balance", format!("{} USD", self.state.wallet.balance.shown())),
+                ("resumes", month.end.to_string()),
+            ],
+            recipients: Vec::new(),
+        });
+    }
+
     /// What was ordered automatically since, and didn't fail.
-    fn ordered_since(&self, start: crate::domain::time::Timestamp) -> Nanos {
+    fn ordered_since(&self, start: Timestamp) -> Nanos {
         let orders = self.state.payments.orders.live().map(|row| &row.entity);
         let counts = |order: &&TopUpOrder| {
             order.source == OrderSource::Automatic && order.state != OrderState::Failed && order.create_time >= start

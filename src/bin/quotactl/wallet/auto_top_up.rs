@@ -44,9 +44,15 @@ pub(crate) struct Fields {
     /// Orders when what is left of the balance falls below it
     #[arg(long, value_name = "USD", value_parser = decimal)]
     threshold: Option<String>,
-    /// How much an order is
+    /// Least of an order, which else is as much as is missing
     #[arg(long, value_name = "USD", value_parser = decimal)]
     amount: Option<String>,
+    /// Balance that an order fills the wallet up to; the threshold if none is set
+    #[arg(long, value_name = "USD", value_parser = decimal)]
+    target: Option<String>,
+    /// Orders fill the wallet up to the threshold
+    #[arg(long, conflicts_with = "target")]
+    no_target: bool,
     /// What pays: a payment method of the caller's own
     #[arg(long, value_name = "ID")]
     method: Option<String>,
@@ -64,6 +70,7 @@ impl Fields {
             ("enabled", self.enabled.is_some()),
             ("threshold_usd", self.threshold.is_some()),
             ("amount_usd", self.amount.is_some()),
+            ("target_usd", self.target.is_some() || self.no_target),
             ("payment_method_id", self.method.is_some()),
             ("monthly_cap_usd", self.monthly_cap.is_some() || self.no_monthly_cap),
         ];
@@ -76,6 +83,7 @@ impl Fields {
             enabled: self.enabled.unwrap_or_default(),
             threshold_usd: self.threshold.unwrap_or_default(),
             amount_usd: self.amount.unwrap_or_default(),
+            target_usd: self.target.unwrap_or_default(),
             payment_method_id: self.method.unwrap_or_default(),
             monthly_cap_usd: self.monthly_cap.unwrap_or_default(),
             ..AutoTopUp::default()
@@ -104,6 +112,7 @@ impl Item for AutoTopUp {
         text("auto top-up"),
         number("below (USD)"),
         number("amount (USD)"),
+        number("up to (USD)"),
         number("monthly cap"),
         text("method"),
         text("switched off"),
@@ -116,6 +125,7 @@ impl Item for AutoTopUp {
             if self.enabled { "on" } else { "off" }.to_owned(),
             amount(&self.threshold_usd),
             amount(&self.amount_usd),
+            amount(&self.target_usd),
             amount(&self.monthly_cap_usd),
             self.payment_method_id.clone(),
             self.disabled_reason.clone(),
@@ -130,6 +140,7 @@ impl Item for AutoTopUp {
             "enabled": self.enabled,
             "threshold_usd": self.threshold_usd,
             "amount_usd": self.amount_usd,
+            "target_usd": self.target_usd,
             "payment_method_id": self.payment_method_id,
             "monthly_cap_usd": self.monthly_cap_usd,
             "disabled_reason": self.disabled_reason,
@@ -149,6 +160,8 @@ mod tests {
             enabled: None,
             threshold: None,
             amount: None,
+            target: None,
+            no_target: false,
             method: None,
             monthly_cap: None,
             no_monthly_cap: false,
@@ -160,6 +173,8 @@ mod tests {
             enabled: None,
             threshold: None,
             amount: None,
+            target: None,
+            no_target: false,
             method: None,
             monthly_cap: None,
             no_monthly_cap: false,

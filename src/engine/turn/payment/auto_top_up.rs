@@ -21,6 +21,8 @@ pub struct AutoTopUpChange {
     pub enabled: Option<bool>,
     pub threshold: Option<Nanos>,
     pub amount: Option<Nanos>,
+    /// An inner `None` orders up to the threshold.
+    pub target: Option<Option<Nanos>>,
     pub method: Option<Option<MethodId>>,
     pub monthly_cap: Option<Option<Nanos>>,
 }
@@ -32,6 +34,7 @@ impl AutoTopUpChange {
             enabled: self.enabled.unwrap_or(before.is_some_and(|before| before.enabled)),
             threshold: self.threshold.or(before.map(|before| before.threshold)).unwrap_or_default(),
             amount: self.amount.or(before.map(|before| before.amount)).unwrap_or_default(),
+            target: self.target.unwrap_or_else(|| before?.target),
             method: self.method.clone().unwrap_or_else(|| before?.method.clone()),
             monthly_cap: self.monthly_cap.unwrap_or_else(|| before?.monthly_cap),
             declines: 0,
@@ -46,6 +49,11 @@ fn check(auto: &AutoTopUp, terms: &OrderTerms) -> Result<(), Invalid> {
     if auto.enabled && !auto.amount.is_positive() {
         return Err(Invalid::new("auto_top_up.amount_usd", "is 0; a top-up of nothing can't be enabled"));
     }
+    if let Some(target) = auto.target.filter(|target| *target < auto.threshold) {
+        let problem =
+            format!("{target} is below the threshold {}, so that an order would never be enough", auto.threshold);
+        return Err(Invalid::new("auto_top_up.target_usd", problem));
+    }
     if let Some(cap) = auto.monthly_cap.filter(|cap| *cap < auto.amount) {
         let problem = format!("{cap} is below one top-up of {}, so that none could ever be ordered", auto.amount);
         return Err(Invalid::new("auto_top_up.monthly_cap_usd", problem));
@@ -55,18 +63,6 @@ fn check(auto: &AutoTopUp, terms: &OrderTerms) -> Result<(), Invalid> {
         return Err(Invalid::new("auto_top_up.payment_method_id", problem));
     }
     Ok(())
-}
-
-/// The first field by which more would be charged, or sooner.
-fn enlarged(before: &AutoTopUp, next: &AutoTopUp) -> Option<&'static str> {
-    let caps = |cap: Option<Nanos>| cap.unwrap_or(Nanos::MAX);
-    let fields = [
-        ("enabled", next.enabled && !before.enabled),
-        ("threshold_usd", next.threshold > before.threshold),
-        ("amount_usd", next.amount > before.amount),
-        ("monthly_cap_usd", caps(next.monthly_cap) > caps(before.monthly_cap)),
-    ];
-    fields.into_iter().find(|(_, is_larger)| *is_larger).map(|(field, _)| field)
 }
 
 impl Turn<'_> {
@@ -113,14 +109,15 @@ impl Turn<'_> {
             }
             // The threshold and the amount in force may be somebody else's word.
             let is_theirs = before.is_some_and(|before| owner(before) != Some(by));
-            if is_theirs && (change.threshold.is_none() || change.amount.is_none()) {
-                let problem =
-                    "changes who pays: name threshold_usd and amount_usd too, which were not set for this method";
+            let keeps_target = change.target.is_none() && before.is_some_and(|before| before.target.is_some());
+            if is_theirs && (change.threshold.is_none() || change.amount.is_none() || keeps_target) {
+                let problem = "changes who pays: name threshold_usd and amount_usd too, and target_usd where one is set, which \
+                               were not set for this method";
                 return Err(Invalid::new("update_mask", problem).into());
             }
             return Ok(());
         };
-        if let Some(field) = enlarged(known, next) {
+        if let Some(field) = next.enlarges(known) {
             let problem = format!(
                 "automatic top-up charges a payment method of another member: only its owner may enlarge {field}; others may \
                  switch it off, lower it, or choose another payment method"

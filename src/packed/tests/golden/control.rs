@@ -154,6 +154,7 @@ fn paid() -> Vec<Event> {
             update_time: AT,
         })),
         Event::AutoTopUpSet(Box::new(AutoTopUp {
+            target: Some(Nanos::units(60)),
             enabled: true,
             threshold: Nanos::units(5),
             amount: Nanos::units(20),
