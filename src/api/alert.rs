@@ -88,14 +88,14 @@ impl AlertApi {
         })
     }
 
-    fn get(&self, _: &Caller, message: proto::GetAlertRequest) -> Result<proto::GetAlertResponse, Error> {
+    fn get(&self, caller: &Caller, message: proto::GetAlertRequest) -> Result<proto::GetAlertResponse, Error> {
         let proto::GetAlertRequest { organization_id, alert_id } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let alert = self.0.alert(&organization, &AlertId::parse("alert_id", &alert_id)?)?;
-        Ok(proto::GetAlertResponse { alert: Some(out(&organization, alert)) })
+        Ok(proto::GetAlertResponse { alert: Some(out(caller, &organization, alert)) })
     }
 
-    fn list(&self, _: &Caller, message: proto::ListAlertsRequest) -> Result<proto::ListAlertsResponse, Error> {
+    fn list(&self, caller: &Caller, message: proto::ListAlertsRequest) -> Result<proto::ListAlertsResponse, Error> {
         let filters = proto::ListAlertsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
         let list = query_name("alerts", &filters);
         let proto::ListAlertsRequest { organization_id, kinds, states, unacknowledged, page_size, page_token } =
@@ -108,7 +108,7 @@ impl AlertApi {
         };
         let found = self.0.list_alerts(&organization, &filter, page_in(&list, page_size, &page_token)?)?;
         let Found { items, next, total: _ } = found;
-        let alerts = items.into_iter().map(|alert| out(&organization, alert)).collect();
+        let alerts = items.into_iter().map(|alert| out(caller, &organization, alert)).collect();
         Ok(proto::ListAlertsResponse { alerts, next_page_token: token_out(&list, next) })
     }
 
@@ -121,7 +121,7 @@ impl AlertApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let id = AlertId::parse("alert_id", &alert_id)?;
         let alert = self.0.acknowledge_alert(caller, &organization, &id).await?;
-        Ok(proto::AcknowledgeAlertResponse { alert: Some(out(&organization, alert)) })
+        Ok(proto::AcknowledgeAlertResponse { alert: Some(out(caller, &organization, alert)) })
     }
 
     async fn test(
@@ -133,7 +133,7 @@ impl AlertApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let recipients = recipients_in("recipients", &recipients)?;
         let alert = self.0.send_test_alert(caller, &organization, recipients).await?;
-        Ok(proto::SendTestAlertResponse { alert: Some(out(&organization, alert)) })
+        Ok(proto::SendTestAlertResponse { alert: Some(out(caller, &organization, alert)) })
     }
 }
 
@@ -223,7 +223,7 @@ fn settings_out(organization: &OrganizationId, settings: AlertSettings) -> proto
     }
 }
 
-fn out(organization: &OrganizationId, alert: Alert) -> proto::Alert {
+fn out(caller: &Caller, organization: &OrganizationId, alert: Alert) -> proto::Alert {
     let state = alert.state();
     let Alert { id, kind, subject, facts, recipients, mail, webhook, create_time, acknowledged } = alert;
     let fact = |(label, value): (_, String)| proto::AlertFact { label: String::from(label), value };
@@ -236,7 +236,7 @@ fn out(organization: &OrganizationId, alert: Alert) -> proto::Alert {
         facts: facts.into_iter().map(fact).collect(),
         recipients,
         state: state_out(state).into(),
-        mail: delivery_out(mail),
+        mail: delivery_out(if caller.is_operator() { mail } else { mail.told() }),
         webhook: delivery_out(webhook),
         create_time: Some(timestamp_out(create_time)),
         acknowledged_by: acknowledged_by.map_or_else(String::new, |actor| actor.as_str().to_owned()),

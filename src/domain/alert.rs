@@ -128,6 +128,11 @@ pub struct Alert {
     pub acknowledged: Option<(Actor, Timestamp)>,
 }
 
+/// Why a mail waits that nothing is wrong with.
+pub const MAIL_WAITS: &str = "waits: so many mails went out within an hour as may";
+/// Stands for a mail server's words where they aren't told.
+pub const MAIL_FAILED: &str = "the mail couldn't be delivered; the operator is told why";
+
 /// What became of it on one channel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Delivery {
@@ -156,6 +161,18 @@ impl Delivery {
 
     pub fn is_pending(&self) -> bool {
         matches!(self, Self::Pending { .. })
+    }
+
+    /// Returns the same as an organization may know it: a mail server's words are for the operator.
+    #[must_use]
+    pub fn told(self) -> Self {
+        match self {
+            Self::Failed(_) => Self::Failed(String::from(MAIL_FAILED)),
+            Self::Pending { attempts, next, problem, left } if !problem.is_empty() && problem != MAIL_WAITS => {
+                Self::Pending { attempts, next, problem: String::from(MAIL_FAILED), left }
+            }
+            other => other,
+        }
     }
 }
 

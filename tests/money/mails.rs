@@ -143,6 +143,10 @@ async fn a_recipient_who_is_refused_for_good_fails_with_the_servers_words_and_co
     assert_eq!(failed.state(), AlertState::Failed);
     let problem = failed.mail.unwrap().problem;
     assert!(problem.contains("gone@example.com") && problem.contains("no such user"), "{problem}");
+    let tenant = crate::people::joins(&world, "olga", quotad::api::proto::Role::Owner).await;
+    let asked = quotad::api::proto::GetAlertRequest { organization_id: crate::world::ACME.into(), alert_id: id };
+    let told = tenant.alerts().get_alert(asked).await.unwrap().into_inner().alert.unwrap().mail.unwrap().problem;
+    assert!(told.contains("the operator") && !told.contains("user"), "{told}");
     assert_eq!(recipients(&server.letters()), ["ops@example.com"]);
     world.advance(86_400);
     let id = send_test(&world, &["ops@example.com"]).await;

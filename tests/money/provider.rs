@@ -221,6 +221,8 @@ async fn an_order_that_the_provider_never_answers_stays_the_only_one_of_its_shor
     assert_eq!((automatic(&world).await.len(), find(&world, &id).await.state()), (1, TopUpState::Pending));
     let told = alerts::list(&world, &[AlertKind::TopUpFailed]).await;
     assert!(told.len() >= 2 && told.iter().all(|alert| alert.subject.contains("doesn't take")), "daily: {told:?}");
+    let problems = told.iter().flat_map(|alert| &alert.facts).filter(|fact| fact.label == "problem");
+    assert!(problems.into_iter().all(|fact| fact.value.contains("operator's log")), "not how it failed: {told:?}");
     // It had taken the first, and only its answer was lost.
     decide(&world, &id, PaymentOutcome::Settled).await.unwrap();
     assert_eq!((automatic(&world).await.len(), balance(&world.operator, ACME).await.unwrap().as_str()), (1, "10"));

@@ -169,7 +169,7 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Conflict`] when there is no such order.
-    pub fn note_unanswered(&mut self, id: &OrderId, problem: String) -> Outcome<()> {
+    pub fn note_unanswered(&mut self, id: &OrderId) -> Outcome<()> {
         let order = self.order(id)?;
         if order.state != OrderState::Pending || order.placed || self.now - order.create_time < UNANSWERED {
             return Ok(());
@@ -181,7 +181,7 @@ impl Turn<'_> {
             facts: vec![
                 ("order", id.to_string()),
                 ("amount", format!("{} USD", order.amount.shown())),
-                ("problem", problem),
+                ("problem", String::from("the payment provider doesn't answer; the operator's log says how")),
                 (
                     "state",
                     String::from("pending, and sent again until the provider answers or the operator decides it"),

@@ -7,7 +7,7 @@ use super::pace::{Pace, Room};
 use crate::{
     domain::{
         access::{Bearer, InvitationState},
-        alert::{Alert, AlertKind, Delivery},
+        alert::{Alert, AlertKind, Delivery, MAIL_WAITS},
         event::Event,
         id::{Actor, InvitationId, TokenId},
         time::Timestamp,
@@ -85,7 +85,7 @@ impl Progress {
             (None, _) => Delivery::Pending {
                 attempts: self.attempts,
                 next: self.waits.unwrap_or(now),
-                problem: String::from("waits: so many mails went out within an hour as may"),
+                problem: String::from(MAIL_WAITS),
                 left: self.left.clone(),
             },
         }

@@ -72,7 +72,8 @@ impl Service {
                 let failed = attempts.lock().get(&named).map_or(0, |(failed, _)| *failed).saturating_add(1);
                 let delay = retry_delay(failed).unwrap_or(LONGEST_DELAY);
                 attempts.lock().insert(named, (failed, self.clock.now() + delay));
-                let Done { .. } = self.turn(cell, &Actor::SYSTEM, |turn| turn.note_unanswered(&order.id, why));
+                tracing::warn!(organization = %cell.id, order = %order.id, %why, "the payment provider doesn't take an order");
+                let Done { .. } = self.turn(cell, &Actor::SYSTEM, |turn| turn.note_unanswered(&order.id));
             }
         }
     }
