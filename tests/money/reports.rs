@@ -98,7 +98,12 @@ async fn days_are_those_of_the_zone_asked_for_or_of_the_organization() {
         ..AllocationSettings::default()
     };
     let update_mask = mask(&["time_zone"]);
-    let update = UpdateAllocationSettingsRequest { settings: Some(settings), update_mask, validate_only: false };
+    let update = UpdateAllocationSettingsRequest {
+        settings: Some(settings),
+        update_mask,
+        restart_spending: true,
+        ..UpdateAllocationSettingsRequest::default()
+    };
     world.operator.allocations().update_allocation_settings(update).await.unwrap();
     assert_eq!(summary(&world, zoned("")).await, (both_today, "Asia/Tokyo".to_owned()), "the organization's own");
     assert_eq!(summary(&world, zoned("UTC")).await.0, utc);

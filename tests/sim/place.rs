@@ -168,7 +168,7 @@ async fn set_up_one(service: &Arc<Service>, caller: &Caller, chance: &Chance, nu
         cadence: Some(Cadence::Hour),
         ..SettingsChange::default()
     };
-    service.update_allocation_settings(caller, &id, settings, false).await.unwrap();
+    service.update_allocation_settings(caller, &id, settings, (false, false)).await.unwrap();
     let (request, amount) = (RequestId::trusted(format!("first-{number}")), Nanos::units(3));
     let first = NewTopUp { request, amount, reason: String::from("first"), method: None };
     service.top_up(caller, &id, first).await.unwrap();

@@ -308,6 +308,11 @@ impl World {
         Correctable { entry, kind: of.kind, wallet: of.wallet, booked, is_committed }
     }
 
+    /// Limits of `k1` itself, which may begin anew.
+    pub(super) fn restart_limits(&mut self, limits: Vec<Limit>) {
+        self.replace_policy(&Place::Key(KeyId::trusted(KEY)), limits, true).unwrap();
+    }
+
     /// Limits of `k1` itself.
     pub(super) fn limits(&mut self, limits: Vec<Limit>) {
         self.set_policy(&Place::Key(KeyId::trusted(KEY)), limits).unwrap();

@@ -105,7 +105,7 @@ fn a_hold_that_runs_out_frees_only_what_its_expiry_does_not_charge() {
     world.expiry(ExpiryPolicy::ChargeHeld);
     assert_eq!(world.retry(cost(3)), None, "one-time, and all of it will be charged");
     assert_eq!(world.retry(cost(2)), None);
-    world.limits(vec![daily("b", 10)]);
+    world.restart_limits(vec![daily("b", 10)]);
     world.hold("all", 10, cost(9));
     let to_midnight = Some(Retry { after: Span::seconds(12 * 3600), may_be_sooner: true, at_least: false });
     assert_eq!(world.retry(cost(3)), to_midnight, "but whoever holds it may use less");
@@ -179,7 +179,8 @@ fn holds_beyond_those_looked_at_leave_a_guess() {
     assert_eq!(world.retry(cost(64)), by_holds(163));
     assert_eq!(world.retry(cost(65)), a_guess(Span::seconds(164)));
     assert_eq!(world.retry(cost(101)), None);
-    world.limits(vec![budget("b", BudgetUnit::Usd, 100, Period::Every { seconds: 120, anchor: NOON.seconds() })]);
+    let period = Period::Every { seconds: 120, anchor: NOON.seconds() };
+    world.restart_limits(vec![budget("b", BudgetUnit::Usd, 100, period)]);
     world.hold("c", 600, cost(99));
     assert_eq!(world.retry(cost(65)), by_holds(120), "the window ends before the first of those");
 }

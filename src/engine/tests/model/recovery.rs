@@ -49,6 +49,7 @@ impl Model {
             let (number, delta, after) = match &record.event {
                 Event::Settled(settled) => (settled.entry, settled.wallet, settled.balance),
                 Event::ToppedUp(top_up) => (Some(top_up.entry), top_up.amount, top_up.balance),
+                Event::Corrected(correction) => (Some(correction.entry), correction.wallet, correction.balance),
                 _ => continue,
             };
             entry += u64::from(number.is_some());
