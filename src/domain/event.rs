@@ -79,7 +79,7 @@ pub enum Event {
         place: Place,
         limits: Vec<NumberedLimit>,
         /// Limits that the place had, whose counters are kept: the one that was removed first at the front.
-        retired: Box<[LimitNo]>,
+        retired: Box<Vec<LimitNo>>,
     },
     /// A control-plane creation took this request id.
     RequestTaken {
@@ -401,7 +401,13 @@ impl EntryKind {
     /// Returns true for what books usage or corrects it, not money alone.
     pub fn is_usage(self) -> bool {
         match self {
-            Self::Commit | Self::Charge | Self::Expiry | Self::LateCommit | Self::Release | Self::Refund | Self::Adjustment => true,
+            Self::Commit
+            | Self::Charge
+            | Self::Expiry
+            | Self::LateCommit
+            | Self::Release
+            | Self::Refund
+            | Self::Adjustment => true,
             Self::TopUp | Self::Reversal => false,
         }
     }

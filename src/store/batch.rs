@@ -211,12 +211,7 @@ impl<'a> Batch<'a> {
             Event::Expired { reservation, .. } => self.set_state(id, *reservation, "expired"),
             Event::Revoked { reservation, .. } => self.set_state(id, *reservation, "revoked"),
             Event::Settled(settled) => self.settle(id, record, settled),
-            Event::Corrected(correction) => {
-                for limit in correction.usage.iter().flat_map(|usage| usage.limits.iter()) {
-                    *self.windows.entry((id.clone(), (limit.limit, limit.window))).or_default() += limit.amount;
-                }
-                self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::Corrected(correction) });
-            }
+            Event::Corrected(correction) => self.correct(id, record, correction),
             Event::RuleSet(rule) => {
                 self.rules.insert((id.clone(), rule.id.clone()), rule);
             }
@@ -324,6 +319,13 @@ impl<'a> Batch<'a> {
         if settled.entry.is_some() {
             self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::Settled(settled) });
         }
+    }
+
+    fn correct(&mut self, id: &'a OrganizationId, record: &'a Record, correction: &'a Correction) {
+        for limit in correction.usage.iter().flat_map(|usage| usage.limits.iter()) {
+            *self.windows.entry((id.clone(), (limit.limit, limit.window))).or_default() += limit.amount;
+        }
+        self.entries.push(EntryRow { organization: id, record, detail: EntryEvent::Corrected(correction) });
     }
 
     fn remove(&mut self, id: &OrganizationId, no: ReservationNo) {

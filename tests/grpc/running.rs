@@ -132,11 +132,8 @@ async fn what_is_switched_off_stops_its_running_work_with_its_own_code() {
             match step {
                 0 => {
                     let key = Key { organization_id: ACME.into(), id: "k1".into(), disabled: true, ..Key::default() };
-                    let update = proto::UpdateKeyRequest {
-                        key: Some(key),
-                        update_mask: mask(&["disabled"]),
-                        ..Default::default()
-                    };
+                    let (key, update_mask) = (Some(key), mask(&["disabled"]));
+                    let update = proto::UpdateKeyRequest { key, update_mask, ..Default::default() };
                     operator.keys().update_key(update).await.map(|_| ())
                 }
                 1 => {

@@ -389,7 +389,11 @@ async fn a_personal_account_has_no_budget_of_its_team_nor_of_its_member() {
         ..proto::Team::default()
     };
     let one = || policy(vec![budget("budget", "1")], vec![]);
-    let update = |team, paths: &[&str]| proto::UpdateTeamRequest { team: Some(team), update_mask: mask(paths) };
+    let update = |team, paths: &[&str]| proto::UpdateTeamRequest {
+        team: Some(team),
+        update_mask: mask(paths),
+        ..Default::default()
+    };
     let outcome_of = async |team, paths: &[&str]| outcome(pia.teams().update_team(update(team, paths)).await).map(drop);
     assert_eq!(outcome_of(team(one(), None), &["policy"]).await, Err(needs_team.clone()));
     assert_eq!(outcome_of(team(None, one()), &["member_policy"]).await, Err(needs_team.clone()));

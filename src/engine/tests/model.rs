@@ -183,7 +183,7 @@ impl Model {
                 (Answer::Done, Answer::Done)
             }
             Operation::Bind(key, _) if self.naive.deleted[*key] => (Answer::Done, Answer::Done),
-            Operation::Policy((1, key), _) if self.naive.handed.left[*key] => (Answer::Done, Answer::Done),
+            Operation::Policy((1, key), ..) if self.naive.handed.left[*key] => (Answer::Done, Answer::Done),
             handing if handing.hands_out() => {
                 let answers = self.hand(operation);
                 self.naive.stop();

@@ -253,7 +253,8 @@ impl Naive {
                 inside.fold((0, 0), |(spent, held), used| {
                     let on_it = used.booked.iter().filter(|(_, _, on)| on.contains(&def));
                     let booked: i64 = on_it.map(|(_, amounts, _)| Self::of(unit, amounts)).sum();
-                    let booked = booked - used.fixed(unit, |fixed| fixed.on.contains(&def), self.defs[def].spot.0 == CEILING);
+                    let booked =
+                        booked - used.fixed(unit, |fixed| fixed.on.contains(&def), self.defs[def].spot.0 == CEILING);
                     (spent + booked, held + if holds(used) { Self::of(unit, &used.held) } else { 0 })
                 })
             }

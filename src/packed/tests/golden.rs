@@ -202,7 +202,11 @@ fn entities() -> Vec<Event> {
             create_time,
             update_time,
         })),
-        Event::PolicySet { place: Place::Membership(team, member), limits: limits(), retired: [LimitNo(9)].into() },
+        Event::PolicySet {
+            place: Place::Membership(team, member),
+            limits: limits(),
+            retired: Box::new(vec![LimitNo(9)]),
+        },
     ]
 }
 

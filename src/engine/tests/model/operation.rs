@@ -52,7 +52,11 @@ pub(super) enum Operation {
         back: Option<i64>,
     },
     TopUp(i64),
-    Correct { which: usize, amount: i64, by_operator: bool },
+    Correct {
+        which: usize,
+        amount: i64,
+        by_operator: bool,
+    },
     Policy(Spot, Vec<Limit>, bool),
     Switch(Spot, bool),
     DeleteKey(usize),

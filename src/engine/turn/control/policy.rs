@@ -139,17 +139,16 @@ impl Turn<'_> {
         for limit in &policy.limits {
             let continues = |(_, old): &(LimitNo, &LimitEntry)| old.limit.is_continued_by(limit);
             let removed = || self.removed(&place).filter(|_| !restart).find(continues);
-            let no = self.active(&place).find(continues).or_else(removed).map(|(no, _)| no).unwrap_or_else(|| {
-                next += 1;
-                LimitNo(next - 1)
-            });
+            let known = self.active(&place).find(continues).or_else(removed).map(|(no, _)| no);
+            let no = known.unwrap_or(LimitNo(next));
+            next += u32::from(known.is_none());
             limits.push(NumberedLimit { no, limit: limit.clone() });
         }
         let is_bare = self.state.limits_of(&place).is_empty() && self.state.retired.of(&place).is_empty();
         if limits.is_empty() && is_bare {
             return;
         }
-        let retired = self.retired_by(&place, &limits, restart).into();
+        let retired = Box::new(self.retired_by(&place, &limits, restart));
         let numbers: Vec<_> = limits.iter().map(|limit| limit.no).collect();
         self.emit(Event::PolicySet { place, limits, retired });
         self.revoke_above_caps(&numbers);

@@ -176,26 +176,25 @@ fn paid() -> Vec<Event> {
             balance: Nanos::units(6),
             corrects: 8,
             reason: String::from("twice"),
-            usage: Some(Box::new(CorrectedUsage {
-                occurred_at: AT,
-                key: KeyId::trusted("k1"),
-                member: MemberId::trusted("ann"),
-                team: TeamId::trusted("default"),
-                model: Model::trusted("m"),
-                labels: None,
-                cost: Nanos::units(-1),
-                credits: Nanos::units(-2),
-                limits: [CorrectedLimit {
-                    limit: LimitNo(3),
-                    unit: Unit::Credits,
-                    window: AT,
-                    amount: Nanos::units(-2),
-                }]
-                .into(),
-                drawn: Drawn { spent: Nanos::units(-1), held: Nanos::ZERO },
-            })),
+            usage: Some(Box::new(corrected())),
         })),
     ]
+}
+
+fn corrected() -> CorrectedUsage {
+    CorrectedUsage {
+        occurred_at: AT,
+        key: KeyId::trusted("k1"),
+        member: MemberId::trusted("ann"),
+        team: TeamId::trusted("default"),
+        model: Model::trusted("m"),
+        labels: None,
+        cost: Nanos::units(-1),
+        credits: Nanos::units(-2),
+        limits: [CorrectedLimit { limit: LimitNo(3), unit: Unit::Credits, window: AT, amount: Nanos::units(-2) }]
+            .into(),
+        drawn: Drawn { spent: Nanos::units(-1), held: Nanos::ZERO },
+    }
 }
 
 fn told() -> Vec<Event> {
