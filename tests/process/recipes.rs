@@ -336,7 +336,7 @@ fn organization_credits() {
     let amex = ada.run("wallet payment-method add --label Amex --provider-token tok_2");
     let amex = amex["id"].as_str().unwrap();
     let fields = format!("--threshold 600 --amount 50 --method {amex} --monthly-cap 200");
-    let auto = ada.run(&format!("wallet auto-top-up set --enabled true {fields}"));
+    let auto = ada.run(&format!("wallet auto-top-up set --enable {fields}"));
     assert_eq!(auto["enabled"], true);
     let pending = operator.run("wallet order list --state pending");
     assert_eq!(texts(&pending["orders"], "actor"), ["system"], "exactly one order for a shortfall");

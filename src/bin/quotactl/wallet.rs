@@ -27,7 +27,7 @@ Examples:
   quotactl wallet payment-method add --org acme --label 'Visa 4242' --provider-token tok_1
   quotactl wallet top-up 25 --org acme --method method-7
   quotactl wallet order decide order-1 settled --org acme --reference bank-77
-  quotactl wallet auto-top-up set --org acme --enabled true --threshold 10 --amount 50 --method method-7 --monthly-cap 200
+  quotactl wallet auto-top-up set --org acme --enable --threshold 10 --amount 50 --method method-7 --monthly-cap 200
   quotactl wallet balance --org acme
 
 An operator's top-up settles at once, a member's when its payment is confirmed.";

@@ -15,8 +15,8 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   quotactl wallet auto-top-up show --org acme
-  quotactl wallet auto-top-up set --org acme --enabled true --threshold 10 --amount 50 --method method-7 --monthly-cap 200
-  quotactl wallet auto-top-up set --org acme --enabled false";
+  quotactl wallet auto-top-up set --org acme --enable --threshold 10 --amount 50 --method method-7 --monthly-cap 200
+  quotactl wallet auto-top-up set --org acme --disable";
 
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
@@ -36,11 +36,15 @@ pub(crate) enum AutoTopUpCommand {
     },
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 #[derive(Debug, Args)]
 pub(crate) struct Fields {
-    /// Whether it orders
-    #[arg(long, value_name = "true|false")]
-    enabled: Option<bool>,
+    /// Lets it order
+    #[arg(long, conflicts_with = "disable")]
+    enable: bool,
+    /// Switches it off
+    #[arg(long)]
+    disable: bool,
     /// Orders when what is left of the balance falls below it
     #[arg(long, value_name = "USD", value_parser = decimal)]
     threshold: Option<String>,
@@ -67,7 +71,7 @@ pub(crate) struct Fields {
 impl Fields {
     fn request(self, organization_id: String) -> Result<UpdateAutoTopUpRequest, Failure> {
         let given = [
-            ("enabled", self.enabled.is_some()),
+            ("enabled", self.enable || self.disable),
             ("threshold_usd", self.threshold.is_some()),
             ("amount_usd", self.amount.is_some()),
             ("target_usd", self.target.is_some() || self.no_target),
@@ -80,7 +84,7 @@ impl Fields {
         }
         let auto_top_up = AutoTopUp {
             organization_id,
-            enabled: self.enabled.unwrap_or_default(),
+            enabled: self.enable,
             threshold_usd: self.threshold.unwrap_or_default(),
             amount_usd: self.amount.unwrap_or_default(),
             target_usd: self.target.unwrap_or_default(),
@@ -157,7 +161,8 @@ mod tests {
     #[test]
     fn only_given_fields_are_changed() {
         let none = Fields {
-            enabled: None,
+            enable: false,
+            disable: false,
             threshold: None,
             amount: None,
             target: None,
@@ -166,11 +171,12 @@ mod tests {
             monthly_cap: None,
             no_monthly_cap: false,
         };
-        let fields = Fields { enabled: Some(false), no_monthly_cap: true, ..none };
+        let fields = Fields { disable: true, no_monthly_cap: true, ..none };
         let request = fields.request("acme".into()).unwrap();
         assert_eq!(request.update_mask.unwrap().paths, ["enabled", "monthly_cap_usd"]);
         let none = Fields {
-            enabled: None,
+            enable: false,
+            disable: false,
             threshold: None,
             amount: None,
             target: None,
