@@ -176,7 +176,8 @@ impl TeamApi {
         let member = MemberId::parse("membership.member_id", &member_id)?;
         let policy = policy_in("membership.policy", policy)?;
         let repeatable = Repeatable { request: request.as_ref(), fingerprint };
-        let view = self.0.create_membership(caller, &organization, (&team, &member), &policy, repeatable).await?;
+        let policy = (&policy, message.restart_spending);
+        let view = self.0.create_membership(caller, &organization, (&team, &member), policy, repeatable).await?;
         Ok(proto::CreateMembershipResponse {
             membership: Some(membership_out(&organization, view, Some(&self.0.prices()))),
         })

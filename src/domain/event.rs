@@ -255,7 +255,7 @@ pub struct Extended {
     pub progress: Option<(Usage, Amounts)>,
 }
 
-/// Usage was charged: by Commit, by Charge or by expiry.
+/// Usage was charged, by Commit, Charge, Release or expiry, or what expiry charged is taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settled {
     /// Number of the ledger entry; `None` where a late commit changed nothing.

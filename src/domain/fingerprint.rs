@@ -49,7 +49,8 @@ impl Fingerprint {
         self.optional(cost.map(|cost| cost.get().unsigned_abs()));
         // What isn't said adds nothing, so that prints of before it could be said stay the same.
         if let Some(outside) = cache_outside_input {
-            self.number(u64::from(*outside));
+            // Neither 0 nor 1, which say whether an optional number follows.
+            self.number(2 + u64::from(*outside));
         }
         self
     }

@@ -231,8 +231,9 @@ pub(super) fn touches_of_ran(
     admit_time: Timestamp,
     (other, replaces): (&Model, bool),
 ) -> Touches {
-    let includes =
-        |touch: &Touch, model: &Model| state.limit(touch.limit).is_none_or(|entry| entry.limit.models().include(model));
+    let includes = |touch: &Touch, model: &Model| {
+        state.counter(touch.limit).is_none_or(|entry| entry.limit.models().include(model))
+    };
     let held = reserved.touches.iter().copied();
     let mut touches: Touches = held.filter(|touch| !replaces || includes(touch, other)).collect();
     let Some(key) = state.keys.place(&reserved.key) else { return touches };

@@ -299,8 +299,9 @@ impl<'a> Batch<'a> {
     fn settle(&mut self, id: &'a OrganizationId, record: &'a Record, settled: &'a Arc<Settled>) {
         if let Some(no) = settled.reservation {
             match (settled.kind, settled.entry) {
+                // The late commit that follows ends it.
+                (EntryKind::Expiry, _) if settled.takes_back => {}
                 (EntryKind::Expiry, _) => self.set_state(id, no, "expired"),
-                _ if settled.takes_back => {}
                 (EntryKind::Release, _) => {
                     let reason = settled.reason.as_ref().map(ToString::to_string);
                     let (state, settled) = (Some("released"), Some(Arc::clone(settled)));

@@ -142,7 +142,9 @@ async fn follow_rules(connection: &mut dyn Connection, batch: &Batch<'_>) -> Res
 pub(super) fn following<'b>(rules: impl Iterator<Item = [Value<'b>; 2]>) -> Sql<'b> {
     let mut sql = Sql::new(
         "UPDATE limits SET max = CASE WHEN rules.cap_enabled AND rules.enabled THEN rules.cap_max END,
-            active = NOT rules.deleted AND (rules.cap_period IS NULL OR limits.period IS NOT DISTINCT FROM rules.cap_period)
+            active = NOT rules.deleted AND (rules.cap_period IS NULL
+                OR (limits.period IS NOT DISTINCT FROM rules.cap_period
+                    AND limits.period_time_zone IS NOT DISTINCT FROM rules.time_zone))
          FROM rules WHERE limits.active AND rules.organization_id = limits.organization_id
             AND rules.rule_id = limits.rule_id AND (limits.organization_id, limits.limit_no) IN (
             SELECT limits.organization_id, limits.limit_no FROM (",

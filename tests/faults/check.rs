@@ -167,12 +167,11 @@ async fn check_sums(operator: &Connection, organization: &str, transactions: &[T
 
     let (mut keys, mut members, mut all) = (HashMap::new(), HashMap::new(), Nanos::ZERO);
     for transaction in transactions.iter().filter(|transaction| !transaction.key_id.is_empty()) {
-        if !matches!(transaction.kind(), TransactionKind::Refund | TransactionKind::Adjustment) {
-            let cost = nanos(&transaction.cost_usd);
-            *keys.entry(transaction.key_id.clone()).or_insert(Nanos::ZERO) += cost;
-            *members.entry(transaction.member_id.clone()).or_insert(Nanos::ZERO) += cost;
-            all += cost;
-        }
+        // Corrections too: what is given back is spent no more.
+        let cost = nanos(&transaction.cost_usd);
+        *keys.entry(transaction.key_id.clone()).or_insert(Nanos::ZERO) += cost;
+        *members.entry(transaction.member_id.clone()).or_insert(Nanos::ZERO) += cost;
+        all += cost;
     }
     for name in (0..MEMBERS).map(|number| number.to_string()).chain([TIGHT.to_owned()]) {
         let request = GetKeyRequest { organization_id: organization_id.clone(), key_id: key(organization, &name) };

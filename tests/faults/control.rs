@@ -18,6 +18,9 @@ use crate::{
 /// Budgets are set to this and the number of the piece of work: never a limit for the load.
 pub(crate) const BUDGETS_FROM: u64 = 1_000_000;
 
+/// What each correction gives back of the charge just before it, in USD.
+pub(crate) const REFUND: &str = "0.00005";
+
 impl Caller {
     pub(crate) async fn top_up(&self, work: Work) {
         let request = TopUpRequest {
@@ -42,7 +45,7 @@ impl Caller {
             organization_id: work.organization.into(),
             entry,
             kind: TransactionKind::Refund.into(),
-            amount_usd: "0.00005".into(),
+            amount_usd: REFUND.into(),
             reason: "load".into(),
             request_id: format!("refund-{}", work.number),
         };

@@ -52,7 +52,7 @@ async fn leave_and_join(world: &World) {
     world.operator.teams().delete_membership(leave.clone()).await.unwrap();
     let DeleteMembershipRequest { organization_id, team_id, member_id } = leave;
     let membership = Some(Membership { organization_id, team_id, member_id, ..Membership::default() });
-    let join = CreateMembershipRequest { membership, request_id: String::new() };
+    let join = CreateMembershipRequest { membership, ..Default::default() };
     world.operator.teams().create_membership(join).await.unwrap();
 }
 
@@ -77,7 +77,7 @@ async fn a_member_that_leaves_a_team_and_joins_again_has_spent_what_it_had() {
         member_id: "ada".into(),
         ..Default::default()
     };
-    let join = CreateMembershipRequest { membership: Some(membership), request_id: String::new() };
+    let join = CreateMembershipRequest { membership: Some(membership), ..Default::default() };
     world.operator.teams().create_membership(join).await.unwrap();
     world.key("k2", "ada", "lab").await;
     world.charge(charge("k2", "all", usd("20"))).await.unwrap().unwrap();

@@ -285,7 +285,7 @@ async fn a_membership_is_made_left_and_made_again_with_a_fresh_policy() {
         ..Membership::default()
     };
     let join = async |membership: Membership| {
-        let new = proto::CreateMembershipRequest { membership: Some(membership), request_id: String::new() };
+        let new = proto::CreateMembershipRequest { membership: Some(membership), ..Default::default() };
         outcome(world.operator.teams().create_membership(new).await)
     };
     let leave = async |team: &str| {

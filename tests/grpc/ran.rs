@@ -296,6 +296,13 @@ async fn the_caller_says_how_its_cache_is_counted_else_the_models_price_and_a_re
     world.extend(so_far(19)).await.unwrap().unwrap();
     assert!(world.extend(so_far(18)).await.is_err(), "it grows as it was sent");
     world.extend(so_far(20)).await.unwrap().unwrap();
+
+    // The estimate as it was, beside progress that counts apart.
+    let id = world.reserve(reserve("k1", "renewed", tokens(39_019, 0))).await.unwrap().reservation_id;
+    let renewal = ExtendRequest { usage_so_far: Some(beside()), estimate: Some(tokens(39_019, 0)), ..extend(&id) };
+    for _ in 0..2 {
+        world.extend(renewal.clone()).await.unwrap().unwrap();
+    }
     world.verify().await;
 }
 

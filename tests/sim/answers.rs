@@ -124,13 +124,19 @@ pub(crate) fn audit(records: &[Record], organization: &OrganizationId) -> Audit 
     let mut monthly = BTreeMap::new();
     for record in of(records, organization) {
         // A late commit that changes nothing has no entry, and charges nothing.
-        if let Event::Settled(settled) = &record.event {
-            for (limit, window, amount) in charges(settled) {
-                let fresh = WindowAudit { limit, window, from_entries: Nanos::ZERO, from_row: Nanos::ZERO };
-                let sums = windows.entry((limit, window)).or_insert(fresh);
-                sums.from_entries += amount;
-                sums.from_row += amount;
+        let counted: Vec<_> = match &record.event {
+            Event::Settled(settled) => charges(settled).collect(),
+            Event::Corrected(correction) => {
+                let limits = correction.usage.iter().flat_map(|usage| usage.limits.iter());
+                limits.map(|limit| (limit.limit, limit.window, limit.amount)).collect()
             }
+            _ => Vec::new(),
+        };
+        for (limit, window, amount) in counted {
+            let fresh = WindowAudit { limit, window, from_entries: Nanos::ZERO, from_row: Nanos::ZERO };
+            let sums = windows.entry((limit, window)).or_insert(fresh);
+            sums.from_entries += amount;
+            sums.from_row += amount;
         }
         if let Event::AllocationSet { place, allocation, .. } = &record.event {
             match place {

@@ -195,6 +195,9 @@ impl Followed {
             }
             Event::Corrected(correction) => {
                 self.book(correction.entry, correction.wallet, correction.balance);
+                for limit in correction.usage.iter().flat_map(|usage| usage.limits.iter()) {
+                    *self.spent.entry((limit.limit, limit.window)).or_default() += limit.amount;
+                }
                 let entry = (correction.entry, correction.amount);
                 let before = self.corrected.insert(correction.request.clone(), entry);
                 assert!(before.is_none(), "{} corrects twice", correction.request);
@@ -272,7 +275,8 @@ impl Followed {
         }
         assert_eq!(self.state.wallet.held, wallet, "held on the wallet");
         assert_eq!(self.state.wallet.balance, self.balance);
-        for (no, entry) in self.state.all_limits() {
+        // A pool counts a part of what its members use: the state compares it with them itself.
+        for (no, entry) in self.state.all_limits().filter(|(_, entry)| !entry.is_pool()) {
             match &entry.counter {
                 Counter::Budget(windows) => {
                     for (window, counted) in windows.iter() {

@@ -88,7 +88,8 @@ pub(crate) struct Filter {
 }
 
 const BASES: [&str; 2] = ["booked", "used"];
-const KINDS: [&str; 8] = ["top-up", "commit", "charge", "expiry", "late-commit", "refund", "adjustment", "reversal"];
+const KINDS: [&str; 9] =
+    ["top-up", "commit", "charge", "expiry", "late-commit", "refund", "adjustment", "reversal", "release"];
 
 impl Filter {
     fn request(&self, by: TimeBasis, page_size: i32, page_token: String) -> ListTransactionsRequest {

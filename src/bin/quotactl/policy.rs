@@ -76,6 +76,9 @@ pub(crate) enum PolicyCommand {
         place: NamedPlace,
         #[command(flatten)]
         budget: BudgetArgs,
+        /// Lets it count from zero where a limit of this id counted another unit or period before
+        #[arg(long)]
+        restart_spending: bool,
     },
     /// Changes what is given of a budget; what is spent stays
     UpdateBudget {
@@ -94,6 +97,9 @@ pub(crate) enum PolicyCommand {
         place: NamedPlace,
         #[command(flatten)]
         quota: QuotaArgs,
+        /// Lets it count from zero where a limit of this id counted another unit or period before
+        #[arg(long)]
+        restart_spending: bool,
     },
     /// Changes what is given of a quota
     UpdateQuota {
@@ -243,15 +249,17 @@ impl PolicyCommand {
                 }
                 (place, changed)
             }
-            Self::AddBudget { id, place: NamedPlace { place }, budget } => {
-                let changed = Changed::of(&place, server).await?.adding(&id, |policy, id| {
+            Self::AddBudget { id, place: NamedPlace { place }, budget, restart_spending } => {
+                let mut changed = Changed::of(&place, server).await?.adding(&id, |policy, id| {
                     policy.budgets.push(budget.budget(id));
                 })?;
+                changed.restart = restart_spending;
                 (place, changed)
             }
-            Self::AddQuota { id, place: NamedPlace { place }, quota } => {
-                let changed =
+            Self::AddQuota { id, place: NamedPlace { place }, quota, restart_spending } => {
+                let mut changed =
                     Changed::of(&place, server).await?.adding(&id, |policy, id| policy.quotas.push(quota.quota(id)))?;
+                changed.restart = restart_spending;
                 (place, changed)
             }
             Self::UpdateBudget { id, place: NamedPlace { place }, changes } => {

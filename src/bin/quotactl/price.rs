@@ -99,6 +99,11 @@ impl Fields {
         .flatten()
     }
 
+    /// Returns true where it says what something costs: a model without a price isn't made free by the way.
+    fn costs(&self) -> bool {
+        self.input.is_some() || self.output.is_some() || self.per_request.is_some()
+    }
+
     fn price(self, model: String) -> Price {
         Price {
             model,
@@ -146,11 +151,12 @@ async fn set(context: &Context, model: String, fields: Fields) -> Result<Price, 
                      --per-request, --cache-outside-input, --cache-inside-input";
         return Err(Failure::other(format!("nothing to set; give at least one of {flags}")));
     };
+    let costs = fields.costs();
     let price = Some(fields.price(model));
     let update = UpdatePriceRequest { price: price.clone(), update_mask: Some(update_mask) };
     let price = match client.update_price(update).await {
         Ok(answer) => answer.into_inner().price,
-        Err(status) if status.code() == Code::NotFound => {
+        Err(status) if status.code() == Code::NotFound && costs => {
             client.create_price(CreatePriceRequest { price }).await?.into_inner().price
         }
         Err(status) => return Err(status.into()),

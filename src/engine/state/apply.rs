@@ -102,7 +102,10 @@ impl OrganizationState {
                 self.note_end(record);
             }
         }
-        self.payments.note_free(self.wallet.balance - self.wallet.held);
+        // What is taken back is charged again at once.
+        if !matches!(&record.event, Event::Settled(settled) if settled.takes_back) {
+            self.payments.note_free(self.wallet.balance - self.wallet.held);
+        }
         Ok(())
     }
 

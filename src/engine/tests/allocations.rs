@@ -351,12 +351,12 @@ fn signup_credits_are_paid_once_a_member_however_often_it_joins() {
     let (team, bob) = (TeamId::trusted(TEAM), MemberId::trusted("bob"));
     for _ in 0..3 {
         world.turn(|turn| turn.delete_membership(&team, &bob)).unwrap();
-        world.turn(|turn| turn.create_membership(&team, &bob, &Policy::default())).unwrap();
+        world.turn(|turn| turn.create_membership(&team, &bob, &Policy::default(), false)).unwrap();
         assert_eq!((world.own("bob"), world.available()), ((0, 0), Some(100)), "back, but new no more");
     }
     world.add_team("research");
     world.add_member("cat", &["research"]);
-    world.turn(|turn| turn.create_membership(&team, &MemberId::trusted("cat"), &Policy::default())).unwrap();
+    world.turn(|turn| turn.create_membership(&team, &MemberId::trusted("cat"), &Policy::default(), false)).unwrap();
     assert_eq!((world.own("cat"), world.available()), ((10, 0), Some(90)), "new in this team");
 }
 

@@ -88,7 +88,7 @@ impl Model {
         world.add_team("red");
         world.add_member("bob", &["red"]);
         let (red, ann) = (TeamId::trusted("red"), MemberId::trusted("ann"));
-        world.turn(|turn| turn.create_membership(&red, &ann, &Policy::default())).unwrap();
+        world.turn(|turn| turn.create_membership(&red, &ann, &Policy::default(), false)).unwrap();
         world.add_key("k2", "ann", "red");
         world.add_key("k3", "bob", "red");
         let naive = Naive::new(NOON);

@@ -48,7 +48,7 @@ fn what_cannot_come_back_is_not_remembered() {
     let mut world = World::new();
     world.add_team("red");
     let (red, ann) = (TeamId::trusted("red"), MemberId::trusted("ann"));
-    world.turn(|turn| turn.create_membership(&red, &ann, &Policy::default())).unwrap();
+    world.turn(|turn| turn.create_membership(&red, &ann, &Policy::default(), false)).unwrap();
     world.add_key("k2", "ann", "red");
     let joint = Place::Membership(red.clone(), ann.clone());
     world.set_policy(&joint, vec![usd("joint", 10)]).unwrap();

@@ -58,7 +58,12 @@ impl Turn<'_> {
             return self.reached_by(at, settled.drawn.spent.get());
         }
         let membership = self.state.keys.find(&settled.key)?.entity.membership;
-        (!self.state.draws(membership)).then_some(at)
+        let (own, counter) = (self.state.allocations.member(membership), self.state.allocations.counter(membership));
+        let may_begin = own.cap().is_none()
+            && self.state.is_of_this_cycle(counter, &settled.touches)
+            && !self.state.draws(membership);
+        let spent = self.state.credits_of(membership).spent + settled.booked.credits;
+        (may_begin && (settled.drawn.total().is_positive() || spent >= own.given())).then_some(at)
     }
 
     /// A budget in a window, if so much more makes it reach its cap.

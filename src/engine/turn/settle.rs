@@ -178,7 +178,9 @@ impl Turn<'_> {
             wallet: charged.wallet != Nanos::ZERO,
             ..Bill::of(hold, EntryKind::Expiry, Usage::default(), Amounts::ZERO)
         };
-        self.book(bill, Amounts::ZERO);
+        // What the balance and the limits are then is for a moment only: the charge that follows is judged.
+        let settled = self.settled(bill, Amounts::ZERO);
+        self.emit(Event::Settled(settled));
     }
 
     /// What of a bill puts limits above their caps, once what is `taken_back` before it is gone.
@@ -211,6 +213,20 @@ impl Turn<'_> {
 
     /// Books a bill under the next entry number and stops the work that it leaves no money for.
     pub(super) fn book(&mut self, bill: Bill, overage: Amounts) -> Charged {
+        let settled = self.settled(bill, overage);
+        let (exhausted, crossed) = (self.exhausted_by(&settled), self.crossed_by(&settled));
+        self.emit(Event::Settled(Arc::clone(&settled)));
+        self.revoke_exhausted(exhausted);
+        self.tell_crossed(crossed);
+        if settled.wallet != Nanos::ZERO {
+            self.check_low_balance();
+            self.check_auto_top_up();
+        }
+        Settlement::from(&*settled).charged(false)
+    }
+
+    /// Makes the entry of a bill.
+    fn settled(&self, bill: Bill, overage: Amounts) -> Arc<Settled> {
         let booked = bill.booked();
         let is_nothing = bill.kind == EntryKind::LateCommit && booked.is_nothing();
         let wallet = if bill.wallet { -booked.cost } else { Nanos::ZERO };
@@ -220,7 +236,7 @@ impl Turn<'_> {
             None => (MemberId::trusted(""), TeamId::trusted("")),
         };
         let drawn = bill.drawn(self.state, booked.credits);
-        let settled = Arc::new(Settled {
+        Arc::new(Settled {
             entry: (!is_nothing).then_some(self.state.entry + 1),
             kind: bill.kind,
             reservation: bill.reservation,
@@ -244,16 +260,7 @@ impl Turn<'_> {
             touches: bill.touches,
             labels: bill.labels,
             reason: bill.reason,
-        });
-        let (exhausted, crossed) = (self.exhausted_by(&settled), self.crossed_by(&settled));
-        self.emit(Event::Settled(Arc::clone(&settled)));
-        self.revoke_exhausted(exhausted);
-        self.tell_crossed(crossed);
-        if wallet != Nanos::ZERO {
-            self.check_low_balance();
-            self.check_auto_top_up();
-        }
-        Settlement::from(&*settled).charged(false)
+        })
     }
 
     /// Gives a hold back, but for what was reported as used: that is charged, as expiry would charge it.

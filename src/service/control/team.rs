@@ -140,7 +140,7 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         (team, member): (&TeamId, &MemberId),
-        policy: &Policy,
+        (policy, restart): (&Policy, bool),
         repeatable: Repeatable<'_>,
     ) -> Result<MembershipView, Error> {
         let id = format!("{team}/{member}");
@@ -149,7 +149,7 @@ impl Service {
             organization,
             repeatable,
             (id, |made: &str| String::from(made)),
-            |turn, _| turn.create_membership(team, member, policy),
+            |turn, _| turn.create_membership(team, member, policy, restart),
             |state, _, now| membership_shown(state, (team, member), now),
         )
         .await

@@ -29,6 +29,9 @@ pub(crate) enum MembershipCommand {
         member: String,
         #[command(flatten)]
         org: Organization,
+        /// Lets limits count from zero that are of another period now than the member's before
+        #[arg(long)]
+        restart_spending: bool,
     },
     /// Lists memberships: of a team, of a member, or all
     List {
@@ -61,6 +64,9 @@ pub(crate) enum MembershipCommand {
         member: String,
         #[command(flatten)]
         org: Organization,
+        /// Lets limits count from zero that are of another period now than the member's before
+        #[arg(long)]
+        restart_spending: bool,
     },
     /// Takes a member out of a team; its keys in the team must be gone
     Remove {
@@ -79,10 +85,14 @@ impl MembershipCommand {
     pub(super) async fn run(self, context: &Context) -> Result<(), Failure> {
         let (mut client, out) = (context.server.teams(), context.out);
         match self {
-            Self::Add { team, member, org } => {
+            Self::Add { team, member, org, restart_spending } => {
                 let membership =
                     Membership { organization_id: org.id, team_id: team, member_id: member, ..Membership::default() };
-                let request = CreateMembershipRequest { membership: Some(membership), request_id: String::new() };
+                let request = CreateMembershipRequest {
+                    membership: Some(membership),
+                    restart_spending,
+                    ..CreateMembershipRequest::default()
+                };
                 out.item(&required(client.create_membership(request).await?.into_inner().membership, "membership")?)
             }
             Self::List { org, team, member, paging } => {
@@ -105,13 +115,13 @@ impl MembershipCommand {
                 let membership = required(answer.membership, "membership")?;
                 print_with_limits(out, &membership, &membership.limits)
             }
-            Self::Inherit { team, member, org } => {
+            Self::Inherit { team, member, org, restart_spending } => {
                 let membership =
                     Membership { organization_id: org.id, team_id: team, member_id: member, ..Membership::default() };
                 let request = UpdateMembershipRequest {
                     membership: Some(membership),
                     update_mask: Some(paths(["overrides"])),
-                    ..Default::default()
+                    restart_spending,
                 };
                 out.item(&required(client.update_membership(request).await?.into_inner().membership, "membership")?)
             }

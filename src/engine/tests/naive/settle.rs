@@ -344,7 +344,7 @@ impl Naive {
         let mut usage = before;
         if let Some(estimate) = &extend.estimate {
             let with_progress = so_far.map_or(*estimate, |so_far| estimate.at_least(&so_far));
-            if shrinks(&with_progress, &used.usage) {
+            if shrinks(&with_progress, &used.usage) && shrinks(estimate, &used.usage) {
                 return conflict("invalid");
             }
             usage = self.settled(at, estimate, None).0;

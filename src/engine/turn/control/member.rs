@@ -79,7 +79,7 @@ impl Turn<'_> {
         for team in teams {
             // Teams are a set, even where they are named twice.
             if self.state.memberships.find_live(&(team.clone(), id.clone())).is_none() {
-                self.join(team, &id, None);
+                self.join(team, &id, None, false);
             }
         }
         self.set_policy(place, NewPolicy { policy, restart: false });
@@ -143,7 +143,7 @@ impl Turn<'_> {
     }
 
     /// With limits of its own, or with those that the team sets for each of its members.
-    fn join(&mut self, team: &TeamId, member: &MemberId, own: Option<&Policy>) {
+    fn join(&mut self, team: &TeamId, member: &MemberId, own: Option<&Policy>, restart: bool) {
         // One that was in the team before has a row of then.
         let is_new = self.state.memberships.find(&(team.clone(), member.clone())).is_none();
         self.emit(Event::MembershipSet(Box::new(Membership {
@@ -156,7 +156,7 @@ impl Turn<'_> {
         })));
         let policy = own.cloned().unwrap_or_else(|| self.member_policy(team));
         let place = Place::Membership(team.clone(), member.clone());
-        self.set_policy(place, NewPolicy { policy: &policy, restart: false });
+        self.set_policy(place, NewPolicy { policy: &policy, restart });
         if is_new && team.as_str() == DEFAULT_TEAM {
             self.give_signup_credits(team, member);
         }
@@ -169,8 +169,15 @@ impl Turn<'_> {
     /// Puts a member into a team, for the first time or again. An empty policy means the team's own for its members.
     ///
     /// # Errors
-    /// [`Conflict`] when either is missing, the member is in it, or the policy doesn't fit.
-    pub fn create_membership(&mut self, team: &TeamId, member: &MemberId, policy: &Policy) -> Outcome<()> {
+    /// [`Conflict`] when either is missing, the member is in it, the policy doesn't fit, or one of its limits would count from zero
+    /// where it counted before and `restart` doesn't say so.
+    pub fn create_membership(
+        &mut self,
+        team: &TeamId,
+        member: &MemberId,
+        policy: &Policy,
+        restart: bool,
+    ) -> Outcome<()> {
         self.check_organization()?;
         live(&self.state.teams, team, team.as_str())?;
         live(&self.state.members, member, member.as_str())?;
@@ -180,7 +187,10 @@ impl Turn<'_> {
         self.check_member_budget(policy)?;
         let place = Place::Membership(team.clone(), member.clone());
         self.check_policy(&place, policy, self.state.organization.credit_factor)?;
-        self.join(team, member, (!policy.limits.is_empty()).then_some(policy));
+        let own = (!policy.limits.is_empty()).then_some(policy);
+        let of_team = self.member_policy(team);
+        self.check_restart(&place, NewPolicy { policy: own.unwrap_or(&of_team), restart })?;
+        self.join(team, member, own, restart);
         Ok(())
     }
 

@@ -114,6 +114,7 @@ impl Turn<'_> {
             }
             Some(_) => return Err(Conflict::RequestReused(new.request.clone())),
         }
+        self.tick();
         if matches!(of.kind, EntryKind::Refund | EntryKind::Adjustment | EntryKind::Reversal) {
             let problem = format!("entry {} is a correction itself; correct the entry that it refers to", of.entry);
             return Err(Conflict::Precondition(problem));
@@ -154,12 +155,15 @@ impl Turn<'_> {
         let before = self.state.wallet.balance;
         let limits = correction.usage.iter().flat_map(|usage| usage.limits.iter());
         let raised: Vec<_> = limits.filter(|limit| limit.amount.is_positive()).map(|limit| limit.limit).collect();
+        let drawing = correction.usage.as_deref().filter(|usage| usage.drawn.spent.is_positive());
+        let pool = drawing.and_then(|usage| self.state.pool_of(&usage.key));
         self.emit(Event::Corrected(Box::new(correction)));
         if before.is_positive() && !self.state.wallet.balance.is_positive() {
             self.revoke_newly_bound(self.state.wallet_binds(), false);
         }
         // What was given back is taken again.
         self.revoke_above_caps(&raised);
+        self.revoke_above_caps(pool.as_slice());
         self.tell_above(&raised);
     }
 
