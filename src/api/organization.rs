@@ -164,7 +164,7 @@ impl OrganizationApi {
     }
 }
 
-/// What nothing can have would find nothing, and look like an answer.
+/// Refuses what nothing can have: it would find nothing, and look like an answer.
 fn audit_kind_in(kind: String) -> Result<String, Invalid> {
     if AUDIT_KINDS.contains(&kind.as_str()) {
         return Ok(kind);

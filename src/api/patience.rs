@@ -13,7 +13,7 @@ use super::proto::begins_work;
 /// How long a session is held back.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_millis(100);
 
-/// Whether a call waited longer for its turn, from when it was read, than the setting allows new work to.
+/// Returns whether a call waited longer for its turn, from when it was read, than the setting allows new work to.
 pub(super) fn waited_too_long(path: &str, waited: Duration, longest: Duration) -> bool {
     waited > longest && begins_work(path)
 }

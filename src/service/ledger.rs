@@ -195,7 +195,7 @@ impl Service {
         Ok(zone)
     }
 
-    /// What was used in a span of time, whenever it was booked, in groups. Sees every charge acknowledged before the call.
+    /// Returns what was used in a span of time, whenever it was booked, in groups. Sees every charge acknowledged before the call.
     ///
     /// # Errors
     /// As [`Self::transactions`].

@@ -291,7 +291,7 @@ fn limits<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
     rows
 }
 
-/// What the limits are narrowed to, in place of what they were narrowed to before.
+/// Returns what the limits are narrowed to, in place of what they were narrowed to before.
 fn limit_models<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 2] {
     let mut before = Rows::new(&tables::MODELS_OF_LIMIT, How::Delete);
     let mut rows = Rows::new(&tables::LIMIT_MODELS, How::Insert);

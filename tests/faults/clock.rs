@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server that sees the wall clock as far off as a file says; monotonic time stays what it is.
 struct Clocked {
     world: World,
-    library: String,
+    preload: String,
 }
 
 /// Where the tool has its library: the server runs with that alone, so that it can be killed by itself.
@@ -57,7 +57,7 @@ impl Clocked {
 
     fn command(&self) -> Command {
         let mut command = self.world.serving(Command::new(env!("CARGO_BIN_EXE_quotad")));
-        command.env("LD_PRELOAD", &self.library).env("FAKETIME_TIMESTAMP_FILE", self.offset_file());
+        command.env("LD_PRELOAD", &self.preload).env("FAKETIME_TIMESTAMP_FILE", self.offset_file());
         command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         command
     }
@@ -192,7 +192,7 @@ async fn observe(gateway: &Connection, last: &mut [Window; 2], how_long: Duratio
 async fn a_clock_that_leaps_by_hours_resets_no_window_twice_and_keeps_no_reservation_alive() {
     let steps = rounds(3);
     let mut moments = Moments::new("clock");
-    let mut clocked = Clocked { world: World::empty(&Books::Sqlite, &[]), library: library() };
+    let mut clocked = Clocked { world: World::empty(&Books::Sqlite, &[]), preload: library() };
     clocked.set(0);
     let server = clocked.start();
     let known = clocked.world.seed(&server).await;
@@ -267,7 +267,7 @@ async fn leaps_ahead_once(clocked: Clocked, server: Server, last: [Window; 2], k
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clock_that_is_hours_from_the_databases_is_refused_before_anything_was_journalled() {
-    let clocked = Clocked { world: World::empty(&books(), &[]), library: library() };
+    let clocked = Clocked { world: World::empty(&books(), &[]), preload: library() };
     for hours in [-2, 2] {
         clocked.set(hours);
         let said = clocked.refused();

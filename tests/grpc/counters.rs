@@ -12,15 +12,6 @@ use crate::{
     world::{ACME, Place, World},
 };
 
-const PLACES: [Place; 6] = [
-    Place::Key("k1"),
-    Place::Membership,
-    Place::Member("ada"),
-    Place::Team("default"),
-    Place::Organization,
-    Place::Ceiling,
-];
-
 fn of(kind: PeriodKind, max: &str) -> Option<Policy> {
     policy(vec![Budget { period: period(kind), ..budget("cap", max) }], Vec::new())
 }
@@ -99,7 +90,7 @@ async fn a_member_that_leaves_a_team_and_joins_again_has_spent_what_it_had() {
 // M10
 #[tokio::test]
 async fn a_limit_that_is_removed_and_set_again_goes_on_counting_at_every_place() {
-    for place in PLACES {
+    for place in Place::ALL {
         let mut world = World::new().await;
         let both = || {
             let quotas = vec![quota("tpm", Unit::TokensPerMinute, 1000), quota("slots", Unit::InFlight, 5)];
@@ -129,7 +120,7 @@ async fn a_limit_that_is_removed_and_set_again_goes_on_counting_at_every_place()
 // M10, A5
 #[tokio::test]
 async fn a_one_time_budget_outlives_its_removal_but_for_a_members_own() {
-    for (place, left) in PLACES.into_iter().zip(["4", "4", "0", "4", "4", "4"]) {
+    for (place, left) in Place::ALL.into_iter().zip(["4", "4", "0", "4", "4", "4"]) {
         let world = World::new().await;
         world.limit(place, of(PeriodKind::OneTime, "10")).await;
         spend(&world, "c", "4").await;
@@ -146,7 +137,7 @@ async fn a_one_time_budget_outlives_its_removal_but_for_a_members_own() {
 async fn spending_restarts_at_every_place_only_where_that_is_said() {
     let berlin = |kind: PeriodKind| Period { time_zone: "Europe/Berlin".into(), ..period(kind).unwrap() };
     let with = |period: Period| policy(vec![Budget { period: Some(period), ..budget("cap", "10") }], Vec::new());
-    for place in PLACES {
+    for place in Place::ALL {
         let world = World::new().await;
         world.limit(place, of(PeriodKind::Weekly, "10")).await;
         let held = world.reserve(reserve("k1", "r", usd("1"))).await.unwrap().reservation_id;

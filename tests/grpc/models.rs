@@ -13,16 +13,6 @@ use crate::{
 };
 
 const OPUS: &str = "claude-opus-4-7";
-/// Every place that carries a policy.
-const PLACES: [Place; 6] = [
-    Place::Key("k1"),
-    Place::Membership,
-    Place::Member("ada"),
-    Place::Team("default"),
-    Place::Organization,
-    Place::Ceiling,
-];
-
 fn narrowed(pattern: &str) -> Budget {
     Budget { models: vec![pattern.to_owned()], ..budget("narrow", "1") }
 }
@@ -40,7 +30,7 @@ async fn refusal(world: &World, model: &str, request: &str) -> Option<DenialCode
 #[tokio::test]
 async fn a_pattern_binds_at_every_place_and_in_every_unit() {
     let world = World::new().await;
-    for place in PLACES {
+    for place in Place::ALL {
         for (pattern, model, other) in [
             ("claude-opus-*", OPUS, Some("claude-sonnet-4")),
             ("anthropic/*", "anthropic/claude-opus-4-7", Some(OPUS)),
@@ -174,7 +164,7 @@ async fn reads_say_which_entries_match_no_priced_model() {
     assert_eq!((said(key.policy), key.unmatched_models), (both(), unmatched()), "Get says it");
     world.price(OPUS, "1", "1").await;
     assert_eq!(read().await.unmatched_models, ["m-typo"], "as the book is at the moment");
-    for place in PLACES {
+    for place in Place::ALL {
         world.limit(place, limits()).await;
     }
     let one = || (vec!["m-typo".to_owned()], vec!["m-typo".to_owned()]);

@@ -20,7 +20,7 @@ const FOUND: [(&str, &str); 8] = [
 ];
 
 impl World {
-    /// How many each list has: of members, invitations, teams, and what both have been allotted.
+    /// Returns how many each list has: of members, invitations, teams, and what both have been allotted.
     async fn found(&self, search: &str) -> [usize; 5] {
         let (organization_id, search) = (String::from(ACME), search.to_owned());
         let members = ListMembersRequest { search: search.clone(), ..by(&organization_id) };

@@ -49,6 +49,18 @@ pub(crate) enum Place {
     Ceiling,
 }
 
+impl Place {
+    /// Every place that carries a policy.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Key("k1"),
+        Self::Membership,
+        Self::Member("ada"),
+        Self::Team("default"),
+        Self::Organization,
+        Self::Ceiling,
+    ];
+}
+
 /// All that a request could have changed: whatever is compared stands here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Books {

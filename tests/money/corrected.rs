@@ -15,15 +15,6 @@ use crate::{
 
 use TransactionKind::{Adjustment, Refund};
 
-const PLACES: [Place; 6] = [
-    Place::Key("k1"),
-    Place::Membership,
-    Place::Member("ada"),
-    Place::Team("default"),
-    Place::Organization,
-    Place::Ceiling,
-];
-
 fn monthly(id: &str, max: &str, unit: Unit) -> Budget {
     Budget { unit: unit.into(), period: period(PeriodKind::Monthly), ..budget(id, max) }
 }
@@ -43,7 +34,7 @@ async fn usage(world: &World, by: UsageGrouping) -> (String, Vec<(String, String
 #[tokio::test]
 async fn a_refund_gives_back_to_the_budgets_that_the_charge_counted_on() {
     for wallet in [WalletMode::Off, WalletMode::Enforced] {
-        for place in PLACES {
+        for place in Place::ALL {
             let mut world = World::start(wallet, |_| {}).await;
             world.top_up("first", "100").await.unwrap();
             let quotas = vec![quota("tpm", Unit::TokensPerMinute, 1000), quota("rpm", Unit::RequestsPerMinute, 9)];

@@ -172,7 +172,7 @@ impl MemberCommand {
     }
 }
 
-/// What is spent of each budget, such as `12.5 of 50`.
+/// Returns what is spent of each budget, such as `12.5 of 50`.
 fn spending(limits: &[LimitState]) -> String {
     let budgets = limits.iter().filter(|limit| limit.unit() == Unit::Usd || limit.unit() == Unit::Credits);
     let spent = budgets.map(|limit| match limit.max.as_str() {

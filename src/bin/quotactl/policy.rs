@@ -303,7 +303,7 @@ pub(crate) fn show(out: Output, found: &Found) -> Result<(), Failure> {
     }
 }
 
-/// What of the policy binds nothing but requests that state their cost, a line each limit.
+/// Returns what of the policy binds nothing but requests that state their cost, a line each limit.
 fn unmatched(policy: &Policy) -> String {
     let budgets = policy.budgets.iter().map(|budget| (&budget.id, &budget.unmatched_models));
     let quotas = policy.quotas.iter().map(|quota| (&quota.id, &quota.unmatched_models));

@@ -164,7 +164,7 @@ async fn set(context: &Context, model: String, fields: Fields) -> Result<Price, 
     required(price, "price")
 }
 
-/// What it costs, and that it isn't set where it follows the input.
+/// Returns what it costs, and that it isn't set where it follows the input.
 fn cached(set: &str, effective: &str) -> String {
     if set.is_empty() { format!("{} (as input)", amount(effective)) } else { amount(set) }
 }

@@ -177,7 +177,7 @@ pub(super) fn largest_that_fits(
     smaller.then_some(Usage { output_tokens: output, ..*ask.usage })
 }
 
-/// What a member without a cap of its own can still hold: what is left of its own, and of its team's pool.
+/// Returns what a member without a cap of its own can still hold: what is left of its own, and of its team's pool.
 fn room_in_pool(state: &OrganizationState, path: &Path<'_>, now: Timestamp) -> Option<i64> {
     if path.own.cap().is_some() || !state.binds(Unit::Credits) {
         return None;

@@ -203,7 +203,7 @@ struct Until {
 }
 
 impl Until {
-    /// What both of them refuse until then.
+    /// Returns what both of them refuse until then.
     fn and(self, other: Self) -> Self {
         match self.at.cmp(&other.at) {
             std::cmp::Ordering::Less => other,
@@ -299,7 +299,7 @@ impl<'a> Ahead<'a> {
         self.unseen = expiries.next().map(|(time, _)| self.ends_at(*time));
     }
 
-    /// What is due and still there will be expired within moments, and the others behind it.
+    /// Returns when a hold ends: what is due and still there will be expired within moments, and the others behind it.
     fn ends_at(&self, time: Timestamp) -> Timestamp {
         self.backlog().map_or(time, |backlog| time.max(backlog))
     }
@@ -369,7 +369,7 @@ impl<'a> Ahead<'a> {
         (at > self.now).then(|| Retry { after: at - self.now, may_be_sooner, at_least })
     }
 
-    /// What all checks together say of a moment.
+    /// Returns what all checks together say of a moment.
     fn look(&self, at: Timestamp) -> Verdict {
         let of_server = self.open.iter().flat_map(|(_, checks)| checks);
         let checks = self.limits.iter().chain(&self.wallet).chain(of_server).map(|check| self.look_on(check, at));

@@ -80,7 +80,7 @@ impl World {
         self.state.credits().account()
     }
 
-    /// What a member has of its own, and used of whatever.
+    /// Returns what a member has of its own, and used of whatever.
     fn own(&self, member: &str) -> (i64, i64) {
         let id = (TeamId::trusted(TEAM), MemberId::trusted(member));
         let place = self.state.memberships.place(&id).unwrap();

@@ -154,7 +154,7 @@ impl Reference {
         Self::members_of(team).map(|m| self.members[m].given()).sum()
     }
 
-    /// What the members have or used, whichever is more of each; those that left used.
+    /// Returns what the members have or used, whichever is more of each; those that left used.
     fn committed(&self, team: usize) -> i64 {
         Self::members_of(team).map(|m| self.members[m].given().max(self.used(m))).sum()
     }

@@ -381,7 +381,7 @@ impl Use {
         self.state == ReservationState::Open
     }
 
-    /// What corrections gave back of it, as a limit of this unit sees it.
+    /// Returns what corrections gave back of it, as a limit of this unit sees it.
     pub(super) fn fixed(&self, unit: Unit, which: impl Fn(&&Fixed) -> bool, is_ceiling: bool) -> i64 {
         let seen = self.fixed.iter().filter(which);
         let seen = seen.map(|fixed| if is_ceiling { fixed.of_ceiling } else { fixed.all });

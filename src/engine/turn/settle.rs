@@ -183,7 +183,7 @@ impl Turn<'_> {
         self.emit(Event::Settled(settled));
     }
 
-    /// What of a bill puts limits above their caps, once what is `taken_back` before it is gone.
+    /// Returns what of a bill puts limits above their caps, once what is `taken_back` before it is gone.
     ///
     /// # Errors
     /// [`SumTooLarge`] when a limit or the balance can't count the bill.
@@ -354,7 +354,7 @@ fn commit_kind(hold: &Hold) -> EntryKind {
     if hold.is_open() { EntryKind::Commit } else { EntryKind::LateCommit }
 }
 
-/// What of the bill was not held and puts the team's pool above its cap, once what is taken `back` is gone.
+/// Returns what of the bill was not held and puts the team's pool above its cap, once what is taken `back` is gone.
 fn over_pool(state: &OrganizationState, bill: &Bill, back: Amounts) -> Nanos {
     let pool = state.pool_of(&bill.key).and_then(|no| state.limit(no)).filter(|_| state.binds(Unit::Credits));
     let room = pool.and_then(|entry| entry.room(&entry.standing(state.allocations.cycle.start)));

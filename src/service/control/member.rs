@@ -132,7 +132,7 @@ impl Service {
         Ok(member_shown(&inner.state, id, self.clock.now())?)
     }
 
-    /// What binds a member, in the cycle that runs now.
+    /// Returns what binds a member, in the cycle that runs now.
     ///
     /// # Errors
     /// [`Error`] for a personal account, or when there is no such member.

@@ -122,7 +122,7 @@ fn alerts<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
     rows
 }
 
-/// What alerts say and whom they are for, in place of what stood there before.
+/// Returns what alerts say and whom they are for, in place of what stood there before.
 fn alert_parts<'b>(batch: &'b Batch<'_>) -> [Rows<'b>; 4] {
     let mut facts_before = Rows::new(&tables::FACTS_OF_ALERT, How::Delete);
     let mut recipients_before = Rows::new(&tables::RECIPIENTS_OF_ALERT, How::Delete);

@@ -80,7 +80,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// Whether it sets rules or allocations.
+    /// Returns whether it sets rules or allocations.
     pub(super) fn hands_out(&self) -> bool {
         matches!(
             self,

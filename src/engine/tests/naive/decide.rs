@@ -31,7 +31,7 @@ pub(super) const CODES: [&str; 10] = [
     "ceiling",
 ];
 
-/// Whether a list means the model: a star stands for nothing, or for one character and what a star stands for.
+/// Returns whether a list means the model: a star stands for nothing, or for one character and what a star stands for.
 fn names(models: &Models, model: &Model) -> bool {
     fn matches(pattern: &[u8], name: &[u8]) -> bool {
         match (pattern.split_first(), name.split_first()) {

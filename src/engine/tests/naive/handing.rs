@@ -68,7 +68,7 @@ impl Naive {
         self.handed.bound[key].filter(in_force).or(self.handed.default.filter(in_force))
     }
 
-    /// Whether the hours of the key's rule are over.
+    /// Returns whether the hours of the key's rule are over.
     pub(super) fn is_closed(&self, key: usize) -> bool {
         let Some(rule) = self.rule(key).map(|rule| self.handed.rules[rule]) else { return false };
         let open = 8 * 3600 * SECOND..20 * 3600 * SECOND;
@@ -91,12 +91,12 @@ impl Naive {
         self.handed.caps.get(&(rule, key)).copied()
     }
 
-    /// What of the allocations counts all of a key's requests. A pool counts a part.
+    /// Returns what of the allocations counts all of a key's requests. A pool counts a part.
     pub(super) fn allocated(&self, key: usize) -> Vec<usize> {
         self.part(OWN, key).into_iter().chain(self.part(TOTAL, 0)).collect()
     }
 
-    /// When the cycle of an instant began.
+    /// Returns when the cycle of an instant began.
     pub(super) fn cycle_at(at: i64) -> i64 {
         at - (at - NOON.micros()).rem_euclid(CYCLE)
     }
@@ -127,22 +127,22 @@ impl Naive {
         }
     }
 
-    /// Whether an admission counts in an allocation's cycle that has ended, or in none that is known.
+    /// Returns whether an admission counts in an allocation's cycle that has ended, or in none that is known.
     pub(super) fn is_over(&self, def: usize, used: &Use) -> bool {
         self.is_handed(def) && (used.early || Self::cycle_at(used.admit) != Self::cycle_at(self.now))
     }
 
-    /// Whether a limit is an allocation.
+    /// Returns whether a limit is an allocation.
     pub(super) fn is_handed(&self, def: usize) -> bool {
         [TOTAL, POOL, OWN].contains(&self.defs[def].spot.0)
     }
 
-    /// What a key's member used and holds in the running cycle.
+    /// Returns what a key's member used and holds in the running cycle.
     pub(super) fn credits_of(&self, key: usize) -> (i64, i64) {
         self.standing(self.handed_part(OWN, key), self.now)
     }
 
-    /// What of so much used and held a member's own doesn't cover.
+    /// Returns what of so much used and held a member's own doesn't cover.
     fn beyond(&self, key: usize, used: i64, held: i64) -> (i64, i64) {
         let beyond = |sum: i64| (sum - self.given(key)).max(0);
         (beyond(used), beyond(used + held) - beyond(used))
@@ -166,7 +166,7 @@ impl Naive {
         self.handed.own[key].is_none() && (used >= self.given(key) || used + held > self.given(key))
     }
 
-    /// What `credits` more ask of the pool, if they ask anything.
+    /// Returns what `credits` more ask of the pool, if they ask anything.
     pub(super) fn pool_asked(&self, key: usize, credits: i64) -> Option<i64> {
         if self.handed.own[key].is_some() || self.factor == 0 {
             return None;
@@ -180,7 +180,7 @@ impl Naive {
         (asked > 0 || used >= self.given(key)).then_some(asked)
     }
 
-    /// What a change of what is used and held changes of the pool's part in all.
+    /// Returns what a change of what is used and held changes of the pool's part in all.
     pub(super) fn redrawn(&self, key: usize, used_more: i64, held_more: i64) -> i64 {
         let (used, held) = self.credits_of(key);
         let (after, before) = (self.beyond(key, used + used_more, held + held_more), self.beyond(key, used, held));
@@ -249,7 +249,7 @@ impl Naive {
         Answer::Done
     }
 
-    /// What the members of a team have or used, whichever is more of each.
+    /// Returns what the members of a team have or used, whichever is more of each.
     fn committed(&self, team: usize) -> i64 {
         Self::team_keys(team).map(|key| self.given(key).max(self.credits_of(key).0)).sum()
     }

@@ -212,7 +212,7 @@ impl Naive {
         if self.now - self.uses[at].admit > DAY { Err(conflict("too old")) } else { Ok(at) }
     }
 
-    /// What usage of a reservation is read as, and comes to.
+    /// Returns what usage of a reservation is read as, and comes to.
     fn settled(&self, at: usize, usage: &Usage, other: Option<&Model>) -> (Usage, Amounts) {
         let used = &self.uses[at];
         let beside = |usage: &Usage| usage.cache_outside_input == Some(true);
@@ -295,7 +295,7 @@ impl Naive {
         }
     }
 
-    /// What was reported as used is charged, the rest is free.
+    /// Charges what was reported as used, and frees the rest.
     fn give_back(&mut self, at: usize, reason: bool) -> Answer {
         let (held, progress, on) = (self.uses[at].held, self.uses[at].progress, self.uses[at].defs.clone());
         let (charged, entry) = match progress {

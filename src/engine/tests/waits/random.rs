@@ -119,7 +119,7 @@ enum Asked {
 }
 
 impl Asked {
-    /// Whether it is granted at an instant up to which only time has passed.
+    /// Returns whether it is granted at an instant up to which only time has passed.
     fn is_granted(&self, world: &World, at: Timestamp) -> bool {
         let mut state: OrganizationState = world.state.clone();
         let actor = Actor::SYSTEM;

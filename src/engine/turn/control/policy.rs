@@ -93,7 +93,7 @@ impl Turn<'_> {
         removed.of(place).iter().rev().filter_map(|no| Some((*no, removed.find(*no)?)))
     }
 
-    /// Whether something is spent or held that forgetting the limit would lose.
+    /// Returns whether something is spent or held that forgetting the limit would lose.
     pub(super) fn counts(&self, entry: &LimitEntry) -> bool {
         let standing = entry.standing(self.now);
         (standing.spent, standing.held) != (0, 0)
@@ -173,7 +173,7 @@ impl Turn<'_> {
     }
 }
 
-/// Whether what a limit counted goes with it: a member's one-time budget is discarded when the member becomes unlimited.
+/// Returns whether what a limit counted goes with it: a member's one-time budget is discarded when the member becomes unlimited.
 fn discards(place: &Place, limit: &Limit) -> bool {
     matches!(place, Place::Member(_)) && limit.period() == Some(Period::OneTime)
 }

@@ -80,7 +80,7 @@ impl Step {
 }
 
 impl Correctable {
-    /// Whether it moved the balance, which is the operator's to correct.
+    /// Returns whether it moved the balance, which is the operator's to correct.
     pub fn moved_balance(&self) -> bool {
         self.wallet != Nanos::ZERO || self.booked.iter().any(|settled| settled.wallet != Nanos::ZERO)
     }
@@ -91,7 +91,7 @@ impl Correctable {
 }
 
 impl Turn<'_> {
-    /// Whether nothing was booked besides since the entry was read.
+    /// Returns whether nothing was booked besides since the entry was read.
     pub fn is_whole(&self, of: &Correctable) -> bool {
         let Some(no) = of.settled().and_then(|settled| settled.reservation) else { return true };
         let Some(Reservation::Ended(ended)) = self.state.reservation(no) else { return true };
@@ -213,7 +213,7 @@ impl Turn<'_> {
         group
     }
 
-    /// What a correction changes beside the balance, and what of it the operator's ceiling follows.
+    /// Returns what a correction changes beside the balance, and what of it the operator's ceiling follows.
     fn correct_usage(
         &self,
         new: &NewCorrection,
