@@ -28,6 +28,9 @@ mod rpc;
 #[path = "abuse/wire.rs"]
 mod wire;
 
+#[path = "abuse/calm.rs"]
+mod calm;
+
 #[path = "abuse/bodies.rs"]
 mod bodies;
 #[path = "abuse/connections.rs"]

@@ -12,6 +12,7 @@ use quotad::{
 };
 
 use crate::{
+    calm::calmly,
     server::MODEL,
     world::{NEIGHBOUR_KEY, World, slice},
 };
@@ -182,11 +183,12 @@ impl Measured {
 async fn neighbour(world: &World, length: Duration) -> Latencies {
     let (endpoint, token) = (world.server.endpoint.clone(), world.service_token.clone());
     let (tell, told) = tokio::sync::oneshot::channel();
-    thread::spawn(move || {
+    let work = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         // Nobody listens where the test has failed meanwhile.
         let _ = tell.send(runtime.block_on(work(&endpoint, &token, length)));
-    });
+    };
+    calmly(|| drop(thread::spawn(work)));
     told.await.expect("the neighbor is answered")
 }
 

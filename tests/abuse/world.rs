@@ -13,7 +13,10 @@ use quotad::{
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::server::{ORGANIZATION, Server, command, seed, serving};
+use crate::{
+    calm::calmly,
+    server::{ORGANIZATION, Server, command, seed, serving},
+};
 
 /// An organization that has nothing to do with any attack, and its key.
 pub(crate) const NEIGHBOUR: &str = "neighbour";
@@ -55,7 +58,8 @@ impl World {
             None => command(&data_dir),
         };
         command.args(flags);
-        let server = Server::start_with(command, &data_dir);
+        let begun_in = data_dir.clone();
+        let server = calmly(move || Server::start_with(command, &begun_in));
         let operator = server.operator().await;
         let service_token = seed(&operator, None).await;
         let gateway = operator.with_token(&service_token).unwrap();
