@@ -193,7 +193,8 @@ pub struct Given {
     /// of the largest messages [default: 67108864]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_CONNECTION_MAX_BYTES")]
     pub connection_max_bytes: Option<u64>,
-    /// The same of all connections together, with what they may send unread; beyond, whoever holds most is refused first
+    /// The same of all connections together, with what they may send unread; whoever holds 1 MiB or more is refused beyond
+    /// three quarters of it, whoever holds less beyond all of it
     /// [default: 1073741824]
     #[arg(long, value_name = "BYTES", env = "QUOTAD_CONNECTIONS_MAX_BYTES")]
     pub connections_max_bytes: Option<u64>,

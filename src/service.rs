@@ -91,7 +91,7 @@ pub use projector::drain;
 pub use quota::{Grant, Question, Reply, ReservationRef};
 pub use revocations::{Lagged, Subscription, WatchPlace, WatchedRevocation};
 pub use system::PriceChange;
-pub use token::{Identity, NewMemberToken, NewToken, WhoAmI};
+pub use token::{Identity, NewMemberToken, NewToken, TokenLife, WhoAmI};
 pub use turn::Done;
 pub use verify::{Difference, Verification, verify_recovered};
 

@@ -29,6 +29,8 @@ mod people;
 mod rpc;
 #[path = "roles/scopes.rs"]
 mod scopes;
+#[path = "roles/streams.rs"]
+mod streams;
 #[path = "grpc/world.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod world;

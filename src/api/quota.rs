@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt as _, future, stream};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
@@ -136,6 +136,7 @@ impl QuotaService for QuotaApi {
     ) -> Answer<Self::WatchRevocationsStream> {
         let (_, extensions, message) = request.into_parts();
         let caller = caller(&extensions).map_err(status)?;
+        let token = self.service.token_life(caller).map_err(status)?;
         let place = WatchPlace::take(&self.service, caller).map_err(status)?;
         let holder = request::holder(message).map_err(|invalid| status(invalid.into()))?;
         let mut subscription = Subscription::new(Arc::clone(&self.service), caller);
@@ -151,7 +152,8 @@ impl QuotaService for QuotaApi {
             }
         });
         let stop = self.stop.clone();
-        let until_stop = revocations.take_until(async move { stop.wait().await });
-        Ok(Response::new(Box::pin(until_stop.chain(stream::once(async { Err(stopping()) })))))
+        let ended = future::select(stop.clone().wait().boxed(), token.wait().boxed());
+        let why = async move { Err(if stop.is_set() { stopping() } else { status(Error::TokenUnknown) }) };
+        Ok(Response::new(Box::pin(revocations.take_until(ended).chain(stream::once(why)))))
     }
 }

@@ -12,7 +12,11 @@ use std::{
     task::{Context, Poll},
 };
 
-use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt as _, Stream, StreamExt as _,
+    future::{self, BoxFuture},
+    stream::FuturesUnordered,
+};
 use tokio::task::coop;
 use tonic::Status;
 
@@ -26,7 +30,7 @@ use super::{
 };
 use crate::{
     domain::{access::Verb, error::Invalid, id::Holder},
-    service::{Caller, Done, Error, Lagged, Service, Subscription, WatchedRevocation, secret},
+    service::{Caller, Done, Error, Lagged, Service, Subscription, TokenLife, WatchedRevocation, secret},
     telemetry::Overload,
 };
 
@@ -57,7 +61,9 @@ pub(super) struct Session<R> {
     /// Answers that were asked for.
     polls: u32,
     stop: Stop,
-    stopped: BoxFuture<'static, ()>,
+    token: TokenLife,
+    /// Until the server stops or the token is over.
+    ended: BoxFuture<'static, ()>,
     /// Why it ends, where not because the client said all that it had to.
     end: Option<Status>,
 }
@@ -82,9 +88,10 @@ where
     R: Stream<Item = Result<SessionRequest, Status>> + Unpin,
 {
     /// # Errors
-    /// [`Error::Internal`] when the system gives no randomness.
+    /// [`Error::Internal`] when the system gives no randomness, [`Error::TokenUnknown`] when the token is over already.
     pub(super) async fn new(service: Arc<Service>, caller: Caller, requests: R, stop: Stop) -> Result<Self, Error> {
         let holder = private_holder()?;
+        let token = service.token_life(&caller)?;
         service.metrics().open_sessions.add(1);
         let mut revocations = Subscription::new(Arc::clone(&service), &caller);
         revocations.add(&holder, false).await;
@@ -98,8 +105,9 @@ where
             revocations,
             holders: HashSet::new(),
             polls: 0,
-            stopped: stop.clone().wait().boxed(),
+            ended: future::select(stop.clone().wait().boxed(), token.wait().boxed()).map(drop).boxed(),
             stop,
+            token,
             end: None,
         })
     }
@@ -109,10 +117,12 @@ where
         if self.in_flight.len() + self.due.len() >= MAX_IN_FLIGHT {
             return Poll::Pending;
         }
-        let Some(requests) = &mut self.requests else { return Poll::Ready(None) };
-        if self.stop.is_set() {
-            return self.close(Some(stopping()));
+        if self.requests.is_some()
+            && let Some(why) = self.why_ended()
+        {
+            return self.close(Some(why));
         }
+        let Some(requests) = &mut self.requests else { return Poll::Ready(None) };
         // A client that always has more to ask must not keep other sessions from running.
         let Poll::Ready(budget) = coop::poll_proceed(cx) else { return Poll::Pending };
         match requests.poll_next_unpin(cx) {
@@ -122,12 +132,17 @@ where
             }
             Poll::Ready(Some(Err(broken))) => self.close(Some(blame_caller(broken))),
             Poll::Ready(None) => self.close(None),
-            // Asked only for the wake-up: whether it is set was seen above, and is again.
-            Poll::Pending => match self.stopped.as_mut().poll(cx) {
-                Poll::Ready(()) => self.close(Some(stopping())),
+            // Asked only for the wake-up: whether it has ended was seen above, and is again.
+            Poll::Pending => match self.ended.as_mut().poll(cx) {
+                Poll::Ready(()) => self.close(Some(self.why_ended().unwrap_or_else(stopping))),
                 Poll::Pending => Poll::Pending,
             },
         }
+    }
+
+    /// `None` as long as it goes on.
+    fn why_ended(&self) -> Option<Status> {
+        if self.stop.is_set() { Some(stopping()) } else { self.token.is_over().then(|| status(Error::TokenUnknown)) }
     }
 
     fn close(&mut self, end: Option<Status>) -> Poll<Option<SessionRequest>> {
@@ -226,6 +241,9 @@ where
     }
 
     fn poll_revocations(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<SessionResponse, Status>>> {
+        if self.token.is_over() {
+            return Poll::Pending;
+        }
         let Poll::Ready(next) = pin!(self.revocations.next()).poll(cx) else { return Poll::Pending };
         Poll::Ready(next.map(|watched| match watched {
             Ok(watched) => Ok(revocation(&watched)),

@@ -13,6 +13,7 @@ use smol_str::SmolStr;
 use super::{
     Error, Service,
     calls::{Kind, Tenant},
+    token::Standing,
 };
 use crate::{
     domain::{
@@ -146,7 +147,9 @@ pub enum Subject<'a> {
 /// A token with what is told of its bearer: made once, because each call asks.
 #[derive(Debug)]
 pub(super) struct KnownToken {
-    expire_time: Option<Timestamp>,
+    pub expire_time: Option<Timestamp>,
+    /// Of a service token: others open no streams.
+    pub standing: Option<Standing>,
     pub bearer: Bearer,
     actor: Actor,
     principal: Principal,
@@ -169,7 +172,8 @@ impl From<&AccessToken> for KnownToken {
                 (Actor::SYSTEM, Principal::Invitee(organization.clone(), invitation.clone()))
             }
         };
-        Self { expire_time: *expire_time, bearer: bearer.clone(), actor, principal }
+        let standing = matches!(bearer, Bearer::Service(_)).then(Standing::begin);
+        Self { expire_time: *expire_time, standing, bearer: bearer.clone(), actor, principal }
     }
 }
 

@@ -12,6 +12,11 @@ use crate::{
     engine::{conflict::Conflict, system::SystemState},
 };
 
+mod life;
+
+pub(super) use life::Standing;
+pub use life::TokenLife;
+
 /// Most access tokens that one member may have.
 const MAX_TOKENS: usize = 100;
 

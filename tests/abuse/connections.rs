@@ -8,12 +8,14 @@ use std::{
 };
 
 use quotad::{api::proto::ListOrganizationsRequest, client::Connection, clock::Stopwatch};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
 use crate::{
+    calm::calmly,
     neighbour::{beside, processor_time},
     server::{Server, serving},
     wire::{Wire, dial},
@@ -52,7 +54,8 @@ fn with_descriptors(limit: usize, data_dir: &Path, says: &Path, flags: &[&str]) 
     command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\"")]).arg(env!("CARGO_BIN_EXE_quotad"));
     let mut command = serving(command, data_dir, "127.0.0.1:0");
     command.args(flags).stderr(Stdio::from(File::create(says).unwrap()));
-    Server::spawn(command, data_dir)
+    let data_dir = data_dir.to_owned();
+    calmly(move || Server::spawn(command, &data_dir))
 }
 
 #[tokio::test]
@@ -100,6 +103,42 @@ async fn more_silent_connections_than_descriptors_leave_files_theirs_and_cost_no
         tokio::task::yield_now().await;
     }
     assert_eq!(organizations(&server.endpoint, &data_dir).await, 0);
+}
+
+/// Lets a server have no descriptor beyond so many from now on, whatever its own limit says of connections.
+fn limit_descriptors(server: &Server, limit: u64) {
+    let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap());
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    prlimit(pid, Resource::Nofile, Rlimit { current: Some(limit), maximum: maximum.map(|most| most.min(1000)) })
+        .unwrap();
+}
+
+#[tokio::test]
+async fn where_the_system_gives_no_descriptors_what_is_open_is_served_and_nothing_spins() {
+    let home = tempfile::tempdir().unwrap();
+    let (data_dir, says) = (home.path().join("data"), home.path().join("says"));
+    let server = with_descriptors(1000, &data_dir, &says, &[]);
+    let token = std::fs::read_to_string(data_dir.join("operator.token")).unwrap();
+    let first = Connection::open(&server.endpoint, &token).await.unwrap();
+    let list = async || first.organizations().list_organizations(ListOrganizationsRequest::default()).await.map(drop);
+    list().await.unwrap();
+    limit_descriptors(&server, 3);
+    // The system takes them into its queue, the server none of them.
+    let waiting = silent(&server.endpoint, 20).await;
+    let said = || std::fs::read_to_string(&says).unwrap();
+    while !said().contains("no connection can be taken") {
+        list().await.unwrap();
+    }
+    let (before, watch) = (processor_time(server.pid()), Stopwatch::start());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let spent = processor_time(server.pid()).saturating_sub(before);
+    let passed = watch.elapsed();
+    assert!(spent * 5 < passed * 2, "{spent:?} of {passed:?}");
+    list().await.unwrap();
+    assert_eq!(said().matches("no connection can be taken").count(), 1, "{}", said());
+    limit_descriptors(&server, 1000);
+    assert_eq!(organizations(&server.endpoint, &data_dir).await, 0, "who waited is let in");
+    drop(waiting);
 }
 
 #[tokio::test]

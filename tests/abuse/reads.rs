@@ -170,7 +170,10 @@ async fn who_browses_stands_back_behind_those_who_decide() {
     let begun_with = calmly(|| rustix::process::nice(0).unwrap());
     assert!(!own.is_empty() && own.iter().all(|niceness| *niceness == begun_with), "{threads:?}");
     let control = of("control");
-    assert!(!control.is_empty() && control.iter().all(|niceness| *niceness == (begun_with + 10).min(19)), "{threads:?}");
+    assert!(
+        !control.is_empty() && control.iter().all(|niceness| *niceness == (begun_with + 10).min(19)),
+        "{threads:?}"
+    );
     let files = of("sqlx-sqlite");
     assert!(files.contains(&control[0]) && files.contains(&begun_with), "the ledger is read aside: {threads:?}");
 }

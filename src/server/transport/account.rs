@@ -20,7 +20,8 @@ use crate::{
 const STEP: usize = 256 << 10;
 /// Drawn by every connection: HTTP/2 lets a peer send so much unasked, and a connection costs about as much by itself.
 const BASE: usize = 64 << 10;
-/// A connection that holds less than this is served although the total is used up: whoever used it up refuses nobody else.
+/// A connection that holds less than this may use the total to its end, others three quarters of it: who takes much leaves room for
+/// those who take little. One that holds less than [`BASE`] is always served, out of what it has drawn already.
 const SHARE: usize = 1 << 20;
 /// Answers no larger than this are always given: what was changed is told to whoever changed it.
 const SMALL_ANSWER: usize = 64 << 10;
@@ -59,8 +60,10 @@ impl Total {
         self.held.load(Relaxed)
     }
 
-    fn is_used_up(&self) -> bool {
-        self.used.load(Relaxed) >= self.max
+    /// Whether a connection may hold so much, as far as the others leave room for it.
+    fn has_room(&self, held: usize) -> bool {
+        let reach = if held < SHARE { self.max } else { self.max / 4 * 3 };
+        held < BASE || self.used.load(Relaxed) < reach
     }
 
     /// Sets bytes aside for the receive window of a connection, as long as windows and all else leave half of the total.
@@ -131,13 +134,13 @@ impl Account {
     /// Whether a call may begin.
     pub(super) fn may_begin(&self) -> bool {
         let held = self.held.load(Relaxed);
-        held < self.total.max_each && (held < SHARE || !self.total.is_used_up())
+        held < self.total.max_each && self.total.has_room(held)
     }
 
     /// Whether an answer, or what has come of a request, may be held.
     pub(super) fn fits(&self, bytes: usize) -> bool {
         let held = self.held.load(Relaxed).saturating_add(bytes);
-        bytes <= SMALL_ANSWER || (held <= self.total.max_each && (held < SHARE || !self.total.is_used_up()))
+        bytes <= SMALL_ANSWER || (held <= self.total.max_each && self.total.has_room(held))
     }
 
     /// The bound on what a connection holds, as callers are told of it.
@@ -316,13 +319,31 @@ mod tests {
     }
 
     #[test]
-    fn where_the_total_is_used_up_only_those_that_hold_more_than_a_share_are_refused() {
+    fn who_takes_much_leaves_a_quarter_of_the_total_to_who_takes_little() {
         let total = total(16 << 20, 16 << 20);
         let (greedy, modest) = (Account::open(&total), Account::open(&total));
-        let _held = Charge::new(&greedy, (16 << 20) - 1);
+        let _held = Charge::new(&greedy, 12 << 20);
         assert!(OpenCall::begin(&greedy, false).is_err());
         assert!(OpenCall::begin(&modest, false).is_ok());
         assert!(modest.fits(SHARE / 2) && !modest.fits(SHARE + 1));
+    }
+
+    #[test]
+    fn many_who_take_little_stay_within_the_total_and_who_takes_hardly_anything_is_always_served() {
+        let total = total(16 << 20, 16 << 20);
+        let accounts: Vec<_> = (0..100).map(|_| Account::open(&total)).collect();
+        let mut held = Vec::new();
+        for account in &accounts {
+            while account.held.load(Relaxed) < SHARE && account.fits(SMALL_ANSWER + 1) {
+                held.push(Charge::new(account, SMALL_ANSWER + 1));
+            }
+        }
+        let used = total.used.load(Relaxed);
+        assert!((15 << 20..=(16 << 20) + STEP).contains(&used), "{used}");
+        let last = Account::open(&total);
+        assert!(OpenCall::begin(&last, false).is_ok() && last.fits(BASE - 1));
+        let _little = Charge::new(&last, BASE);
+        assert!(OpenCall::begin(&last, false).is_err());
     }
 
     #[test]
