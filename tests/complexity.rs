@@ -1,4 +1,4 @@
-//! How much work an operation of the data plane is, in a small place and in a large one: it must be nearly the same.
+//! How much work an operation is, in a small place and in a large one: it must be nearly the same.
 //!
 //! Nothing is timed. Each test runs itself once more under callgrind, which counts the instructions that the calling thread
 //! executes within [`run_counted`] and nowhere else, so that the numbers are the same on every machine under any load.
@@ -14,13 +14,27 @@ mod serving;
 
 use std::{env, fs, hint::black_box, process::Command, sync::Arc, time::Duration};
 
-use organization::{Beside, START};
-use quotad::{clock::ManualClock, domain::operation::Payer};
-use serving::{Population, RESERVE, Serving, TOKEN, broke, question, rich};
+use futures::FutureExt as _;
+use organization::{Beside, START, TEAM};
+use quotad::{
+    clock::ManualClock,
+    domain::{
+        id::{KeyId, MemberId, OrganizationId, TeamId},
+        money::Nanos,
+        operation::Payer,
+        policy::{Models, Policy},
+        rule::{Cap, CapPeriod},
+        zone::Zone,
+    },
+    service::{Caller, KeyFilter, MembershipFilter, NewKey, NewRule, Page, Repeatable},
+};
+use serving::{OPERATOR, Population, RESERVE, Serving, TOKEN, broke, question, rich};
 
 /// Set in the process under callgrind.
 const COUNTING: &str = "QUOTAD_COUNTING";
 const OPERATIONS: [&str; 6] = ["authorize", "reserve", "refused reserve", "check", "commit", "release"];
+/// What is asked or done about one member.
+const OF_A_MEMBER: [&str; 5] = ["list keys", "list memberships", "member budget", "delete membership", "delete member"];
 /// Of each kind.
 const ROUNDS: usize = 8;
 const FEW: usize = 10;
@@ -96,15 +110,20 @@ fn count(place: &Place) {
 /// Fails unless every operation is about as much work in the one place as in the other. Called by a test that has
 /// nothing else to do: under callgrind it is what is run again.
 fn compare(test: &str, small: &Place, large: &Place) {
+    compare_all(test, &OPERATIONS, (small, large), count);
+}
+
+/// The same of the operations that `count` runs.
+fn compare_all(test: &str, operations: &[&str], (small, large): (&Place, &Place), count: impl Fn(&Place)) {
     if env::var_os(COUNTING).is_some() {
         count(small);
         count(large);
         return;
     }
-    let counts = under_callgrind(test);
+    let counts = under_callgrind(test, operations.len());
     let (small, large) = counts.split_at(counts.len() / 2);
     let mut wrong = Vec::new();
-    for ((name, small), large) in OPERATIONS.iter().zip(small.chunks(ROUNDS)).zip(large.chunks(ROUNDS)) {
+    for ((name, small), large) in operations.iter().zip(small.chunks(ROUNDS)).zip(large.chunks(ROUNDS)) {
         let (small, large) = (middle(small), middle(large));
         assert!(small > 1000, "{name}: nothing was counted");
         println!("{test}: {name}: {small} instructions in the small place, {large} in the large one");
@@ -122,7 +141,7 @@ fn middle(counts: &[u64]) -> u64 {
 }
 
 /// The instructions of each counted call, in order: callgrind writes a file after each.
-fn under_callgrind(test: &str) -> Vec<u64> {
+fn under_callgrind(test: &str, operations: usize) -> Vec<u64> {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("counted");
     let output = Command::new("valgrind")
@@ -136,7 +155,7 @@ fn under_callgrind(test: &str) -> Vec<u64> {
         .expect("valgrind counts the instructions; install it (`apt-get install valgrind`)");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}\n{said}", String::from_utf8_lossy(&output.stdout));
-    let expected = 2 * OPERATIONS.len() * ROUNDS;
+    let expected = 2 * operations * ROUNDS;
     let counts = (1..=expected).map(|no| instructions(&file.with_extension(no.to_string())));
     counts.collect()
 }
@@ -193,4 +212,111 @@ fn open_reservations_make_no_operation_more_work() {
 fn remembered_ids_make_no_operation_more_work() {
     let place = |remembered| Place { remembered, ..Place::default() };
     compare("remembered_ids_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+/// Members whose work is counted, two of each round.
+fn member(no: usize) -> MemberId {
+    MemberId::trusted(format!("member-{no}"))
+}
+
+/// An organization whose members are in a team; those that are asked about have a key each, under a rule with a cap.
+fn furnish_members(place: &Place) -> (Serving, Caller, OrganizationId) {
+    let (serving, _) = furnish(place);
+    let operator = serving.service.authorize(Some(OPERATOR), "/quotad.v1.KeyService/ListKeys").unwrap();
+    let (organization, team) = (OrganizationId::trusted("org-0"), TeamId::trusted(TEAM));
+    for no in 0..place.population.beside.members {
+        let (none, member) = (Policy::default(), member(no));
+        let joined = serving.service.create_membership(
+            &operator,
+            &organization,
+            (&team, &member),
+            (&none, false),
+            Repeatable::default(),
+        );
+        assert!(serving.runtime.block_on(joined).is_ok());
+    }
+    let rule = NewRule {
+        id: None,
+        name: String::from("capped"),
+        description: String::new(),
+        enabled: true,
+        zone: Zone::UTC,
+        cap: Some(Cap { enabled: true, max: Nanos::units(10), period: CapPeriod::Daily }),
+        hours: None,
+    };
+    let made = serving.service.create_rule(&operator, &organization, rule, Repeatable::default());
+    assert!(serving.runtime.block_on(made).is_ok());
+    for no in 0..2 * ROUNDS {
+        let key = NewKey {
+            id: Some(KeyId::trusted(format!("of-member-{no}"))),
+            member: Some(member(no)),
+            team: team.clone(),
+            name: String::new(),
+            disabled: false,
+            expire_time: None,
+            models: Models::default(),
+            rule: None,
+            policy: Policy::default(),
+        };
+        let made = serving.service.create_key(&operator, &organization, key, Repeatable::default());
+        assert!(serving.runtime.block_on(made).is_ok());
+    }
+    (serving, operator, organization)
+}
+
+/// Runs each of [`OF_A_MEMBER`] so often, counted.
+fn count_of_a_member(place: &Place) {
+    let (serving, operator, organization) = furnish_members(place);
+    let (service, team, page) = (&serving.service, TeamId::trusted(TEAM), Page { from: None, limit: 100 });
+    for no in 0..ROUNDS {
+        let filter = KeyFilter { member: Some(member(no)), ..KeyFilter::default() };
+        run_counted(&mut || {
+            let listed = service.list_keys(&operator, &organization, &filter, page).unwrap();
+            assert_eq!((listed.items.len(), listed.next), (1, None));
+        });
+    }
+    for no in 0..ROUNDS {
+        let filter = MembershipFilter { member: Some(member(no)), ..MembershipFilter::default() };
+        run_counted(&mut || {
+            let listed = service.list_memberships(&organization, &filter, page).unwrap();
+            assert_eq!((listed.items.len(), listed.next), (1, None));
+        });
+    }
+    for no in 0..ROUNDS {
+        let member = member(no);
+        run_counted(&mut || {
+            let budgets = service.member_budgets(&organization, &member).now_or_never();
+            assert!(budgets.is_some_and(|budgets| budgets.is_ok()), "a read waits for nothing");
+        });
+    }
+    for no in 0..ROUNDS {
+        let key = KeyId::trusted(format!("of-member-{no}"));
+        let deleted = service.delete_key(&operator, &organization, &key, None);
+        assert!(serving.runtime.block_on(deleted).is_ok());
+        let member = member(no);
+        run_counted(&mut || {
+            let left = service.delete_membership(&operator, &organization, &team, &member);
+            assert!(left.now_or_never().is_none_or(|left| left.is_ok()), "done, and waiting for the disk");
+        });
+    }
+    for no in ROUNDS..2 * ROUNDS {
+        let member = member(no);
+        run_counted(&mut || {
+            let gone = service.delete_member(&operator, &organization, &member, None);
+            assert!(gone.now_or_never().is_none_or(|gone| gone.is_ok()), "done, and waiting for the disk");
+        });
+    }
+}
+
+#[test]
+fn other_keys_and_members_make_nothing_about_one_member_more_work() {
+    let beside = |many| Beside { keys: many, members: many, ..Beside::default() };
+    let place = |many| with(Population { beside: beside(many), ..Population::default() });
+    // Tables of few rows are walked.
+    compare_all(
+        "other_keys_and_members_make_nothing_about_one_member_more_work",
+        &OF_A_MEMBER,
+        (&place(100), &place(MANY)),
+        count_of_a_member,
+    );
 }

@@ -22,7 +22,7 @@ use crate::domain::{
     entity::{Member, Membership, Organization, Team, WalletMode},
     event::{LimitNo, Record, Touch},
     fold,
-    id::{Holder, InvitationId, Model, OrderId, RequestId},
+    id::{Holder, InvitationId, MemberId, Model, OrderId, RequestId},
     money::Nanos,
     payment::Correction,
     policy::{AllocationPlace, Limit, Place, Scope, Unit},
@@ -350,6 +350,16 @@ impl OrganizationState {
             self.teams.row_count() + self.members.row_count() + self.memberships.row_count() + self.keys.row_count();
         let others = self.invitations.row_count() + self.credit_requests.row_count();
         tables + others + self.entries.len() + self.retired.count() + self.reservations.len() + self.requests.len()
+    }
+
+    /// Returns the live keys of a member, from a place on, in the order in which they were made.
+    pub fn keys_of<'a>(
+        &'a self,
+        member: &MemberId,
+        from: u32,
+    ) -> impl Iterator<Item = (u32, &'a Row<KeyRow>)> + use<'a> {
+        let place = self.members.place(member);
+        place.into_iter().flat_map(move |member| self.keys.of_member(member, from))
     }
 
     /// The place of a membership's team.

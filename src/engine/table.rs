@@ -17,9 +17,12 @@ use crate::domain::{
     rule::Rule,
 };
 
+mod groups;
 mod kept;
 mod shelf;
 
+pub use groups::Grouped;
+use groups::{Groups, short_hash};
 pub use shelf::Shelf;
 
 /// A full table gets room for this part of its rows more. There are very many of one row, and some of a million.
@@ -32,6 +35,10 @@ pub trait Entity: 'static {
     type Id: Clone + Eq + Hash + Serialize + DeserializeOwned;
     fn id(&self) -> Self::Id;
     fn is_deleted(&self) -> bool;
+    /// Returns what it is found by besides its id.
+    fn groups(&self, _hasher: &RandomState) -> [Option<u32>; 2] {
+        [None; 2]
+    }
 }
 
 /// Where entities are found by their ids.
@@ -88,11 +95,13 @@ pub struct Table<E: Entity> {
     hasher: RandomState,
     /// How many aren't deleted.
     live: u32,
+    /// Those that aren't deleted, by what they belong to. A small table has none, because there may be a million of them.
+    groups: Option<Box<Groups>>,
 }
 
 impl<E: Entity> Default for Table<E> {
     fn default() -> Self {
-        Self { rows: Vec::new(), index: HashTable::new(), hasher: RandomState::default(), live: 0 }
+        Self { rows: Vec::new(), index: HashTable::new(), hasher: RandomState::default(), live: 0, groups: None }
     }
 }
 
@@ -111,6 +120,11 @@ impl<E: Entity> Table<E> {
         let at = self.place(&id).unwrap_or_else(|| self.new_place(&id));
         let was_live = self.row(at).is_some_and(|row| !row.entity.is_deleted());
         self.live = self.live + u32::from(!entity.is_deleted()) - u32::from(was_live);
+        let after = self.groups_of(&entity);
+        let before = self.rows.get(at as usize).map_or([None; 2], |row| self.groups_of(&row.entity));
+        if let Some(groups) = &mut self.groups {
+            groups.follow(at, before, after);
+        }
         if let Some(row) = self.rows.get_mut(at as usize) {
             row.entity = entity;
         } else {
@@ -118,6 +132,7 @@ impl<E: Entity> Table<E> {
                 self.rows.reserve_exact(1 + self.rows.len() / GROWTH);
             }
             self.rows.push(Row { entity, limits: Box::default() });
+            self.group_when_large();
         }
         at
     }
@@ -180,6 +195,10 @@ impl Entity for Membership {
     fn is_deleted(&self) -> bool {
         self.deleted
     }
+    /// By its member and by its team; others may rarely have the same hash.
+    fn groups(&self, hasher: &RandomState) -> [Option<u32>; 2] {
+        [Some(short_hash(hasher, &self.member)), Some(short_hash(hasher, &self.team))]
+    }
 }
 
 /// A key with the places of what it belongs to, which never change.
@@ -209,6 +228,10 @@ impl Entity for KeyRow {
     }
     fn is_deleted(&self) -> bool {
         self.key.deleted
+    }
+    /// By the places of its member and of its membership.
+    fn groups(&self, _hasher: &RandomState) -> [Option<u32>; 2] {
+        [Some(self.member), Some(self.membership)]
     }
 }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod allocations;
 mod audit;
+mod belonging;
 mod billing;
 mod bounds;
 mod ceilings;

@@ -9,20 +9,22 @@ use super::{
 use crate::{
     domain::{
         allocation::{Allocation, AllocationSettings, Cadence},
-        entity::{AccountKind, Member, Membership, Team},
+        entity::{Member, Membership, Team},
         id::{MemberId, OrganizationId, TeamId},
         money::Nanos,
         period::Window,
         zone::Zone,
     },
     engine::{
-        conflict::Conflict,
         directory::Cell,
         state::{AccountCredits, Allocations, Credits, OrganizationState, TeamCredits},
         table::Row,
         turn::{AllocationChange, Outcome, Turn},
     },
 };
+
+/// What a personal account doesn't have.
+const HANDED_OUT: &str = "the allocation of credits";
 
 /// Fields to change; `None` leaves one as it is, an inner `None` unsets it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -136,33 +138,24 @@ pub(super) fn member_credits(state: &OrganizationState, place: u32) -> Option<Me
 }
 
 impl Service {
-    /// Reads the state in the cycle that runs now: one that is due begins first.
-    async fn at_cycle<T>(
-        &self,
-        organization: &OrganizationId,
-        read: impl FnOnce(&OrganizationState) -> Outcome<T>,
-    ) -> Result<T, Error> {
-        let system = Caller::system();
-        self.change(&system, organization, |turn| {
-            if turn.state.organization.kind == AccountKind::Personal {
-                return Err(Conflict::TeamAccountRequired { what: "the allocation of credits" });
-            }
-            turn.tick();
-            read(turn.state)
-        })
-        .await
-    }
-
-    /// The organization in the cycle that runs now.
-    async fn in_cycle(&self, organization: &OrganizationId) -> Result<Arc<Cell>, Error> {
-        self.at_cycle(organization, |_| Ok(())).await?;
-        self.organization_cell(organization)
+    /// Returns a team account's organization in the cycle that runs now. One that is due begins first; otherwise nothing changes.
+    pub(super) async fn in_cycle(&self, organization: &OrganizationId, what: &'static str) -> Result<Arc<Cell>, Error> {
+        let cell = self.team_account(organization, what)?;
+        let end = cell.lock().state.allocations.cycle.end;
+        if self.clock.now() >= end {
+            let begin = |turn: &mut Turn<'_>| {
+                turn.tick();
+                Ok(())
+            };
+            self.change(&Caller::system(), organization, begin).await?;
+        }
+        Ok(cell)
     }
 
     /// # Errors
     /// [`Error`] for a personal account, or when there is no such organization.
     pub async fn allocation_settings(&self, organization: &OrganizationId) -> Result<AllocationSettings, Error> {
-        let cell = self.in_cycle(organization).await?;
+        let cell = self.in_cycle(organization, HANDED_OUT).await?;
         let inner = cell.lock();
         Ok(inner.state.allocations.settings)
     }
@@ -222,7 +215,7 @@ impl Service {
         cycle: Option<Window>,
         settings: AllocationSettings,
     ) -> Result<CreditOverview, Error> {
-        let cell = self.in_cycle(organization).await?;
+        let cell = self.in_cycle(organization, HANDED_OUT).await?;
         let mut allocations = cell.lock().state.allocations_in(cycle);
         allocations.settings = settings;
         Ok(overview(&cell, Some(&allocations)))
@@ -231,7 +224,7 @@ impl Service {
     /// # Errors
     /// [`Error`] for a personal account.
     pub async fn credit_overview(&self, organization: &OrganizationId) -> Result<CreditOverview, Error> {
-        Ok(overview(&*self.in_cycle(organization).await?, None))
+        Ok(overview(&*self.in_cycle(organization, HANDED_OUT).await?, None))
     }
 
     /// # Errors
@@ -242,7 +235,7 @@ impl Service {
         search: &str,
         at: Page,
     ) -> Result<Found<TeamView>, Error> {
-        let cell = self.in_cycle(organization).await?;
+        let cell = self.in_cycle(organization, HANDED_OUT).await?;
         let search = Search::new(search);
         let matches = |team: &Team| !team.deleted && search.is_in(&[&team.name, team.id.as_str()]);
         let pick = |state: &OrganizationState, place, row: &Row<Team>| {
@@ -266,7 +259,7 @@ impl Service {
         search: &str,
         at: Page,
     ) -> Result<Found<MemberCredits>, Error> {
-        let cell = self.in_cycle(organization).await?;
+        let cell = self.in_cycle(organization, HANDED_OUT).await?;
         let members = {
             let inner = cell.lock();
             let missing = || Error::NotFound { kind: "team", id: team.to_string() };

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     domain::{
         decision::LimitState,
-        entity::{Key, Membership},
+        entity::{AccountKind, Key, Membership},
         event::LimitNo,
         id::{OrganizationId, RequestId, RuleId},
         policy::Limit,
@@ -188,6 +188,18 @@ impl Service {
         let (kind, name) = ("organization", || id.to_string());
         let cell = self.directory.find(id).ok_or_else(|| Error::NotFound { kind, id: name() })?;
         if cell.lock().state.organization.deleted { Err(Error::Gone { kind, id: name() }) } else { Ok(cell) }
+    }
+
+    /// The same of what only a team account has.
+    ///
+    /// # Errors
+    /// [`Error`] for a personal account, or when there is no such organization.
+    pub(super) fn team_account(&self, id: &OrganizationId, what: &'static str) -> Result<Arc<Cell>, Error> {
+        let cell = self.organization_cell(id)?;
+        if cell.lock().state.organization.kind == AccountKind::Personal {
+            return Err(Conflict::TeamAccountRequired { what }.into());
+        }
+        Ok(cell)
     }
 
     /// One change of one organization, acknowledged when on disk. The answer is what the change left, not what others make of it

@@ -124,19 +124,30 @@ pub(super) fn page_of<E: Entity, O: Ordered<E>, T>(
     )
 }
 
-/// What `pick` makes of all rows of a table that it wants, which must be few: there are no pages.
-pub(super) fn all_of<E: Entity, O: Ordered<E>, T>(
+/// Rows of a group as [`Rows`].
+pub(super) fn keyed<'a, E: Entity>(rows: impl Iterator<Item = (u32, &'a Row<E>)> + 'a) -> Rows<'a, Row<E>> {
+    Box::new(rows.map(|(place, row)| (u64::from(place), row)))
+}
+
+/// The place that a key of a list stands for.
+pub(super) fn place_from(key: Option<u64>) -> u32 {
+    key.map_or(0, |key| u32::try_from(key).unwrap_or(u32::MAX))
+}
+
+/// What `pick` makes of all rows that it wants, `most` at most: there are no pages.
+pub(super) fn all<R, T>(
     cell: &Cell,
-    table: impl Fn(&OrganizationState) -> &O,
-    mut pick: impl FnMut(&OrganizationState, u32, &Row<E>) -> Option<T>,
+    most: usize,
+    rows: impl for<'a> Fn(&'a OrganizationState, Option<u64>) -> Rows<'a, R>,
+    mut pick: impl FnMut(&OrganizationState, u64, &R) -> Option<T>,
 ) -> Vec<T> {
     let (mut all, mut from) = (Vec::new(), None);
     loop {
-        let at = Page { from, limit: usize::MAX };
-        let found = page_of(cell, (at, Order::OldestFirst), &table, &mut pick, |_| 0);
+        let at = Page { from, limit: most - all.len() };
+        let found = page(cell, at, &rows, &mut pick, |_| 0);
         all.extend(found.items);
         from = found.next;
-        if from.is_none() {
+        if from.is_none() || all.len() == most {
             return all;
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Caller, Error, Repeatable, Service,
-    listing::{Found, Order, Page, all_of, page_of},
+    listing::{Found, Order, Page, all, keyed, page_of, place_from},
     secret,
 };
 use crate::{
@@ -19,7 +19,7 @@ use crate::{
     engine::{
         conflict::Conflict,
         state::{OrganizationState, Payments},
-        table::Row,
+        table::{Ordered as _, Row},
         turn::{self, AutoTopUpChange, Correctable, NewOrder, Orderer, Turn},
     },
     store::{EntryDetail, ReservationKey, StoredEnd},
@@ -210,11 +210,11 @@ impl Service {
         member: &MemberId,
     ) -> Result<Vec<PaymentMethod>, Error> {
         let cell = self.organization_cell(organization)?;
-        let pick = |_: &OrganizationState, _, row: &Row<PaymentMethod>| {
+        let pick = |_: &OrganizationState, _: u64, row: &Row<PaymentMethod>| {
             let method = &row.entity;
             (!method.deleted && method.member == *member).then(|| method.clone())
         };
-        Ok(all_of(&cell, |state| &state.payments.methods, pick))
+        Ok(all(&cell, usize::MAX, |state, from| keyed(state.payments.methods.oldest_first(place_from(from))), pick))
     }
 
     /// # Errors

@@ -1,6 +1,10 @@
 //! What callers authenticate with: tokens of services, members and invitations.
 
-use super::{Caller, Error, Service, listing::all_of, secret};
+use super::{
+    Caller, Error, Service,
+    listing::{all, keyed, place_from},
+    secret,
+};
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Role, Scopes},
@@ -259,13 +263,11 @@ impl Service {
 
     fn identity(&self, organization: &OrganizationId, member: &MemberId) -> Option<Identity> {
         let cell = self.directory.find(organization)?;
-        let teams = all_of(
+        let teams = all(
             &cell,
-            |state| &state.teams,
-            |state, _, row| {
-                let id = (row.entity.id.clone(), member.clone());
-                state.memberships.find_live(&id).map(|_| id.0)
-            },
+            usize::MAX,
+            |state, from| keyed(state.memberships.of_member(member, place_from(from))),
+            |_, _, row| Some(row.entity.team.clone()),
         );
         let inner = cell.lock();
         let state = &inner.state;

@@ -168,6 +168,8 @@ impl OrganizationState {
         found.compare(|| String::from("reservations that expire"), open.count(), self.open_count());
         self.check_holds(&mut found);
         self.check_teams(&mut found);
+        found.same(|| String::from("keys by what they belong to"), &true, &self.keys.groups_agree());
+        found.same(|| String::from("memberships by what they belong to"), &true, &self.memberships.groups_agree());
         found.0
     }
 

@@ -71,6 +71,7 @@ impl<E: Entity> From<KeptTable<E>> for Table<E> {
             table.new_place(&row.entity.id());
             table.rows.push(row);
         }
+        table.group_when_large();
         table
     }
 }

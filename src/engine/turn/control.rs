@@ -4,11 +4,7 @@ use smol_str::SmolStr;
 
 use super::{Outcome, Turn};
 use crate::{
-    domain::{
-        entity::{Key, Membership},
-        event::Event,
-        id::RequestId,
-    },
+    domain::{event::Event, id::RequestId},
     engine::{
         conflict::Conflict,
         state::Taken,
@@ -69,15 +65,18 @@ impl Turn<'_> {
         }
     }
 
-    fn end_below(&mut self, of: impl Fn(&Membership) -> bool, owns: impl Fn(&Key) -> bool) {
-        let keys: Vec<_> = self.state.keys.live().map(|row| &row.entity.key).filter(|key| owns(key)).cloned().collect();
-        for key in keys {
-            self.end_key(key);
+    /// Ends memberships, by their places, with their keys.
+    fn end_below(&mut self, memberships: Vec<u32>) {
+        for place in &memberships {
+            let keys: Vec<_> = self.state.keys.of_membership(*place).map(|(_, row)| row.entity.key.clone()).collect();
+            for key in keys {
+                self.end_key(key);
+            }
         }
-        let gone: Vec<_> =
-            self.state.memberships.live().map(|row| &row.entity).filter(|entity| of(entity)).cloned().collect();
-        for membership in gone {
-            self.end_membership(membership);
+        for place in memberships {
+            if let Some(membership) = self.state.memberships.row(place).map(|row| row.entity.clone()) {
+                self.end_membership(membership);
+            }
         }
     }
 

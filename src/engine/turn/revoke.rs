@@ -164,6 +164,12 @@ impl Turn<'_> {
 
     /// Everything under a place that was switched off.
     pub(super) fn revoke_under(&mut self, place: &Place, code: DenialCode) {
+        // A member may leave many keys, while others hold much.
+        if let Place::Key(id) = place
+            && self.state.keys.place(id).is_none_or(|key| self.state.open_count_of(key) == 0)
+        {
+            return;
+        }
         let (scope, scope_id) = scope_of(place, self.state.organization.id.as_str());
         let cause = RevocationCause { code, scope, scope_id, limit: None };
         let under = |key: &Key| match place {

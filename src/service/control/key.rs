@@ -14,12 +14,12 @@ use crate::{
     engine::{
         directory::Route,
         state::OrganizationState,
-        table::{KeyRow, Row},
+        table::{KeyRow, Ordered as _, Row},
         turn::{KeyChange, Outcome},
     },
     service::{
         Caller, Error, Service,
-        listing::{Found, Order, Page, page_of},
+        listing::{Found, Page, keyed, page, place_from},
         secret,
     },
 };
@@ -149,11 +149,15 @@ impl Service {
                 && member.is_none_or(|member| *member == row.key.member)
                 && filter.rule.as_ref().is_none_or(|rule| row.key.rule.as_ref() == Some(rule))
         };
-        let pick = |state: &OrganizationState, _, row: &Row<KeyRow>| {
+        let pick = |state: &OrganizationState, _: u64, row: &Row<KeyRow>| {
             let effective = || state.rules.effective(row.entity.rule).map(|effective| effective.rule.id.clone());
             (!row.entity.key.deleted && matches(&row.entity)).then(|| (Shared::of(state, row), effective()))
         };
-        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.keys, pick, |(shared, _)| shared.weight());
+        let weigh = |(shared, _): &(Shared<KeyRow>, _)| shared.weight();
+        let found = match member {
+            Some(member) => page(&cell, at, |state, from| keyed(state.keys_of(member, place_from(from))), pick, weigh),
+            None => page(&cell, at, |state, from| keyed(state.keys.oldest_first(place_from(from))), pick, weigh),
+        };
         Ok(found.map(|(shared, effective_rule)| KeyView { view: shared.view(|row| row.key.clone()), effective_rule }))
     }
 

@@ -5,7 +5,7 @@ use crate::{
     domain::{
         access::Role,
         decision::LimitState,
-        entity::{Member, Team},
+        entity::{Member, Membership},
         id::{DEFAULT_TEAM, KeyId, MemberId, OrganizationId, TeamId},
         money::Nanos,
         policy::{Limit, Policy},
@@ -20,7 +20,7 @@ use crate::{
     service::{
         Caller, Error, Service,
         allocation::{MemberCredits, member_credits},
-        listing::{Found, Order, Page, Search, all_of, page_of},
+        listing::{Found, Order, Page, Search, all, keyed, page_of, place_from},
         secret,
     },
 };
@@ -72,28 +72,28 @@ pub(super) fn member_shown(state: &OrganizationState, id: &MemberId, now: Timest
 
 /// The limits of a member in its teams, and what it has of credits there.
 fn of_memberships(cell: &Cell, member: &MemberId, now: Timestamp) -> (Vec<LimitState>, Vec<MemberCredits>) {
-    // There may be many more memberships than teams.
-    let pick = |state: &OrganizationState, _, row: &Row<Team>| {
-        let id = (row.entity.id.clone(), member.clone());
-        let membership = state.memberships.find_live(&id)?;
-        let limits: Vec<_> = state.limit_states(membership.limits.iter().copied(), None, now).collect();
-        let credits = member_credits(state, state.memberships.place(&id)?);
+    let pick = |state: &OrganizationState, key, row: &Row<Membership>| {
+        let limits: Vec<_> = state.limit_states(row.limits.iter().copied(), None, now).collect();
+        let credits = member_credits(state, place_from(Some(key)));
         Some((limits, credits.filter(|credits| credits.remaining.is_some())))
     };
-    let (limits, credits): (Vec<_>, Vec<_>) = all_of(cell, |state| &state.teams, pick).into_iter().unzip();
+    let (limits, credits): (Vec<_>, Vec<_>) =
+        all(cell, usize::MAX, |state, from| keyed(state.memberships.of_member(member, place_from(from))), pick)
+            .into_iter()
+            .unzip();
     (limits.into_iter().flatten().collect(), credits.into_iter().flatten().collect())
 }
 
 /// The caps of access rules on a member's keys.
 fn of_keys(cell: &Cell, member: &MemberId, now: Timestamp) -> Vec<(LimitState, Option<KeyId>)> {
+    let pick = |state: &OrganizationState, key, row: &Row<KeyRow>| {
+        let cap = state.cap_state(place_from(Some(key)), now);
+        cap.map(|cap| (cap, Some(row.entity.key.id.clone())))
+    };
     if cell.lock().state.rules.rules.live_count() == 0 {
         return Vec::new();
     }
-    let pick = |state: &OrganizationState, place, row: &Row<KeyRow>| {
-        let is_own = !row.entity.key.deleted && row.entity.key.member == *member;
-        is_own.then(|| state.cap_state(place, now)).flatten().map(|cap| (cap, Some(row.entity.key.id.clone())))
-    };
-    all_of(cell, |state| &state.keys, pick)
+    all(cell, MOST_LIMITS, |state, from| keyed(state.keys_of(member, place_from(from))), pick)
 }
 
 impl Service {
@@ -137,15 +137,12 @@ impl Service {
     /// # Errors
     /// [`Error`] for a personal account, or when there is no such member.
     pub async fn member_budgets(&self, organization: &OrganizationId, id: &MemberId) -> Result<MemberBudgets, Error> {
-        let system = Caller::system();
-        let shown = self.change(&system, organization, |turn| {
-            turn.check_team_account("a budget of a member")?;
-            turn.tick();
-            let credits_tracked = turn.state.organization.credit_factor.is_on();
-            Ok((member_shown(turn.state, id, turn.now())?.view, turn.now(), credits_tracked))
-        });
-        let (View { policy, limits, .. }, now, credits_tracked) = shown.await?;
-        let cell = self.organization_cell(organization)?;
+        let cell = self.in_cycle(organization, "a budget of a member").await?;
+        let now = self.clock.now();
+        let (View { policy, limits, .. }, credits_tracked) = {
+            let state = &cell.lock().state;
+            (member_shown(state, id, now)?.view, state.organization.credit_factor.is_on())
+        };
         let (in_teams, allocations) = of_memberships(&cell, id, now);
         let mut limits: Vec<_> = limits.into_iter().chain(in_teams).map(|limit| (limit, None)).collect();
         limits.extend(of_keys(&cell, id, now));

@@ -10,12 +10,12 @@ use crate::{
     },
     engine::{
         state::OrganizationState,
-        table::Row,
+        table::{Ordered as _, Row},
         turn::{MembershipChange, Outcome, TeamChange, Turn},
     },
     service::{
         Caller, Error, Service,
-        listing::{Found, Order, Page, Search, page_of},
+        listing::{Found, Page, Search, keyed, page, place_from},
         secret,
     },
 };
@@ -183,11 +183,24 @@ impl Service {
             team && member
         };
         let now = self.clock.now();
-        let pick = |state: &OrganizationState, _, row: &Row<Membership>| {
+        let pick = |state: &OrganizationState, _: u64, row: &Row<Membership>| {
             let is_wanted = !row.entity.deleted && matches(&row.entity);
             is_wanted.then(|| Shared::standing(state, row, now))
         };
-        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.memberships, pick, Shared::weight);
+        let found = page(
+            &cell,
+            at,
+            |state, from| {
+                let (table, from) = (&state.memberships, place_from(from));
+                match (&filter.member, &filter.team) {
+                    (Some(member), _) => keyed(table.of_member(member, from)),
+                    (None, Some(team)) => keyed(table.of_team(team, from)),
+                    (None, None) => keyed(table.oldest_first(from)),
+                }
+            },
+            pick,
+            Shared::weight,
+        );
         Ok(found.map(|shared| shared.view(Membership::clone)))
     }
 

@@ -12,7 +12,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        table::Entity,
+        table::{Entity, KeyRow, Row},
         turn::{
             Outcome, Turn,
             control::{free, live, policy::NewPolicy},
@@ -136,7 +136,7 @@ impl Turn<'_> {
         self.check_owner_left(&member)?;
         self.emit(Event::MemberSet(Box::new(Member { deleted: true, update_time: self.now, ..member })));
         self.end_place(Place::Member(id.clone()), DenialCode::MemberInactive);
-        self.end_below(|membership| membership.member == *id, |key| key.member == *id);
+        self.end_below(self.state.memberships.of_member(id, 0).map(|(place, _)| place).collect());
         self.end_counters(|_, member| member == id);
         self.end_methods(Some(id));
         Ok(())
@@ -221,9 +221,9 @@ impl Turn<'_> {
     pub fn delete_membership(&mut self, team: &TeamId, member: &MemberId) -> Outcome<()> {
         let id = (team.clone(), member.clone());
         let membership = live(&self.state.memberships, &id, &format!("{team}/{member}"))?.clone();
-        let left =
-            self.state.keys.live().map(|row| &row.entity.key).find(|key| key.team == *team && key.member == *member);
-        if let Some(key) = left {
+        let place = self.state.memberships.place(&id);
+        let left = place.and_then(|place| self.state.keys.of_membership(place).next());
+        if let Some((_, Row { entity: KeyRow { key, .. }, .. })) = left {
             let problem = format!("key {} belongs to member {member} in team {team}; delete it first", key.id);
             return Err(Conflict::Precondition(problem));
         }

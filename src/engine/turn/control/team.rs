@@ -4,7 +4,7 @@ use crate::{
     domain::{
         allocation::Allocation,
         decision::DenialCode,
-        entity::{Membership, Team},
+        entity::Team,
         event::Event,
         id::{DEFAULT_TEAM, TeamId},
         policy::{AllocationPlace, Place, Policy},
@@ -83,9 +83,9 @@ impl Turn<'_> {
 
     /// Returns the memberships of a team that have no limits of their own.
     fn inheriting(&self, team: &TeamId) -> Vec<Place> {
-        let inherits = |membership: &&Membership| membership.team == *team && !membership.overrides;
-        let memberships = self.state.memberships.live().map(|row| &row.entity).filter(inherits);
-        memberships.map(|m| Place::Membership(m.team.clone(), m.member.clone())).collect()
+        let memberships = self.state.memberships.of_team(team, 0).map(|(_, row)| &row.entity);
+        let inheriting = memberships.filter(|membership| !membership.overrides);
+        inheriting.map(|m| Place::Membership(m.team.clone(), m.member.clone())).collect()
     }
 
     /// Gives each member of the team its own copy of the limits, except those that have others of their own.
@@ -109,7 +109,7 @@ impl Turn<'_> {
         let team = Team { deleted: true, update_time: self.now, ..team.clone() };
         self.emit(Event::TeamSet(Box::new(team)));
         self.end_place(Place::Team(id.clone()), DenialCode::TeamInactive);
-        self.end_below(|membership| membership.team == *id, |key| key.team == *id);
+        self.end_below(self.state.memberships.of_team(id, 0).map(|(place, _)| place).collect());
         self.end_counters(|team, _| team == id);
         self.end_allocation(AllocationPlace::Pool(id.clone()));
         Ok(())
