@@ -185,8 +185,8 @@ pub struct Given {
     /// [default: 10000]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_CONNECTIONS")]
     pub max_connections: Option<u64>,
-    /// Connections open at a time from one IPv4 address, one IPv6 network of 64 bits, or one user at the Unix socket; 0 sets no
-    /// bound, as where a proxy is everybody's peer [default: 1000]
+    /// Connections open at a time from one IPv4 address, one IPv6 network of 64 bits, or one user at the Unix socket; 16
+    /// once nine tenths of all places are taken. 0 sets no bound, as where a proxy is everybody's peer [default: 1000]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_MAX_CONNECTIONS_PER_PEER")]
     pub max_connections_per_peer: Option<u64>,
     /// Bytes of unfinished requests and unsent answers that a connection may hold before new calls on it are refused; at least two

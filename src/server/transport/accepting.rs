@@ -23,6 +23,10 @@ use crate::{api::Stop, clock::Stopwatch, config::Connections};
 const BACK_OFF: Duration = Duration::from_millis(100);
 /// At most one line of a kind in the log for so long.
 const LOG_INTERVAL: Duration = Duration::from_mins(1);
+/// The last of so many parts of all places is for peers that have few connections: some peers that take all they may leave room for
+/// others.
+const PARTS: usize = 10;
+const FEW: usize = 16;
 
 /// Whose connections count together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,8 +126,12 @@ impl Places {
         if taken.all >= self.max {
             return Err(Full::All);
         }
+        let is_filling = taken.all >= self.max - self.max / PARTS;
         let by = taken.by.entry(peer).or_default();
-        if *by >= self.max_per_peer {
+        // Where peers aren't bounded they are proxies, for many callers each.
+        let most =
+            if is_filling && self.max_per_peer < usize::MAX { self.max_per_peer.min(FEW) } else { self.max_per_peer };
+        if *by >= most {
             return Err(Full::Peer);
         }
         *by += 1;
@@ -240,6 +248,20 @@ mod tests {
         drop(first);
         let _fourth = places.take(b).unwrap();
         assert_eq!(places.take(Peer::User(None)).unwrap_err(), Full::All);
+    }
+
+    #[test]
+    fn peers_that_take_all_they_may_leave_a_tenth_to_those_with_few() {
+        let take = |places: &Arc<Places>, address: &str, count: usize| -> Vec<Place> {
+            (0..count).map_while(|_| places.take(peer(address)).ok()).collect()
+        };
+        let bounded = places(1000, 500, None);
+        let (first, second) = (take(&bounded, "192.0.2.1", 501), take(&bounded, "192.0.2.2", 501));
+        assert_eq!((first.len(), second.len()), (500, 400));
+        let third = take(&bounded, "192.0.2.3", 20);
+        assert_eq!(third.len(), FEW);
+        let proxies = places(1000, 0, None);
+        assert_eq!(take(&proxies, "192.0.2.1", 1001).len(), 1000);
     }
 
     #[test]
