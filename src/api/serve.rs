@@ -57,7 +57,7 @@ macro_rules! unscoped {
 }
 
 /// Implements a generated service trait: finds out who calls, whether it may, waits until its organization hasn't too many calls under
-/// way, lets the API's own method answer, maps its error.
+/// way, lets the API's own method answer, asks once more whether the caller may have the answer to a read, maps the error.
 macro_rules! serve {
     ($service:path, $api:ty { $($method:ident($request:ident) -> $response:ident = $answer:ident $(.$wait:ident)?;)* }) => {
         #[tonic::async_trait]
@@ -73,6 +73,7 @@ macro_rules! serve {
                 let caller = self.0.permit(caller, &scope).map_err(crate::api::status::status)?;
                 let _under_way = self.0.enter(&caller, &scope).await.map_err(crate::api::status::status)?;
                 let answer = self.$answer(&caller, message)$(.$wait)?;
+                let answer = answer.and_then(|answer| self.0.permit_answer(&caller).map(|()| answer));
                 answer.map(tonic::Response::new).map_err(crate::api::status::status)
             }
         )*}

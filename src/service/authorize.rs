@@ -48,6 +48,7 @@ pub struct Caller {
 /// All that was asked of a member's role, and of whose what the message is about is.
 #[derive(Debug, PartialEq, Eq)]
 struct Permitted {
+    organization: OrganizationId,
     demands: SmallVec<[Whose; 2]>,
     subject: Named,
 }
@@ -93,6 +94,11 @@ pub(super) struct Method {
 }
 
 impl Method {
+    /// Returns true where it changes nothing.
+    fn only_reads(self) -> bool {
+        ["Get", "List", "Preview", "Summarize", "Verify", "WhoAmI"].iter().any(|verb| self.name.starts_with(verb))
+    }
+
     /// Whether it reads the books, which may take long, and not only memory.
     fn reads_books(self) -> bool {
         matches!(
@@ -376,7 +382,7 @@ impl Service {
         let (id, member) = grants.iter().find(|(id, _)| id.as_str() == organization).ok_or_else(missing)?;
         let cell: Arc<Cell> = self.directory.find(id).ok_or_else(missing)?;
         let demands = needs::demands(caller.method, scope).collect();
-        let permitted = Permitted { demands, subject: Named::of(scope.subject) };
+        let permitted = Permitted { organization: id.clone(), demands, subject: Named::of(scope.subject) };
         let only = check_member(&cell.lock().state, member, &permitted, caller.method)?;
         Ok(Caller {
             actor: Actor::member(member),
@@ -385,6 +391,19 @@ impl Service {
             permitted: Some(Arc::new(permitted)),
             ..caller.clone()
         })
+    }
+
+    /// Refuses the answer to a read whose caller may no longer have it: a read may have waited for its turn and for the books. A change
+    /// was judged under the lock of what it changed, and its answer is its caller's whatever happened since.
+    ///
+    /// # Errors
+    /// As [`Self::permit`], and [`Error::TokenUnknown`] when its token has ended.
+    pub fn permit_answer(&self, caller: &Caller) -> Result<(), Error> {
+        let Some(permitted) = caller.permitted.as_ref().filter(|_| caller.method.only_reads()) else { return Ok(()) };
+        let organization = &permitted.organization;
+        let missing = || Error::NotFound { kind: "organization", id: organization.to_string() };
+        let cell = self.directory.find(organization).ok_or_else(missing)?;
+        self.permit_still(caller, &cell.lock().state)
     }
 
     /// Whether the caller may still do what it was permitted to do, as the organization is now: for under its lock.
@@ -413,7 +432,7 @@ impl Service {
 fn check_member(
     state: &OrganizationState,
     member: &MemberId,
-    Permitted { demands, subject }: &Permitted,
+    Permitted { demands, subject, .. }: &Permitted,
     method: Method,
 ) -> Result<Option<MemberId>, Error> {
     let missing = || Error::NotFound { kind: "organization", id: state.organization.id.to_string() };

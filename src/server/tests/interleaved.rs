@@ -143,3 +143,24 @@ async fn a_token_that_was_ended_after_the_call_was_permitted_changes_nothing() {
     assert!(matches!(refused, Error::TokenUnknown | Error::NotFound { .. }), "{refused}");
     running.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn what_was_read_is_not_answered_to_who_may_no_longer_read_it_and_a_change_is() {
+    let home = Home::new();
+    let running = home.start().await;
+    seed(&running).await;
+    let service = &running.service;
+    let token = token_of_ada(&running, Role::Admin).await;
+    let (reading, changing) = (permitted(&running, &token, "GetKey"), permitted(&running, &token, "UpdateKey"));
+    service.permit_answer(&reading).unwrap();
+    let ada = MemberId::trusted("ada");
+    let basic = MemberChange { role: Some(Role::Basic), ..MemberChange::default() };
+    service.update_member(&operator(&running), &acme(), &ada, basic, None).await.unwrap();
+    let refused = service.permit_answer(&reading).unwrap_err();
+    assert!(matches!(refused, Error::PermissionDenied(_)), "{refused}");
+    service.permit_answer(&changing).unwrap();
+    service.delete_member(&operator(&running), &acme(), &ada, None).await.unwrap();
+    let refused = service.permit_answer(&reading).unwrap_err();
+    assert!(matches!(refused, Error::TokenUnknown | Error::NotFound { .. }), "{refused}");
+    running.shutdown().await.unwrap();
+}

@@ -277,4 +277,33 @@ mod tests {
             assert!(!ENTRIES[..i].contains(entry), "{entry:?}");
         }
     }
+
+    #[test]
+    fn each_method_of_the_control_plane_is_known_to_read_or_to_change() {
+        let changes = [
+            "Accept",
+            "Acknowledge",
+            "Approve",
+            "Confirm",
+            "Convert",
+            "Correct",
+            "Create",
+            "Decide",
+            "Delete",
+            "Deny",
+            "Resend",
+            "Reset",
+            "Revoke",
+            "Rotate",
+            "Send",
+            "Submit",
+            "TopUp",
+            "Update",
+        ];
+        for (service, name) in ENTRIES.iter().filter(|(service, _)| *service != "QuotaService") {
+            let (method, _) = of(service, name).unwrap();
+            let is_change = changes.iter().any(|verb| name.starts_with(verb));
+            assert_ne!(method.only_reads(), is_change, "{service}.{name}");
+        }
+    }
 }
