@@ -316,7 +316,7 @@ fn used_percent(used: Nanos, total: Option<Nanos>) -> String {
 fn team_out(organization: &OrganizationId, view: TeamView) -> proto::TeamAllocation {
     let TeamView { team, name, credits, credits_tracked } = view;
     let TeamCredits { allocated, shared_used, shared_held: _, available } = credits;
-    let TeamAllocation { allocation, distributed, reserve, approved, pool: _, members, used } = allocated;
+    let TeamAllocation { allocation, distributed, lasting: _, reserve, approved, pool: _, members, used } = allocated;
     let Allocation { monthly, extra } = allocation;
     proto::TeamAllocation {
         organization_id: organization.to_string(),

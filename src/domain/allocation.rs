@@ -145,6 +145,11 @@ impl Drawn {
         Self { spent: self.spent - other.spent, held: self.held - other.held }
     }
 
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self { spent: self.spent + other.spent, held: self.held + other.held }
+    }
+
     pub fn total(self) -> Nanos {
         self.spent + self.held
     }

@@ -51,6 +51,7 @@ pub use alerts::Alerts;
 pub use allocations::{Allocations, TeamAllocation};
 pub use apply::Inconsistent;
 pub use audit::{Mismatch, window_name};
+pub use draws::CappingPool;
 use forget::{EndedAt, Recalled};
 pub use frequency::{Counted, Frequencies};
 pub use overview::{AccountCredits, Credits, TeamCredits};
@@ -360,11 +361,6 @@ impl OrganizationState {
     ) -> impl Iterator<Item = (u32, &'a Row<KeyRow>)> + use<'a> {
         let place = self.members.place(member);
         place.into_iter().flat_map(move |member| self.keys.of_member(member, from))
-    }
-
-    /// The place of a membership's team.
-    fn team_of(&self, membership: u32) -> Option<u32> {
-        self.teams.place(&self.memberships.row(membership)?.entity.team)
     }
 
     /// The limits of one place, in the order they were set.

@@ -7,7 +7,7 @@ use tonic::Code;
 
 use crate::{
     credits::team,
-    messages::{budget, charge, check, failed, failure, mask, period, policy, reserve, usd},
+    messages::{budget, charge, check, extend, failed, failure, mask, period, policy, reserve, seconds, usd},
     people::{outcome, set_member_limits},
     world::{ACME, Place, World},
 };
@@ -113,6 +113,36 @@ async fn what_is_given_back_returns_to_the_pool_first() {
     let commit = crate::messages::commit(&second.reservation_id, usd("14"));
     world.commit(commit).await.unwrap();
     assert_eq!(pool().await, stands("4", "0", "86"), "the split is made anew when it is charged");
+    world.verify().await;
+}
+
+// M2, M11
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_its_own_extra_credits_waits_for_them_where_the_pool_is_used_up() {
+    let world = World::new().await;
+    world.joined("bob", "bob@example.org").await;
+    world.allot_team("30", "").await;
+    world.allot("ada", "", "10").await;
+    assert!(world.spend("bob", "all", "20").await, "the pool has nothing left");
+    let brief = |request: &str, ttl: i64, cost: &str| proto::ReserveRequest {
+        ttl: seconds(ttl),
+        ..reserve("k1", request, usd(cost))
+    };
+    world.reserve(brief("short", 4, "6")).await.unwrap();
+    let long = world.reserve(brief("long", 600, "4")).await.unwrap().reservation_id;
+    let told =
+        |denial: proto::Denial| denial.retry_after.map(|wait| (wait.seconds, denial.may_be_sooner, denial.at_least));
+    let asked = async |cost| told(world.reserve(reserve("k1", "asked", usd(cost))).await.unwrap_err());
+    assert_eq!(asked("6").await, Some((4, true, false)));
+    assert_eq!(told(world.check(check("k1", usd("6"))).await.0.unwrap_err()), Some((4, true, false)));
+    assert!(asked("11").await.unwrap().0 > 600, "more than its own: when the cycle ends");
+    assert_eq!(asked("31").await, None, "more than the pool ever has");
+    let more = |cost: &str| proto::ExtendRequest { estimate: Some(usd(cost)), ..extend(&long) };
+    assert_eq!(told(world.extend(more("7")).await.unwrap().unwrap_err()), Some((4, true, false)));
+    assert_eq!(told(world.extend(more("11")).await.unwrap().unwrap_err()), None);
+    world.advance(4);
+    world.extend(more("7")).await.unwrap().unwrap();
+    world.reserve(reserve("k1", "asked", usd("3"))).await.unwrap();
     world.verify().await;
 }
 

@@ -6,15 +6,13 @@
 
 use smallvec::SmallVec;
 
-use super::{Ask, Met, OpenBounds, OrganizationState, Path, binding, met_pool};
+use super::{Ask, OpenBounds, OrganizationState, Path, binding};
 use crate::{
     domain::{
-        allocation::Drawn,
         decision::Retry,
         event::{LimitNo, Reserved},
-        money::Nanos,
-        period::Period,
-        policy::Unit,
+        id::KeyId,
+        policy::{AllocationPlace, Place, Unit},
         rule::{Hours, Rule},
         time::{Span, Timestamp},
         usage::Amounts,
@@ -25,6 +23,10 @@ use crate::{
         reservation::Hold,
     },
 };
+
+mod pool;
+
+use pool::Pool;
 
 /// Moments to look at.
 const ROUNDS: usize = 8;
@@ -48,10 +50,7 @@ pub(super) fn until_granted(
     for (no, entry) in binding(state, path, ask.model) {
         ahead.watch(no, entry, state.standing(entry, now), amount_in(entry.limit.unit(), need))?;
     }
-    if let Some(Met { no, entry, standing, asked }) = met_pool(state, path, need, now) {
-        ahead.watch(no, entry, standing, asked)?;
-        ahead.pool = Some(Pool { no, asker: path.key.entity.membership, need: need.credits, members: Vec::new() });
-    }
+    ahead.pool = Pool::of_request(state, path, need.credits);
     if state.wallet_binds() {
         ahead.watch_wallet(need.usd.get())?;
     }
@@ -79,6 +78,7 @@ pub(in crate::engine) fn until_extended(
         if let Some(entry) = state.limit(touch.limit).filter(|_| asked > 0) {
             let standing = Standing { reset: None, ..entry.standing_in(touch.window, now) };
             ahead.watch(touch.limit, entry, standing, asked)?;
+            ahead.lapse(entry, &reserved.key);
         }
     }
     ahead.watch_pool(reserved, more.credits)?;
@@ -126,55 +126,13 @@ struct Check<'a> {
 enum Kind<'a> {
     /// A budget, or the wallet: nothing is spent of a balance.
     Sum,
-    /// A budget of the running cycle: the next one has a cap of its own.
-    Cycle,
+    /// An allocation, of which extra credits lapse: its cap from an instant on.
+    Lapsing {
+        from: Timestamp,
+        max: i64,
+    },
     Rate(&'a Rate),
     Slots,
-}
-
-/// A team's pool, and what its members used and hold as their holds run out. Who asks holds what it needs besides.
-struct Pool {
-    no: LimitNo,
-    asker: u32,
-    need: Nanos,
-    members: Vec<PoolMember>,
-}
-
-struct PoolMember {
-    membership: u32,
-    given: Nanos,
-    used: Nanos,
-    held: Nanos,
-}
-
-impl PoolMember {
-    fn drawn(&self) -> Drawn {
-        Drawn::of(self.given, self.used, self.held)
-    }
-}
-
-impl Pool {
-    /// Returns what the end of a hold changes of the pool: its member's own is used before.
-    fn change(&mut self, state: &OrganizationState, hold: &Hold, charged: Nanos, freed: Nanos) -> Option<Drawn> {
-        let row = &state.keys.find(&hold.reserved.key)?.entity;
-        let (team, at) = (state.allocations.team(row.team), row.membership);
-        let counter = state.allocations.counter(at);
-        if team.pool != Some(self.no) || !state.is_of_this_cycle(counter, &hold.reserved.touches) {
-            return None;
-        }
-        let known = self.members.iter().position(|member| member.membership == at);
-        let known = known.unwrap_or_else(|| {
-            let credits = state.credits_of(at);
-            let need = if at == self.asker { self.need } else { Nanos::ZERO };
-            let given = state.allocations.member(at).given();
-            self.members.push(PoolMember { membership: at, given, used: credits.spent, held: credits.held + need });
-            self.members.len() - 1
-        });
-        let member = self.members.get_mut(known)?;
-        let before = member.drawn();
-        (member.used, member.held) = (member.used + charged, member.held - freed);
-        Some(member.drawn().minus(before))
-    }
 }
 
 /// A hold that runs out.
@@ -240,7 +198,6 @@ impl<'a> Ahead<'a> {
         let kind = match &entry.counter {
             Counter::Rate(rate) => Kind::Rate(rate),
             Counter::InFlight(_) => Kind::Slots,
-            Counter::Budget(_) if matches!(entry.limit.period(), Some(Period::Cycle(_))) => Kind::Cycle,
             Counter::Budget(_) => Kind::Sum,
         };
         let check = Check { no: Some(no), kind, max, need, spent, held, window, reset, ends: Vec::new() };
@@ -248,28 +205,18 @@ impl<'a> Ahead<'a> {
         Some(())
     }
 
-    /// Watches the pool that more for a reservation is drawn on. One of a cycle that has ended gives nothing more.
-    fn watch_pool(&mut self, reserved: &Reserved, more: Nanos) -> Option<()> {
-        let state = self.state;
-        let Some(key) = state.keys.find(&reserved.key).map(|row| &row.entity) else { return Some(()) };
-        let has_cap = state.allocations.member(key.membership).cap().is_some();
-        let counter = state.allocations.counter(key.membership);
-        if has_cap || !state.binds(Unit::Credits) || !more.is_positive() {
-            return Some(());
+    /// Notes that an allocation which was watched last has another cap in the next cycle. A hold stays in the window of its admission.
+    fn lapse(&mut self, entry: &LimitEntry, key: &KeyId) {
+        let allocations = &self.state.allocations;
+        let caps = self.state.keys.find(key).map(|row| allocations.next_caps(row.entity.team, row.entity.membership));
+        let next = match (&*entry.place, caps) {
+            (Place::Allocation(AllocationPlace::Member(..)), Some([own, _])) => own,
+            (Place::Allocation(AllocationPlace::Organization), Some([_, all])) => all,
+            _ => None,
+        };
+        if let (Some(max), Some(check)) = (next.filter(|_| entry.limit.max().is_some()), self.limits.last_mut()) {
+            check.kind = Kind::Lapsing { from: allocations.cycle.end, max: max.get() };
         }
-        let Some(no) = state.pool_of(&reserved.key) else { return Some(()) };
-        let Some(entry) = state.limit(no).filter(|entry| entry.limit.max().is_some()) else { return Some(()) };
-        if !state.is_of_this_cycle(counter, &reserved.touches) {
-            let counts = counter.is_some_and(|no| reserved.touches.iter().any(|touch| touch.limit == no));
-            return if counts { None } else { Some(()) };
-        }
-        let asked = state.redrawn(&reserved.key, &reserved.touches, Nanos::ZERO, more).held;
-        let standing = Standing { reset: None, ..entry.standing(self.now) };
-        if asked.is_positive() {
-            self.watch(no, entry, standing, asked.get())?;
-            self.pool = Some(Pool { no, asker: key.membership, need: more, members: Vec::new() });
-        }
-        Some(())
     }
 
     fn watch_wallet(&mut self, need: i64) -> Option<()> {
@@ -322,16 +269,8 @@ impl<'a> Ahead<'a> {
             }
         }
         let end = |charged: i64, freed: i64| End { at, admitted: hold.admit_time, charged, freed };
-        let state = self.state;
-        let drawn = self.pool.as_mut().and_then(|pool| {
-            let change = pool.change(state, hold, charged.credits, freed.credits)?;
-            Some((pool.no, change))
-        });
-        if let Some((no, Drawn { spent, held })) = drawn
-            && let Ok(place) = self.limits.binary_search_by_key(&Some(no), |check| check.no)
-            && let Some(check) = self.limits.get_mut(place)
-        {
-            check.ends.push(end(spent.get(), -held.get()));
+        if let Some(pool) = &mut self.pool {
+            pool.look_at(self.state, hold, at, (charged.credits, freed.credits));
         }
         if let Some(wallet) = self.wallet.as_mut().filter(|_| hold.reserved.wallet) {
             wallet.ends.push(end(charged.usd.get(), freed.usd.get()));
@@ -374,7 +313,7 @@ impl<'a> Ahead<'a> {
         let of_server = self.open.iter().flat_map(|(_, checks)| checks);
         let checks = self.limits.iter().chain(&self.wallet).chain(of_server).map(|check| self.look_on(check, at));
         let (mut latest, mut is_unknown) = (None::<Until>, false);
-        for verdict in checks.chain([self.look_at_hours(at), self.look_at_next_cycle(at)]) {
+        for verdict in checks.chain([self.look_at_pool(at), self.look_at_hours(at), self.look_at_next_cycle(at)]) {
             match verdict {
                 Verdict::Admits => {}
                 Verdict::Never => return Verdict::Never,
@@ -391,26 +330,23 @@ impl<'a> Ahead<'a> {
 
     fn look_on(&self, check: &Check<'_>, at: Timestamp) -> Verdict {
         match check.kind {
-            Kind::Sum | Kind::Cycle => self.look_on_sum(check, at),
+            Kind::Sum | Kind::Lapsing { .. } => self.look_on_sum(check, at),
             Kind::Rate(rate) => self.look_on_rate(check, rate, at),
             Kind::Slots => self.look_on_slots(check, at),
         }
     }
 
     fn look_on_sum(&self, check: &Check<'_>, at: Timestamp) -> Verdict {
-        // Whose window stays the one of its admission finds another cap in the next cycle.
-        let cycle_end = matches!(check.kind, Kind::Cycle).then_some(self.state.allocations.cycle.end);
-        let window_end = check.reset.or(cycle_end);
-        if window_end.is_some_and(|end| at >= end) {
+        if check.reset.is_some_and(|end| at >= end) {
             // Nothing counts yet in the next window.
-            return if check.reset.is_some() { Verdict::Admits } else { Verdict::Unknown };
+            return Verdict::Admits;
         }
         let (mut spent, mut held) = (check.spent, check.held);
         let mut ends = check.ends.iter().peekable();
         while let Some(end) = ends.next_if(|end| end.at <= at) {
             (spent, held) = (spent + end.charged, held - end.freed);
         }
-        if check.fits(spent, held) {
+        if check.fits_at(at, spent, held) {
             // What unseen holds are charged may use up the rest, where nothing is needed of it.
             let is_unsure = check.need == 0 && held > 0 && spent + held >= check.max;
             return if is_unsure && self.unseen.is_some_and(|unseen| unseen <= at) {
@@ -420,19 +356,19 @@ impl<'a> Ahead<'a> {
             };
         }
         let may_be_sooner = check.held > 0 && check.fits(check.spent, 0);
-        let in_window = |end: Timestamp| window_end.is_none_or(|window_end| end < window_end);
+        let in_window = |end: Timestamp| check.reset.is_none_or(|reset| end < reset);
         while let Some(end) = ends.next_if(|end| in_window(end.at)) {
             (spent, held) = (spent + end.charged, held - end.freed);
-            if check.fits(spent, held) {
+            if check.fits_at(end.at, spent, held) {
                 return Verdict::Until(self.until(end.at, true));
             }
         }
         let may_fit_unseen = held > 0 && check.fits(spent, 0);
         let unseen = self.unseen.filter(|unseen| may_fit_unseen && in_window(*unseen));
-        match (unseen, window_end) {
+        match (unseen, check.reset) {
             (Some(unseen), _) if unseen <= at => Verdict::Unknown,
             (Some(at), _) => Verdict::Until(Until { at, may_be_sooner: true, at_least: true }),
-            (None, Some(at)) => Verdict::Until(Until { at, may_be_sooner, at_least: check.reset.is_none() }),
+            (None, Some(at)) => Verdict::Until(Until { at, may_be_sooner, at_least: false }),
             (None, None) => Verdict::Never,
         }
     }
@@ -483,16 +419,8 @@ impl<'a> Ahead<'a> {
         let Some((team, membership, need)) = self.allocated.filter(|_| at >= allocations.cycle.end) else {
             return Verdict::Admits;
         };
-        let mut verdict = Verdict::Admits;
-        for caps in allocations.next_caps(team, membership).into_iter().flatten() {
-            if need.max(1) > caps.end().get() {
-                return Verdict::Never;
-            }
-            if need.max(1) > caps.start().get() {
-                verdict = Verdict::Unknown;
-            }
-        }
-        verdict
+        let mut caps = allocations.next_caps(team, membership).into_iter().flatten();
+        if caps.any(|cap| need.max(1) > cap.get()) { Verdict::Never } else { Verdict::Admits }
     }
 }
 
@@ -505,15 +433,28 @@ impl Check<'_> {
     /// `None` where neither a reset nor the end of holds can help.
     fn unless_hopeless(self) -> Option<Self> {
         let is_hopeless = match self.kind {
-            Kind::Cycle => self.reset.is_none() && !self.fits(self.spent, 0),
-            Kind::Sum => self.need.max(1) > self.max || (self.reset.is_none() && !self.fits(self.spent, 0)),
+            Kind::Sum | Kind::Lapsing { .. } => {
+                self.need.max(1) > self.max || (self.reset.is_none() && !self.fits(self.spent, 0))
+            }
             Kind::Rate(_) | Kind::Slots => self.need.max(1) > self.max,
         };
         (!is_hopeless).then_some(self)
     }
 
-    /// As [`LimitEntry::admits`], for what is spent and held then.
+    /// As [`Self::fits`], by the cap that is in force at an instant.
+    fn fits_at(&self, at: Timestamp, spent: i64, held: i64) -> bool {
+        match self.kind {
+            Kind::Lapsing { from, max } if at >= from => self.fits_in(max, spent, held),
+            _ => self.fits(spent, held),
+        }
+    }
+
     fn fits(&self, spent: i64, held: i64) -> bool {
-        spent.saturating_add(held).saturating_add(self.need) <= self.max && spent < self.max
+        self.fits_in(self.max, spent, held)
+    }
+
+    /// As [`LimitEntry::admits`], for what is spent and held then.
+    fn fits_in(&self, max: i64, spent: i64, held: i64) -> bool {
+        spent.saturating_add(held).saturating_add(self.need) <= max && spent < max
     }
 }

@@ -216,8 +216,7 @@ impl OrganizationState {
     }
 
     fn start_cycle(&mut self, cycle: Window) {
-        let (memberships, teams) = (&self.memberships, &self.teams);
-        self.allocations.begin(cycle, |membership| teams.place(&memberships.row(membership)?.entity.team));
+        self.allocations.begin(cycle);
         // What was drawn in the cycle that ended binds nobody any more.
         for no in self.allocations.pools().collect::<Vec<_>>() {
             if let Some(Some(entry)) = self.entries.get_mut(no.0 as usize) {
@@ -259,6 +258,7 @@ impl OrganizationState {
                 self.set_cap(self.allocations.counter(membership), allocation.cap(), Some(cycle));
                 let team = self.allocations.team_mut(team);
                 team.distributed += allocation.given() - before.given();
+                team.lasting += allocation.monthly.unwrap_or_default() - before.monthly.unwrap_or_default();
                 let pool = team.pool;
                 self.draw_on(pool, drawn, now);
             }

@@ -1,7 +1,7 @@
 //! Credits handed out per cycle, and what was used of them. The counters that refuse are limits as any other; here stands what
 //! their caps follow from.
 
-use std::{collections::HashMap, ops::RangeInclusive};
+use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub struct TeamAllocation {
     pub allocation: Allocation,
     /// What its members have of their own.
     pub distributed: Nanos,
+    /// What of that comes back in the next cycle.
+    pub lasting: Nanos,
     /// Up to how much credit requests are approved by themselves in a cycle, and how much was in this one.
     pub reserve: Nanos,
     pub approved: Nanos,
@@ -126,23 +128,18 @@ impl Allocations {
         self.counters[at] = Some(counter);
     }
 
-    /// Nothing used, no extra credits, nothing approved by itself. Whom a member's extra credits were given out of is told by
-    /// `team_of`.
-    pub(super) fn begin(&mut self, cycle: Window, team_of: impl Fn(u32) -> Option<u32>) {
+    /// Nothing used, no extra credits, nothing approved by itself.
+    pub(super) fn begin(&mut self, cycle: Window) {
         self.cycle = cycle;
         self.used.clear();
         for team in &mut self.teams {
             team.allocation.extra = None;
             team.approved = Nanos::ZERO;
             team.used = Nanos::ZERO;
-            team.distributed = Nanos::ZERO;
+            team.distributed = team.lasting;
         }
-        for (membership, allocation) in &mut self.members {
+        for allocation in self.members.values_mut() {
             allocation.extra = None;
-            let team = team_of(*membership).and_then(|team| self.teams.get_mut(team as usize));
-            if let Some(team) = team {
-                team.distributed += allocation.given();
-            }
         }
     }
 
@@ -158,15 +155,11 @@ impl Allocations {
         total.into_iter().chain(pools).chain(own)
     }
 
-    /// Returns within which bounds the caps of a membership's credits lie in the next cycle, its own or its pool's and the
-    /// organization's; `None` where there is none. The pool's is exact where no member has extra credits: how many of those come
-    /// back only the next cycle adds up.
-    pub fn next_caps(&self, team: u32, membership: u32) -> [Option<RangeInclusive<Nanos>>; 2] {
-        let exactly = |cap: Nanos| cap..=cap;
+    /// Returns the caps of a membership's credits in the next cycle: its own or its pool's, and the organization's.
+    pub fn next_caps(&self, team: u32, membership: u32) -> [Option<Nanos>; 2] {
         let team = self.team(team);
-        let pool = team.allocation.monthly.map(|monthly| monthly - team.distributed..=monthly);
-        let own = self.member(membership).monthly.map(exactly);
-        [own.or(pool), self.settings.credits_per_cycle.map(exactly)]
+        let pool = team.allocation.monthly.map(|monthly| monthly - team.lasting);
+        [self.member(membership).monthly.or(pool), self.settings.credits_per_cycle]
     }
 
     /// As a limit, in this cycle.

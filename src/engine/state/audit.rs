@@ -85,6 +85,7 @@ struct TeamSums {
     members: u32,
     used: Nanos,
     distributed: Nanos,
+    lasting: Nanos,
     drawn: Drawn,
 }
 
@@ -188,7 +189,8 @@ impl OrganizationState {
                 *of_members.entry(member).or_default() += used;
             }
             sum.distributed += own.given();
-            sum.drawn = Drawn { spent: sum.drawn.spent + drawn.spent, held: sum.drawn.held + drawn.held };
+            sum.lasting += own.monthly.unwrap_or_default();
+            sum.drawn = sum.drawn.plus(drawn);
         }
         for (place, row) in self.members.all() {
             let used = of_members.get(&place).copied().unwrap_or_default();
@@ -198,10 +200,11 @@ impl OrganizationState {
         for (place, row) in self.teams.all() {
             let sum = sums.remove(&place).unwrap_or_default();
             let (stands, id) = (self.allocations.team(place), &row.entity.id);
-            let pool = self.in_this_cycle(stands.pool);
+            let pool = self.counted_in(stands.pool, self.allocations.cycle);
             found.compare(|| format!("members of team {id}"), sum.members, stands.members);
             found.compare(|| format!("credits used by team {id}"), sum.used, stands.used);
             found.compare(|| format!("credits distributed in team {id}"), sum.distributed, stands.distributed);
+            found.compare(|| format!("lasting credits in team {id}"), sum.lasting, stands.lasting);
             found.compare(|| format!("credits drawn on the pool of team {id}"), sum.drawn.spent, pool.spent);
             found.compare(|| format!("credits held by the pool of team {id}"), sum.drawn.held, pool.held);
         }

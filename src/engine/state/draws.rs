@@ -6,11 +6,11 @@ use super::OrganizationState;
 use crate::{
     domain::{
         allocation::{Allocation, Drawn},
-        event::{LimitNo, Touch},
+        event::{LimitNo, Reserved, Touch},
         id::KeyId,
         money::Nanos,
         period::{Period, Window},
-        policy::{AllocationPlace, Place},
+        policy::{AllocationPlace, Place, Unit},
         time::Timestamp,
     },
     engine::{
@@ -32,18 +32,29 @@ pub struct Draw {
     pub asks: bool,
 }
 
+/// A team's pool where it caps what more a reservation holds.
+#[derive(Debug, Clone, Copy)]
+pub struct CappingPool<'a> {
+    pub no: LimitNo,
+    pub entry: &'a LimitEntry,
+    pub membership: u32,
+    /// Whether the reservation counts in a cycle that has ended: no pool gives it anything more, because what was left there isn't
+    /// known.
+    pub is_over: bool,
+}
+
 impl OrganizationState {
-    /// Returns what a counter counted in the running cycle.
-    pub(super) fn in_this_cycle(&self, no: Option<LimitNo>) -> Counted {
+    /// Returns what a counter counted in a cycle.
+    pub(super) fn counted_in(&self, no: Option<LimitNo>, cycle: Window) -> Counted {
         match no.and_then(|no| self.limit(no)).map(|entry| &entry.counter) {
-            Some(Counter::Budget(windows)) => windows.at(self.allocations.cycle.start),
+            Some(Counter::Budget(windows)) => windows.at(cycle.start),
             _ => Counted::default(),
         }
     }
 
     /// Returns what a membership used and holds in the running cycle, whatever that is drawn on.
     pub fn credits_of(&self, membership: u32) -> Counted {
-        self.in_this_cycle(self.allocations.counter(membership))
+        self.counted_in(self.allocations.counter(membership), self.allocations.cycle)
     }
 
     /// Returns what a membership draws on its team, or would with an allocation like this.
@@ -87,6 +98,25 @@ impl OrganizationState {
     /// Returns the pool of the team that a key is in.
     pub fn pool_of(&self, key: &KeyId) -> Option<LimitNo> {
         self.allocations.team(self.keys.find(key)?.entity.team).pool
+    }
+
+    /// Returns the pool that caps a key's requests: they have no cap of their own, and the team has one.
+    pub fn pool_over(&self, key: &KeyRow) -> Option<CappingPool<'_>> {
+        if self.allocations.member(key.membership).cap().is_some() || !self.binds(Unit::Credits) {
+            return None;
+        }
+        let no = self.allocations.team(key.team).pool?;
+        let entry = self.limit(no).filter(|entry| entry.limit.max().is_some())?;
+        Some(CappingPool { no, entry, membership: key.membership, is_over: false })
+    }
+
+    /// Returns the pool that caps what more a reservation holds; `None` also for one that no allocation counts.
+    pub fn pool_over_reserved(&self, reserved: &Reserved) -> Option<CappingPool<'_>> {
+        let pool = self.pool_over(&self.keys.find(&reserved.key)?.entity)?;
+        let counter = self.allocations.counter(pool.membership)?;
+        let is_counted = reserved.touches.iter().any(|touch| touch.limit == counter);
+        let is_over = !self.is_of_this_cycle(Some(counter), &reserved.touches);
+        is_counted.then_some(CappingPool { is_over, ..pool })
     }
 
     /// Changes what the pool of a key's team counts.

@@ -3,7 +3,7 @@
 use super::{Allocations, OrganizationState, TeamAllocation};
 use crate::{
     domain::{event::LimitNo, money::Nanos, period::Window},
-    engine::{limit::Counter, windows::Counted},
+    engine::windows::Counted,
 };
 
 /// A team's credits in the running cycle. `None` where it has no monthly allocation, and so no cap.
@@ -61,11 +61,7 @@ pub struct Credits<'a> {
 
 impl Credits<'_> {
     fn counted(&self, no: Option<LimitNo>) -> Counted {
-        let start = self.allocations.cycle.start;
-        match no.and_then(|no| self.state.limit(no)).map(|entry| &entry.counter) {
-            Some(Counter::Budget(windows)) => windows.at(start),
-            _ => Counted::default(),
-        }
+        self.state.counted_in(no, self.allocations.cycle)
     }
 
     pub fn team(&self, team: u32) -> TeamCredits {
@@ -107,7 +103,7 @@ impl OrganizationState {
     pub fn allocations_in(&self, cycle: Option<Window>) -> Allocations {
         let mut allocations = self.allocations.clone();
         if let Some(cycle) = cycle {
-            allocations.begin(cycle, |membership| self.team_of(membership));
+            allocations.begin(cycle);
         }
         allocations
     }

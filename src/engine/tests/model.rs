@@ -114,24 +114,12 @@ impl Model {
         self.steps += 1;
         let before = (self.world.records.len(), self.naive.clone());
         let (engine, naive) = self.run(operation);
-        let [engine, naive] = [engine, naive].map(|answer| self.without_guess(answer));
         assert_eq!(engine, naive, "left the engine, right the model, of {operation:?}");
         self.compare();
         if !operation.is_durable() {
             self.undurable.push(before);
         } else if !matches!(operation, Operation::Crash(_) | Operation::Snapshot) {
             self.undurable.clear();
-        }
-    }
-
-    /// How long to wait is a guess where pools or extra credits refuse: what comes back of them only the next cycle adds up.
-    fn without_guess(&self, answer: Answer) -> Answer {
-        let handed = &self.naive.handed;
-        let is_guess =
-            handed.teams.iter().any(Option::is_some) || handed.extra.iter().any(|(extra, _)| extra.is_some());
-        match answer {
-            Answer::Denied { code, violations, .. } if is_guess => Answer::Denied { code, wait: None, violations },
-            answer => answer,
         }
     }
 

@@ -22,6 +22,7 @@ use crate::{
     engine::turn::{AllocationChange, Bounds, OrganizationChange},
 };
 
+mod pools;
 mod random;
 
 const MILLISECOND: Span = Span::micros(1000);

@@ -16,6 +16,7 @@ use crate::{
         decide::{until_extended, wallet_admits, wallet_violation},
         limit::{amount_in, scope_of},
         reservation::{Hold, Reservation},
+        state::CappingPool,
     },
 };
 
@@ -113,24 +114,15 @@ impl Turn<'_> {
 
     /// The team's pool, if more is asked of it than it has.
     fn pool_failing(&self, reserved: &Reserved, more: Amounts) -> Option<Violation> {
-        let key = self.state.keys.find(&reserved.key).map(|row| &row.entity)?;
-        let counter = self.state.allocations.counter(key.membership);
-        if self.state.allocations.member(key.membership).cap().is_some() || !self.state.binds(Unit::Credits) {
-            return None;
-        }
-        // A pool gives nothing more in a cycle that has ended: what was left there isn't known any more.
-        let is_over = counter.is_some_and(|counter| reserved.touches.iter().any(|touch| touch.limit == counter))
-            && !self.state.is_of_this_cycle(counter, &reserved.touches);
+        let CappingPool { entry, is_over, .. } = self.state.pool_over_reserved(reserved)?;
         let drawn = self.state.redrawn(&reserved.key, &reserved.touches, Nanos::ZERO, more.credits).held;
         let asked = if is_over { more.credits } else { drawn };
-        let entry = self.state.pool_of(&reserved.key).and_then(|no| self.state.limit(no))?;
         let standing = entry.standing(self.now);
         let fits = !is_over && entry.admits(&standing, asked.get());
-        if !asked.is_positive() || entry.limit.max().is_none() || fits {
+        if !asked.is_positive() || fits {
             return None;
         }
-        let violation = entry.violation(&standing, asked.get(), self.now, self.state.organization.id.as_str());
-        Some(violation)
+        Some(entry.violation(&standing, asked.get(), self.now, self.state.organization.id.as_str()))
     }
 
     /// What `more` doesn't fit on, in the windows that the reservation was admitted in.

@@ -15,9 +15,9 @@ use crate::{
 
 /// Kinds of places beyond the policies': a rule's cap for a key, the organization's credits, a team's pool, a member's own.
 pub(in crate::engine::tests) const CAP: usize = 5;
-pub(super) const TOTAL: usize = 6;
+const TOTAL: usize = 6;
 pub(super) const POOL: usize = 7;
-pub(super) const OWN: usize = 8;
+const OWN: usize = 8;
 /// Length of a cycle.
 const CYCLE: i64 = 6 * 3600 * SECOND;
 

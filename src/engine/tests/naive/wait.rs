@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{
-    DAY, Naive, SECOND,
-    handing::{OWN, TOTAL},
-};
+use super::{DAY, Naive, SECOND};
 use crate::domain::{id::Model, policy::Unit, usage::Amounts};
 
 /// How long, and whether it may be refused even then.
@@ -69,20 +66,11 @@ impl Naive {
 
     pub(super) fn wait_for_extension(&self, at: usize, more: &Amounts) -> Option<Wait> {
         let used = &self.uses[at];
-        let is_allotted = |def: &usize| (TOTAL..=OWN).contains(&self.defs[*def].spot.0);
-        let binds = |def: &&usize| {
-            let limit = &self.defs[**def].limit;
-            is_allotted(def) && self.max_of(**def).is_some() && self.binds(limit.unit()) && more.credits.get() > 0
-        };
-        let period = used.defs.iter().find(binds).and_then(|def| self.defs[*def].limit.period());
-        let cycle_end = period.and_then(|period| Self::window(period, self.now).1);
         let mut then = self.clone();
         for moment in self.moments(&used.defs).range(..used.expire) {
             then.reach(*moment);
-            // The next cycle may have other caps, though here it has not.
-            let is_next_cycle = cycle_end.is_some_and(|end| *moment >= end);
-            if then.failing_extension(at, more, |def| is_next_cycle && is_allotted(&def)).is_empty() {
-                return Some((moment - self.now, is_next_cycle));
+            if then.failing_extension(at, more).is_empty() {
+                return Some((moment - self.now, false));
             }
         }
         None

@@ -31,6 +31,8 @@ enum Step {
     /// Many holds that run out together.
     Burst(usize, Span),
     Charge(Usage),
+    /// Another member's, who may use a part of it at once.
+    Other(Usage, Span, bool),
     Extend(usize, Option<Usage>, Option<(u64, i64)>, Span),
     Commit(usize, Usage),
     ChargeHeld(bool),
@@ -61,12 +63,41 @@ fn any_step() -> impl Strategy<Value = Step> {
             .prop_map(|(usage, least, ttl)| Step::Reserve(usage, least, ttl)),
         1 => (50..90usize, any_ttl()).prop_map(|(count, ttl)| Step::Burst(count, ttl)),
         2 => any_usage().prop_map(Step::Charge),
+        3 => (any_usage(), any_ttl(), prop::bool::weighted(0.3)).prop_map(|(usage, ttl, ends)| Step::Other(usage, ttl, ends)),
         4 => (0..6usize, prop::option::of(any_usage()), more, any_ttl())
             .prop_map(|(at, so_far, more, ttl)| Step::Extend(at, so_far, more, ttl)),
         2 => (0..6usize, any_usage()).prop_map(|(at, usage)| Step::Commit(at, usage)),
         1 => any::<bool>().prop_map(Step::ChargeHeld),
         2 => (1..100i64).prop_map(Step::TopUp),
     ]
+}
+
+/// Hands out credits by the hour: to the team, to one member of its own, to both some for this cycle only.
+fn hand_out(world: &mut World, [has_own, has_pool]: [bool; 2]) {
+    world.add_member("bob", &[DEFAULT_TEAM]);
+    world.add_key("bobs", "bob", DEFAULT_TEAM);
+    if !has_own && !has_pool {
+        return;
+    }
+    let credits_per_cycle = has_own.then_some(Nanos::new(90));
+    let settings = AllocationSettings { cadence: Cadence::Hour, credits_per_cycle, ..AllocationSettings::default() };
+    world.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
+    let team = TeamId::trusted(DEFAULT_TEAM);
+    let change = |monthly: Option<i64>, extra: i64| AllocationChange {
+        monthly: monthly.map(|monthly| Some(Nanos::new(monthly))),
+        extra: Some(Some(Nanos::new(extra))),
+    };
+    let mut allot = |member: &str, change| {
+        let member = MemberId::trusted(member);
+        world.turn(|turn| turn.set_member_allocation(&team, &member, change)).unwrap();
+    };
+    if has_pool {
+        allot("bob", change(None, 10));
+    }
+    allot("ann", change(has_own.then_some(30), 30));
+    if has_pool {
+        world.turn(|turn| turn.set_team_allocation(&team, change(Some(70), 10), None)).unwrap();
+    }
 }
 
 fn crowded(mask: u16) -> World {
@@ -97,17 +128,7 @@ fn crowded(mask: u16) -> World {
     if on(10) {
         world.wallet(200);
     }
-    if on(11) {
-        let settings = AllocationSettings {
-            cadence: Cadence::Hour,
-            credits_per_cycle: Some(Nanos::new(90)),
-            ..AllocationSettings::default()
-        };
-        world.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
-        let change = AllocationChange { monthly: Some(Some(Nanos::new(30))), extra: Some(Some(Nanos::new(30))) };
-        let (team, ann) = (TeamId::trusted(DEFAULT_TEAM), MemberId::trusted("ann"));
-        world.turn(|turn| turn.set_member_allocation(&team, &ann, change)).unwrap();
-    }
+    hand_out(&mut world, [on(11), on(12)]);
     world
 }
 
@@ -219,6 +240,15 @@ fn run(world: &mut World, open: &mut Vec<ReservationNo>, name: &str, step: &Step
         Step::Reserve(usage, least, ttl) => {
             let min_output_tokens = least.filter(|least| *least <= usage.output_tokens);
             Asked::Reserve(Reserve { min_output_tokens, ttl, ..ask(name, usage) })
+        }
+        Step::Other(usage, ttl, ends) => {
+            let granted = world.reserve_as("bobs", &Reserve { ttl, ..ask(name, usage) }).unwrap();
+            match granted.map(|granted| granted.reservation) {
+                Ok(no) if ends => drop(world.commit(no, usage)),
+                Ok(no) => open.push(no),
+                Err(_) => {}
+            }
+            return Ok(());
         }
         Step::Charge(usage) => Asked::Charge(charge(name, usage)),
         Step::Extend(at, usage_so_far, more, ttl) if at < open.len() => {
