@@ -237,6 +237,8 @@ pub struct Reserved {
     /// What the team's pool of credits holds of it.
     pub drawn: Nanos,
     pub touches: Arc<[Touch]>,
+    /// Limits that it met and that were narrowed to other models: they count what ran where that was one of theirs.
+    pub narrowed: Box<[LimitNo]>,
     pub expire_time: Timestamp,
     pub holder: Option<Holder>,
     pub labels: Labels,

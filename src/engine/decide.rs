@@ -61,11 +61,14 @@ pub struct Plan {
     /// What the team's pool of credits holds of it.
     pub drawn: Nanos,
     pub touches: Touches,
+    /// Limits of the path that are narrowed to other models.
+    pub narrowed: Narrowed,
     /// Budgets whose soft cap is reached.
     pub soft: SmallVec<[LimitNo; 2]>,
 }
 
 pub type Touches = SmallVec<[Touch; 12]>;
+pub type Narrowed = SmallVec<[LimitNo; 4]>;
 
 /// Why not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,10 +128,10 @@ pub fn decide(
         && refuse::full(state, ask.key, open).next().is_none()
     {
         let plan = plan(state, &path, ask, Amounts::new(ask.usage, cost, factor), now);
-        if let Some(Fits { drawn, touches, soft }) = plan {
+        if let Some(Fits { drawn, touches, narrowed, soft }) = plan {
             let held = Amounts::new(ask.usage, cost, factor);
             let wallet = state.wallet_binds();
-            return Ok(Plan { usage: *ask.usage, held, price, factor, wallet, drawn, touches, soft });
+            return Ok(Plan { usage: *ask.usage, held, price, factor, wallet, drawn, touches, narrowed, soft });
         }
         if let Some(smaller) = refuse::largest_that_fits(state, &path, ask, price.as_ref(), now) {
             let whole = Ask { usage: &smaller, min_output_tokens: None, ..*ask };
@@ -146,12 +149,12 @@ fn is_active(state: &OrganizationState, path: &Path<'_>, model: &Model, now: Tim
 struct Fits {
     drawn: Nanos,
     touches: Touches,
+    narrowed: Narrowed,
     soft: SmallVec<[LimitNo; 2]>,
 }
 
 /// A limit that a request meets, how it stands, and what is asked of it.
 struct Met<'a> {
-    no: LimitNo,
     entry: &'a LimitEntry,
     standing: Standing,
     asked: i64,
@@ -159,8 +162,13 @@ struct Met<'a> {
 
 /// The limits that `need` is held on, if it fits on all of them.
 fn plan(state: &OrganizationState, path: &Path<'_>, ask: &Ask<'_>, need: Amounts, now: Timestamp) -> Option<Fits> {
-    let (mut touches, mut soft) = (Touches::new(), SmallVec::new());
-    for Met { no, entry, standing, asked } in met(state, path, ask.model, need, now) {
+    let (mut touches, mut narrowed, mut soft) = (Touches::new(), Narrowed::new(), SmallVec::new());
+    for (no, entry) in in_force(state, path) {
+        if !entry.limit.models().include(ask.model) {
+            narrowed.push(no);
+            continue;
+        }
+        let Met { standing, asked, .. } = meet(state, entry, need, now);
         if !entry.admits(&standing, asked) {
             return None;
         }
@@ -176,7 +184,7 @@ fn plan(state: &OrganizationState, path: &Path<'_>, ask: &Ask<'_>, need: Amounts
         }
         drawn = Nanos::new(asked);
     }
-    (!state.wallet_binds() || wallet_admits(state, need.usd)).then_some(Fits { drawn, touches, soft })
+    (!state.wallet_binds() || wallet_admits(state, need.usd)).then_some(Fits { drawn, touches, narrowed, soft })
 }
 
 /// The limits of the path that count all of `need`.
@@ -187,10 +195,12 @@ fn met<'a>(
     need: Amounts,
     now: Timestamp,
 ) -> impl Iterator<Item = Met<'a>> {
-    binding(state, path, model).map(move |(no, entry)| {
-        let asked = amount_in(entry.limit.unit(), need);
-        Met { no, entry, standing: state.standing(entry, now), asked }
-    })
+    binding(state, path, model).map(move |(_, entry)| meet(state, entry, need, now))
+}
+
+fn meet<'a>(state: &OrganizationState, entry: &'a LimitEntry, need: Amounts, now: Timestamp) -> Met<'a> {
+    let asked = amount_in(entry.limit.unit(), need);
+    Met { entry, standing: state.standing(entry, now), asked }
 }
 
 /// The team's pool, if it is asked for a part: whose own is capped gets nothing beyond it.
@@ -198,9 +208,9 @@ fn met_pool<'a>(state: &'a OrganizationState, path: &Path<'_>, need: Amounts, no
     if path.own.cap().is_some() || !state.binds(Unit::Credits) {
         return None;
     }
-    let (no, entry) = path.pool.and_then(|no| Some((no, state.limit(no)?)))?;
+    let entry = path.pool.and_then(|no| state.limit(no))?;
     let draw = state.draw(path.key.entity.membership, path.own, need.credits);
-    draw.asks.then(|| Met { no, entry, standing: entry.standing(now), asked: draw.need.get() })
+    draw.asks.then(|| Met { entry, standing: entry.standing(now), asked: draw.need.get() })
 }
 
 /// The limits of the path that count this model now.
@@ -209,9 +219,14 @@ fn binding<'a>(
     path: &'a Path<'_>,
     model: &'a Model,
 ) -> impl Iterator<Item = (LimitNo, &'a LimitEntry)> {
+    in_force(state, path).filter(|(_, entry)| entry.limit.models().include(model))
+}
+
+/// The limits of the path, whichever models they count.
+fn in_force<'a>(state: &'a OrganizationState, path: &'a Path<'_>) -> impl Iterator<Item = (LimitNo, &'a LimitEntry)> {
     path.limits().filter_map(move |no| {
         let entry = state.limit(no)?;
-        (entry.limit.models().include(model) && state.binds(entry.limit.unit())).then_some((no, entry))
+        state.binds(entry.limit.unit()).then_some((no, entry))
     })
 }
 
@@ -223,24 +238,22 @@ pub(super) fn wallet_admits(state: &OrganizationState, need: Nanos) -> bool {
 
 /// Returns the limits that count a hold's usage where `other` ran in place of the reserved model, in the windows of its admission.
 ///
-/// Those that it was held on, without those that don't bind `other` where that `replaces` the reserved model; and those that bind
-/// `other` alone. A limit on both models that the hold isn't on was set later and doesn't count it.
+/// Those that it was held on, without those that don't bind `other` where that `replaces` the reserved model; and of those that it
+/// met, but that were narrowed to other models, those that bind `other` by now. A limit that was set later doesn't count it.
 pub(super) fn touches_of_ran(
     state: &OrganizationState,
     reserved: &Reserved,
     admit_time: Timestamp,
     (other, replaces): (&Model, bool),
 ) -> Touches {
-    let includes = |touch: &Touch, model: &Model| {
-        state.counter(touch.limit).is_none_or(|entry| entry.limit.models().include(model))
-    };
+    let includes = |entry: &LimitEntry| entry.limit.models().include(other);
     let held = reserved.touches.iter().copied();
-    let mut touches: Touches = held.filter(|touch| !replaces || includes(touch, other)).collect();
-    let Some(key) = state.keys.place(&reserved.key) else { return touches };
-    for touch in touches_at(state, key, other, admit_time) {
-        let is_held_on = reserved.touches.iter().any(|held| held.limit == touch.limit);
-        if !is_held_on && !includes(&touch, &reserved.model) {
-            touches.push(touch);
+    let mut touches: Touches =
+        held.filter(|touch| !replaces || state.counter(touch.limit).is_none_or(includes)).collect();
+    for no in &reserved.narrowed {
+        let Some(entry) = state.counter(*no).filter(|entry| includes(entry)) else { continue };
+        if state.binds(entry.limit.unit()) {
+            touches.push(touch_at(state, (*no, entry), admit_time));
         }
     }
     touches
@@ -249,11 +262,18 @@ pub(super) fn touches_of_ran(
 /// The limits that usage counts on whatever they say: for work that has been done already, at `at`.
 pub(super) fn touches_at(state: &OrganizationState, key: u32, model: &Model, at: Timestamp) -> Touches {
     let Some(path) = state.path(key) else { return Touches::new() };
-    let touch = |(no, entry): (LimitNo, &LimitEntry)| {
-        let Standing { window, .. } = state.standing(entry, at);
-        Touch { limit: no, unit: entry.limit.unit(), window }
-    };
-    binding(state, &path, model).map(touch).collect()
+    binding(state, &path, model).map(|limit| touch_at(state, limit, at)).collect()
+}
+
+fn touch_at(state: &OrganizationState, (no, entry): (LimitNo, &LimitEntry), at: Timestamp) -> Touch {
+    Touch { limit: no, unit: entry.limit.unit(), window: state.standing(entry, at).window }
+}
+
+/// The limits of a key's path that are narrowed to other models.
+pub(super) fn narrowed(state: &OrganizationState, key: u32, model: &Model) -> Narrowed {
+    let Some(path) = state.path(key) else { return Narrowed::new() };
+    let others = in_force(state, &path).filter(|(_, entry)| !entry.limit.models().include(model));
+    others.map(|(no, _)| no).collect()
 }
 
 /// The wallet as a limit that refuses.

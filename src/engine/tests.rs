@@ -20,6 +20,7 @@ mod model;
 mod naive;
 mod paying;
 mod quotas;
+mod ran;
 mod refusals;
 mod retiring;
 mod revocation;

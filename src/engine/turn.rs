@@ -208,6 +208,7 @@ impl<'a> Turn<'a> {
             wallet: plan.wallet,
             drawn: plan.drawn,
             touches: Arc::from(plan.touches.as_slice()),
+            narrowed: Box::from(plan.narrowed.as_slice()),
             expire_time,
             holder: request.holder.clone(),
             labels: request.labels.clone(),

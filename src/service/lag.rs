@@ -207,6 +207,7 @@ mod tests {
             wallet: false,
             drawn: crate::domain::money::Nanos::ZERO,
             touches: std::sync::Arc::new([]),
+            narrowed: Box::default(),
             expire_time: Timestamp::EPOCH,
             holder: None,
             labels: None,

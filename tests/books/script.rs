@@ -266,6 +266,7 @@ pub(crate) fn reserved(request: &str, now: Timestamp) -> Reserved {
         wallet: true,
         drawn: Nanos::ZERO,
         touches: touches(now),
+        narrowed: Box::default(),
         expire_time: now + Span::seconds(600),
         holder: None,
         labels: None,

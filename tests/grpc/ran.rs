@@ -153,6 +153,36 @@ async fn a_late_commit_of_another_model_takes_back_what_expiry_charged_and_charg
     world.verify().await;
 }
 
+// M1
+#[tokio::test]
+async fn limits_changed_while_it_runs_count_what_ran_if_they_were_there_at_its_admission() {
+    let mut world = narrowed(WalletMode::Off).await;
+    let of = |id: &str, models: &[&str]| {
+        let models = models.iter().map(ToString::to_string).collect();
+        policy(vec![Budget { models, ..budget(id, "10") }], vec![])
+    };
+    world.limit(Place::Key("k1"), of("widened", &["small"])).await;
+    world.limit(Place::Member("ada"), of("narrowed", &[])).await;
+    world.limit(Place::Team("default"), of("removed", &[BIG])).await;
+    world.limit(Place::Membership, policy(vec![], vec![])).await;
+    let used = ChargeRequest { already_used: true, model: BIG.into(), ..charge("k1", "before", usd("1")) };
+    world.charge(used).await.unwrap().unwrap();
+    let id = world.reserve(of_model("free", reserve("k1", "r", usd("2")))).await.unwrap().reservation_id;
+    world.limit(Place::Key("k1"), of("widened", &[])).await;
+    world.limit(Place::Member("ada"), of("narrowed", &["small"])).await;
+    world.limit(Place::Team("default"), policy(vec![], vec![])).await;
+    world.limit(Place::Team("default"), of("removed", &[BIG])).await;
+    world.limit(Place::Membership, of("added", &[BIG])).await;
+    world.restart().await;
+    let ran = CommitRequest { model: BIG.into(), ..commit(&id, usd("4")) };
+    assert_eq!(world.commit(ran).await.unwrap().overage.unwrap().usd, "0");
+    assert_eq!(standing(&world, BIG, "widened").await, ("4".into(), "0".into()));
+    assert_eq!(standing(&world, "small", "narrowed").await, ("1".into(), "0".into()), "what was held is free again");
+    assert_eq!(standing(&world, BIG, "removed").await, ("5".into(), "0".into()));
+    assert_eq!(standing(&world, BIG, "added").await, ("0".into(), "0".into()));
+    world.verify().await;
+}
+
 // M3
 #[tokio::test]
 async fn a_release_gives_back_all_but_what_was_reported_as_used() {

@@ -70,6 +70,8 @@ pub(super) struct Use {
     pub admit: i64,
     /// What it counts on, as places in [`Naive::defs`].
     pub defs: Vec<usize>,
+    /// What it met that is narrowed to other models.
+    pub narrowed: Vec<usize>,
     /// As granted.
     pub granted: (Amounts, i64, u64),
     pub usage: Usage,
@@ -340,6 +342,12 @@ impl Naive {
             Some(defs) => defs.contains(&def),
             None => false,
         }
+    }
+
+    /// Returns whether a limit is set, or was removed and still counts.
+    pub(super) fn is_counter(&self, def: usize) -> bool {
+        let is_retired = self.retired.get(&self.defs[def].spot).is_some_and(|defs| defs.contains(&def));
+        is_retired || self.is_alive(def)
     }
 
     /// Whoever holds on what is used up or switched off must stop: first cause first.

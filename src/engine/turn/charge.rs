@@ -15,7 +15,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        decide::{Ask, OpenBounds, Plan, cost_of, touches_at},
+        decide::{Ask, Narrowed, OpenBounds, Plan, cost_of, touches_at},
         state::Taken,
     },
 };
@@ -108,6 +108,7 @@ impl Turn<'_> {
             // Booked at once, it holds nothing.
             drawn: Nanos::ZERO,
             touches: touches_at(self.state, key, &charge.model, charge.occurred_at.unwrap_or(self.now)),
+            narrowed: Narrowed::new(),
             soft: smallvec::SmallVec::new(),
         }))
     }

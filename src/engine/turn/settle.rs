@@ -22,7 +22,7 @@ use crate::{
     },
     engine::{
         conflict::Conflict,
-        decide::{cost_of, touches_at, touches_of_ran},
+        decide::{cost_of, narrowed, touches_at, touches_of_ran},
         limit::amount_in,
         reservation::{End, Expired, Hold, Reservation, Settlement},
         state::OrganizationState,
@@ -338,6 +338,7 @@ impl Turn<'_> {
             wallet: self.state.wallet_binds(),
             drawn: Nanos::ZERO,
             touches: Arc::from(touches.as_slice()),
+            narrowed: Box::from(narrowed(self.state, key, &forgotten.model).as_slice()),
             expire_time: (self.now + DEFAULT_TTL).min(forgotten.admit_time + MAX_AGE),
             holder: None,
             labels: None,

@@ -105,6 +105,7 @@ fn reserved() -> Arc<Reserved> {
         wallet: true,
         drawn: Nanos::new(2),
         touches: touches(),
+        narrowed: Box::from([LimitNo(3)]),
         expire_time: AT,
         holder: Some(Holder::trusted("gateway")),
         labels: Some(Arc::from([("team".into(), "red".into())])),

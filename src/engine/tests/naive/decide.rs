@@ -64,6 +64,12 @@ impl Naive {
         on_path.filter(counts).collect()
     }
 
+    /// What a request of this key meets that is narrowed to other models.
+    pub(super) fn narrowed_defs(&self, key: usize, model: &Model) -> Vec<usize> {
+        let on_path = path(key).into_iter().flat_map(|spot| self.policies.get(&spot).cloned().unwrap_or_default());
+        on_path.filter(|def| !names(self.defs[*def].limit.models(), model)).collect()
+    }
+
     pub(super) fn admits(&self, def: usize, at: i64, need: i64) -> bool {
         let Some(max) = self.max_of(def) else { return true };
         let (spent, held) = self.standing(def, at);

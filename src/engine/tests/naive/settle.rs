@@ -52,6 +52,7 @@ impl Naive {
             wallet: self.enforced,
             admit: self.now,
             defs,
+            narrowed: self.narrowed_defs(key, model),
             granted: (held, 0, usage.output_tokens),
             usage,
             held,
@@ -228,15 +229,14 @@ impl Naive {
     }
 
     /// What counts a reservation where another model ran: of what it was held on, all that binds that model too, or all where that has
-    /// no price; and what binds that model and not the reserved one.
+    /// no price; and what it met that was narrowed to others and binds that model by now.
     fn ran_on(&self, at: usize, other: &Model) -> Vec<usize> {
         let used = &self.uses[at];
-        let binds = |def: &usize, model: &Model| self.defs[*def].limit.models().include(model);
+        let binds = |def: &usize| self.defs[*def].limit.models().include(other);
         let is_priced = self.price(other).is_some();
-        let held = used.defs.iter().copied().filter(|def| !is_priced || !self.is_alive(*def) || binds(def, other));
-        let on_path = self.path_defs(used.key, other).into_iter();
-        let new = on_path.filter(|def| !used.defs.contains(def) && !binds(def, &used.model));
-        held.chain(new).collect()
+        let held = used.defs.iter().copied().filter(|def| !is_priced || !self.is_counter(*def) || binds(def));
+        let counts = |def: &usize| self.is_counter(*def) && self.binds(self.defs[*def].limit.unit());
+        held.chain(used.narrowed.iter().copied().filter(|def| counts(def) && binds(def))).collect()
     }
 
     /// What expiry charged is charged no more.
@@ -376,18 +376,13 @@ impl Naive {
     }
 
     fn extension_denial(&self, at: usize, more: &Amounts) -> Option<Answer> {
-        let violations = self.failing_extension(at, more, |_| false);
+        let violations = self.failing_extension(at, more);
         let code = violations.first()?.0;
         Some(Answer::Denied { code, wait: self.wait_for_extension(at, more), violations })
     }
 
     /// In the windows that it was admitted in, which never start over for it.
-    pub(super) fn failing_extension(
-        &self,
-        at: usize,
-        more: &Amounts,
-        is_passed_over: impl Fn(usize) -> bool,
-    ) -> Vec<Failing> {
+    pub(super) fn failing_extension(&self, at: usize, more: &Amounts) -> Vec<Failing> {
         let used = &self.uses[at];
         let mut failing = Vec::new();
         for code in [DenialCode::RateLimitExceeded, DenialCode::BudgetExceeded] {
@@ -395,13 +390,13 @@ impl Naive {
                 let unit = self.defs[*def].limit.unit();
                 let asked = Self::of(unit, more);
                 let at = if self.is_handed(*def) && used.early { EARLY } else { used.admit };
-                let binds = self.binds(unit) && asked > 0 && !is_passed_over(*def);
+                let binds = self.binds(unit) && asked > 0;
                 if binds && !self.admits(*def, at, asked) {
                     failing.push(self.failing(*def, at, asked));
                 }
             }
         }
-        failing.extend(self.pool_failing(used, more.credits.get()).filter(|_| !is_passed_over(self.pool(used.key))));
+        failing.extend(self.pool_failing(used, more.credits.get()));
         if used.wallet && more.usd.get() > 0 && !self.wallet_admits(more.usd.get()) {
             failing.push(self.wallet_failing(more.usd.get()));
         }
