@@ -72,7 +72,7 @@ pub use crate::{
     },
     store::{AUDIT_KINDS, Change, ChangeQuery, Entry, EntryDetail, EntryQuery, Grouping, TimeBasis, Totals},
 };
-pub use alert::{AlertFilter, AlertSettingsChange};
+pub use alert::{AlertFilter, AlertSettingsChange, AlertSettingsView};
 pub use allocation::{CreditOverview, MemberCredits, SettingsChange, TeamView};
 pub use authorize::{Caller, Scope, Subject};
 pub use books::{Admission, Claimant, Refusal, admit};

@@ -21,7 +21,7 @@ use crate::{
         id::{AlertId, OrganizationId},
         money::Nanos,
     },
-    service::{AlertFilter, AlertSettingsChange, Caller, Error, Found, Service},
+    service::{AlertFilter, AlertSettingsChange, AlertSettingsView, Caller, Error, Found, Service},
 };
 
 pub(super) struct AlertApi(pub(super) Arc<Service>);
@@ -65,8 +65,14 @@ impl AlertApi {
     ) -> Result<proto::UpdateAlertSettingsResponse, Error> {
         let proto::UpdateAlertSettingsRequest { settings, update_mask } = message;
         let mask = Mask::of(update_mask, &["recipients", "webhook_url", "webhook_secret", "low_balance_usd"])?;
-        let proto::AlertSettings { organization_id, recipients, webhook_url, webhook_secret, low_balance_usd } =
-            required("settings", settings)?;
+        let proto::AlertSettings {
+            organization_id,
+            recipients,
+            webhook_url,
+            webhook_secret,
+            low_balance_usd,
+            wallet_enforced: _,
+        } = required("settings", settings)?;
         let organization = OrganizationId::parse("settings.organization_id", &organization_id)?;
         let webhook_url = mask.pick("webhook_url", || url_in(webhook_url))?;
         // Without a URL beside it, an empty one would ask for nothing.
@@ -212,14 +218,15 @@ fn state_out(state: AlertState) -> proto::AlertState {
 }
 
 /// The webhook's secret is never told again.
-fn settings_out(organization: &OrganizationId, settings: AlertSettings) -> proto::AlertSettings {
-    let AlertSettings { recipients, webhook, low_balance } = settings;
+fn settings_out(organization: &OrganizationId, view: AlertSettingsView) -> proto::AlertSettings {
+    let AlertSettingsView { settings: AlertSettings { recipients, webhook, low_balance }, wallet_enforced } = view;
     proto::AlertSettings {
         organization_id: organization.to_string(),
         recipients,
         webhook_url: webhook.map_or_else(String::new, |Webhook { url, secret: _ }| url),
         webhook_secret: String::new(),
         low_balance_usd: low_balance.map_or_else(String::new, nanos_out),
+        wallet_enforced,
     }
 }
 

@@ -246,6 +246,7 @@ impl WalletApi {
             pause_until: _,
             pending_order_id: _,
             target_usd,
+            wallet_enforced: _,
         } = required("auto_top_up", auto_top_up)?;
         let organization = OrganizationId::parse("auto_top_up.organization_id", &organization_id)?;
         let cap = || match monthly_cap_usd.as_str() {
@@ -343,10 +344,12 @@ fn method_out(organization: &OrganizationId, method: PaymentMethod) -> proto::Pa
     }
 }
 
-fn auto_out(organization: &OrganizationId, AutoTopUpView { auto, pending }: AutoTopUpView) -> proto::AutoTopUp {
+fn auto_out(organization: &OrganizationId, view: AutoTopUpView) -> proto::AutoTopUp {
+    let AutoTopUpView { auto, pending, wallet_enforced } = view;
     let common = proto::AutoTopUp {
         organization_id: organization.to_string(),
         pending_order_id: pending.map(|order| order.to_string()).unwrap_or_default(),
+        wallet_enforced,
         ..proto::AutoTopUp::default()
     };
     let Some(auto) = auto else { return common };

@@ -71,13 +71,25 @@ fn shown(state: &OrganizationState, id: &AlertId) -> Outcome<Alert> {
     state.alerts.find(id).cloned().ok_or_else(missing)
 }
 
+/// How an organization is alerted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlertSettingsView {
+    pub settings: AlertSettings,
+    /// Without it no balance is low.
+    pub wallet_enforced: bool,
+}
+
+fn settings_shown(state: &OrganizationState) -> AlertSettingsView {
+    AlertSettingsView { settings: (*state.alerts.settings).clone(), wallet_enforced: state.wallet_binds() }
+}
+
 impl Service {
     /// # Errors
     /// [`Error::NotFound`] when there is no such organization.
-    pub fn alert_settings(&self, organization: &OrganizationId) -> Result<AlertSettings, Error> {
+    pub fn alert_settings(&self, organization: &OrganizationId) -> Result<AlertSettingsView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        Ok((*inner.state.alerts.settings).clone())
+        Ok(settings_shown(&inner.state))
     }
 
     /// Answers the webhook's secret too where it was minted, this once.
@@ -89,12 +101,12 @@ impl Service {
         caller: &Caller,
         organization: &OrganizationId,
         change: AlertSettingsChange,
-    ) -> Result<(AlertSettings, Option<WebhookSecret>), Error> {
+    ) -> Result<(AlertSettingsView, Option<WebhookSecret>), Error> {
         let fresh = WebhookSecret::from_random(secret::random()?);
         self.change(caller, organization, |turn| {
             let (settings, minted) = change.of((*turn.state.alerts.settings).clone(), fresh)?;
-            turn.set_alert_settings(settings.clone())?;
-            Ok((settings, minted))
+            turn.set_alert_settings(settings)?;
+            Ok((settings_shown(turn.state), minted))
         })
         .await
     }

@@ -48,6 +48,8 @@ pub struct Ordered {
 pub struct AutoTopUpView {
     pub auto: Option<AutoTopUp>,
     pub pending: Option<OrderId>,
+    /// Without it nothing is ordered.
+    pub wallet_enforced: bool,
 }
 
 /// What is to be paid in.
@@ -236,7 +238,7 @@ impl Service {
     pub fn auto_top_up(&self, caller: &Caller, organization: &OrganizationId) -> Result<AutoTopUpView, Error> {
         let cell = self.organization_cell(organization)?;
         let inner = cell.lock();
-        Ok(auto_seen_by(caller, &inner.state.payments))
+        Ok(auto_seen_by(caller, &inner.state))
     }
 
     /// # Errors
@@ -249,7 +251,7 @@ impl Service {
     ) -> Result<AutoTopUpView, Error> {
         self.change(caller, organization, |turn| {
             turn.update_auto_top_up(&change, caller.member.as_ref(), &self.tuning.orders)?;
-            Ok(auto_seen_by(caller, &turn.state.payments))
+            Ok(auto_seen_by(caller, turn.state))
         })
         .await
     }
@@ -325,7 +327,8 @@ fn seen_by(caller: &Caller, payments: &Payments, order: &TopUpOrder) -> TopUpOrd
     seen
 }
 
-fn auto_seen_by(caller: &Caller, payments: &Payments) -> AutoTopUpView {
+fn auto_seen_by(caller: &Caller, state: &OrganizationState) -> AutoTopUpView {
+    let payments = &state.payments;
     let seen = payments.auto.as_deref().map(|auto| {
         let owner = auto.method.as_ref().and_then(|method| payments.owner_of(method));
         let pays = caller.member.as_ref().is_some_and(|member| owner == Some(member));
@@ -335,5 +338,5 @@ fn auto_seen_by(caller: &Caller, payments: &Payments) -> AutoTopUpView {
         }
         seen
     });
-    AutoTopUpView { auto: seen, pending: payments.pending_auto.clone() }
+    AutoTopUpView { auto: seen, pending: payments.pending_auto.clone(), wallet_enforced: state.wallet_binds() }
 }

@@ -345,6 +345,11 @@ async fn a_wallet_that_takes_no_part_orders_nothing() {
     switch_on(&world, "5", "10", "").await;
     spend(&world, "c1", "1").await;
     assert_eq!(automatic(&world).await, []);
+    assert!(!auto(&world).await.wallet_enforced, "it is set, and says that it does nothing");
+    let enforced = Organization { wallet_mode: WalletMode::Enforced.into(), ..Organization::default() };
+    world.update_organization(enforced, &["wallet_mode"]).await;
+    assert_eq!(automatic(&world).await.len(), 1, "now it is looked at");
+    assert!(auto(&world).await.wallet_enforced);
 }
 
 // E7

@@ -131,6 +131,28 @@ async fn a_low_wallet_is_told_once_and_again_after_it_has_risen() {
     assert_eq!((fact(&latest, "balance"), fact(&latest, "threshold")), ("-1.00 USD", "5.00 USD"));
 }
 
+// M17
+#[tokio::test]
+async fn a_balance_is_low_only_where_the_wallet_is_enforced_and_the_settings_say_whether_it_is() {
+    let world = World::start(WalletMode::Off, |_| {}).await;
+    let ann = joins(&world, "ann", Role::Owner).await;
+    let settings = AlertSettings { low_balance_usd: "5".into(), ..AlertSettings::default() };
+    let set = configure(&ann, settings, &["low_balance_usd"]).await.unwrap().settings.unwrap();
+    assert_eq!((set.low_balance_usd.as_str(), set.wallet_enforced), ("5", false));
+    spend(&world, "c1", "1").await;
+    assert_eq!(list(&world, &[AlertKind::WalletLow]).await, []);
+    let mode = async |mode: WalletMode| {
+        let organization = Organization { wallet_mode: mode.into(), ..Organization::default() };
+        world.update_organization(organization, &["wallet_mode"]).await;
+        let asked = quotad::api::proto::GetAlertSettingsRequest { organization_id: ACME.into() };
+        ann.alerts().get_alert_settings(asked).await.unwrap().into_inner().settings.unwrap()
+    };
+    let set = mode(WalletMode::Enforced).await;
+    assert_eq!((set.low_balance_usd.as_str(), set.wallet_enforced), ("5", true));
+    assert_eq!(list(&world, &[AlertKind::WalletLow]).await.len(), 1, "told as soon as it counts");
+    assert!(!mode(WalletMode::Off).await.wallet_enforced);
+}
+
 /// The default team may give out 100 credits, 10 of them by itself.
 async fn credits(world: &World) {
     let credits = AllocationSettings {

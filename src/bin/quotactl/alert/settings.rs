@@ -86,6 +86,7 @@ impl Fields {
             webhook_url: self.webhook_url.unwrap_or_default(),
             webhook_secret: self.webhook_secret.unwrap_or_default(),
             low_balance_usd: self.low_balance.unwrap_or_default(),
+            wallet_enforced: false,
         };
         Ok(UpdateAlertSettingsRequest { settings: Some(settings), update_mask: Some(paths(named)) })
     }
@@ -133,7 +134,10 @@ impl Item for AlertSettings {
             [] => "the owners, admins and finance admins".to_owned(),
             recipients => recipients.join(", "),
         };
-        vec![recipients, self.webhook_url.clone(), amount(&self.low_balance_usd)]
+        let low = amount(&self.low_balance_usd);
+        let is_idle = !self.low_balance_usd.is_empty() && !self.wallet_enforced;
+        let low = if is_idle { format!("{low} (wallet off)") } else { low };
+        vec![recipients, self.webhook_url.clone(), low]
     }
 
     fn json(&self) -> Value {
@@ -142,6 +146,7 @@ impl Item for AlertSettings {
             "recipients": self.recipients,
             "webhook_url": self.webhook_url,
             "low_balance_usd": self.low_balance_usd,
+            "wallet_enforced": self.wallet_enforced,
         })
     }
 }

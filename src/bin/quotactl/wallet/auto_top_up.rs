@@ -126,7 +126,12 @@ impl Item for AutoTopUp {
 
     fn cells(&self) -> Vec<String> {
         vec![
-            if self.enabled { "on" } else { "off" }.to_owned(),
+            match (self.enabled, self.wallet_enforced) {
+                (true, true) => "on",
+                (true, false) => "on (wallet off)",
+                (false, _) => "off",
+            }
+            .to_owned(),
             amount(&self.threshold_usd),
             amount(&self.amount_usd),
             amount(&self.target_usd),
@@ -150,6 +155,7 @@ impl Item for AutoTopUp {
             "disabled_reason": self.disabled_reason,
             "pause_until": instant_json(self.pause_until.as_ref()),
             "pending_order_id": self.pending_order_id,
+            "wallet_enforced": self.wallet_enforced,
         })
     }
 }

@@ -113,6 +113,10 @@ impl Turn<'_> {
         }
         let (wallet, credits) = (self.state.wallet_binds(), self.state.organization.credit_factor.is_on());
         self.revoke_newly_bound(wallet && !had_wallet, credits && !had_credits);
+        if wallet && !had_wallet {
+            self.check_low_balance();
+            self.check_auto_top_up();
+        }
         Ok(())
     }
 
