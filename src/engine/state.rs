@@ -40,6 +40,7 @@ mod audit;
 mod draws;
 mod forget;
 mod frequency;
+mod ordered;
 mod overview;
 mod payments;
 mod retired;

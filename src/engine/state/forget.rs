@@ -22,7 +22,7 @@ use crate::{
 /// Most that one call forgets, so that it holds the organization's lock only shortly.
 const AT_ONCE: usize = 256;
 
-/// Automatic orders count on the cap of their month as long as it may last.
+/// What an automatic order was before is known as long as it counts on the cap of its month.
 const MONTH: Span = Span::seconds(32 * 86_400);
 /// How long something of the control plane stays that was taken back, and how much of it.
 const RECALLED_FOR: Span = Span::seconds(60);

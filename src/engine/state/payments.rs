@@ -15,7 +15,7 @@ use crate::{
         time::Timestamp,
     },
     engine::{
-        state::{OrganizationState, Tally},
+        state::{OrganizationState, Tally, ordered::OrderedByDay},
         table::Shelf,
     },
 };
@@ -32,6 +32,8 @@ pub struct Payments {
     pub pending_auto: Option<OrderId>,
     /// When the running shortfall was answered by an automatic order: one is enough, until what is free has reached the threshold.
     pub answered: Option<Timestamp>,
+    /// What a month's cap is held against.
+    pub ordered: OrderedByDay,
     /// Places of the orders that are pending: few, of what may be many.
     pending: BTreeSet<u32>,
     /// By entry, what its corrections come to.
@@ -85,6 +87,7 @@ impl Payments {
     }
 
     pub(super) fn set_order(&mut self, order: TopUpOrder) {
+        self.ordered.follow(self.orders.find(&order.id).map(|row| &row.entity), &order);
         let is_pending = order.state == OrderState::Pending;
         if order.source == OrderSource::Automatic {
             if is_pending {
@@ -124,7 +127,7 @@ impl Payments {
         let whole = |it: &Self| {
             (it.auto.clone(), it.pending_auto.clone(), it.answered, it.methods_of.clone(), it.corrected.clone())
         };
-        whole(self) == whole(other)
+        whole(self) == whole(other) && self.ordered == other.ordered
     }
 
     pub(super) fn correct(&mut self, correction: &Correction) {

@@ -342,7 +342,7 @@ impl Turn<'_> {
             return;
         }
         let month = Period::Monthly { zone: Zone::UTC }.window_at(self.now);
-        let amount = auto.size_of_order(self.state.wallet.balance, self.ordered_since(month.start));
+        let amount = auto.size_of_order(self.state.wallet.balance, self.state.payments.ordered.since(month.start));
         if amount < auto.amount {
             self.tell_cap_reached(&auto, month);
             return;
@@ -387,14 +387,5 @@ impl Turn<'_> {
             ],
             recipients: Vec::new(),
         });
-    }
-
-    /// What was ordered automatically since, and didn't fail.
-    fn ordered_since(&self, start: Timestamp) -> Nanos {
-        let orders = self.state.payments.orders.live().map(|row| &row.entity);
-        let counts = |order: &&TopUpOrder| {
-            order.source == OrderSource::Automatic && order.state != OrderState::Failed && order.create_time >= start
-        };
-        orders.filter(counts).map(|order| order.amount).sum()
     }
 }
