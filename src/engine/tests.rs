@@ -19,6 +19,7 @@ mod idempotency;
 mod model;
 mod naive;
 mod paying;
+mod pools;
 mod quotas;
 mod ran;
 mod refusals;

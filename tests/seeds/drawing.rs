@@ -219,6 +219,46 @@ async fn a_cycle_that_has_ended_shows_no_overage_and_revokes_nothing() {
     world.verify().await;
 }
 
+// M15, M12
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_used_before_the_cycle_counts_in_no_cycle_that_runs_and_every_read_says_so() {
+    let world = World::new().await;
+    world.total("100").await;
+    world.allot_team("50", "").await;
+    world.allot("ada", "", "5").await;
+    world.advance(3600);
+    world.reset(false).await;
+    world.allot("ada", "", "5").await;
+    let start = world.overview().await.cycle_start.unwrap();
+    world.advance(600);
+    let before = prost_types::Timestamp { seconds: start.seconds - 60, nanos: 0 };
+    let late =
+        proto::ChargeRequest { already_used: true, occurred_at: Some(before), ..charge("k1", "before", usd("7")) };
+    assert_eq!(world.charge(late).await.unwrap().unwrap().overage.unwrap().credits, "0");
+    assert!(world.spend("k1", "since", "8").await);
+    let (adas, default, account) = (world.credits_of("ada").await, world.team_credits().await, world.overview().await);
+    assert_eq!((adas.used.as_str(), default.used.as_str(), account.used.as_str()), ("8", "8", "8"));
+    assert_eq!((default.shared_used.as_str(), default.available.as_str()), ("3", "42"), "5 of its own first");
+    let reported = async |start, end| {
+        let asked = SummarizeUsageRequest {
+            organization_id: ACME.into(),
+            grouping: UsageGrouping::Member.into(),
+            start_time: start,
+            end_time: end,
+            ..SummarizeUsageRequest::default()
+        };
+        let summary = world.operator.ledger().summarize_usage(asked).await.unwrap().into_inner();
+        summary.totals.unwrap().credits
+    };
+    assert_eq!(reported(Some(start), None).await, "8", "as the allocation has it");
+    assert_eq!(reported(None, Some(start)).await, "7");
+    assert_eq!(world.reported("ada").await, "15");
+    let (_, limits) = world.check(check("k1", usd("0"))).await;
+    let pool = limits.iter().find(|limit| limit.scope() == Scope::Allocation && limit.scope_id == "default").unwrap();
+    assert_eq!(pool.spent, "3");
+    world.verify().await;
+}
+
 // M17
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_credits_are_not_tracked_every_read_says_so_and_none_are_given_out() {

@@ -106,6 +106,35 @@ fn what_is_taken_again_stops_running_work() {
 }
 
 #[test]
+fn what_is_taken_again_stops_those_who_draw_on_the_pool() {
+    let mut world = super::pools::pooled(30, 5);
+    let charged = world.charge("c", cost(30));
+    world.refund("r", 10, charged.entry).unwrap();
+    let granted = world.reserve_as("bobs", &ask("bob", cost(5))).unwrap().unwrap();
+    world.refund("some", -9, charged.entry).unwrap();
+    assert!(world.revocations.is_empty(), "24 of 25 are drawn");
+    world.refund("rest", -1, charged.entry).unwrap();
+    assert_eq!(world.revocations.iter().map(|stopped| stopped.reservation).collect::<Vec<_>>(), [granted.reservation]);
+}
+
+#[test]
+fn a_correction_comes_after_what_is_due() {
+    let mut world = super::pools::pooled(30, 0);
+    world.limits(vec![usd("usd", 1000)]);
+    world.charge("c", cost(10));
+    let no = world.reserve("due", cost(8));
+    let extend = Extend { ttl: Span::seconds(60), usage_so_far: Some(cost(3)), estimate: None };
+    world.extend(no, &extend).unwrap().unwrap();
+    world.advance(Span::HOUR);
+    let of = world.correctable(1);
+    let (correction, _) = world.turn(|turn| turn.correct(correction("r", 4), &of)).unwrap();
+    assert_eq!((correction.entry, world.state.open_count()), (3, 0), "the hold was charged first");
+    assert_eq!(world.spent_on("usd"), 9);
+    let total = world.state.credits().account();
+    assert_eq!((total.cycle.start, total.used), (world.now, Nanos::ZERO), "the cycle in which it counted is over");
+}
+
+#[test]
 fn windows_that_are_gone_are_left_alone() {
     let mut world = World::new();
     world.limits(vec![daily("day", 100)]);

@@ -4,16 +4,18 @@ use super::fixture::*;
 use crate::{
     domain::{
         access::Role,
-        alert::AlertKind,
-        entity::Member,
+        alert::{AlertKind, AlertSettings},
+        entity::{Member, WalletMode},
         id::{KeyId, MemberId, MethodId},
         money::Nanos,
-        operation::Charge,
-        payment::{OrderSource, OrderTerms, PaymentMethod},
+        operation::{Charge, Commit, DEFAULT_TTL, Extend, Reserve},
+        payment::{OrderSource, OrderState, OrderTerms, PaymentMethod, PaymentOutcome, TopUpOrder},
+        reservation_id::ReservationNo,
+        time::Span,
     },
     engine::{
         conflict::Conflict,
-        turn::{AutoTopUpChange, MemberChange, Outcome},
+        turn::{AutoTopUpChange, MemberChange, OrganizationChange, Outcome},
     },
 };
 
@@ -186,6 +188,120 @@ fn a_card_is_charged_by_no_terms_that_somebody_else_set() {
     assert!(matches!(world.set(&by_card, Some(&ann())), Err(Conflict::Invalid(_))));
     world.fill(true).unwrap();
     assert_eq!(world.state.payments.auto.as_deref().unwrap().amount, Nanos::new(100));
+}
+
+/// A reservation of the free model whose progress expiry charged, and which another model may still be named for.
+fn expired(world: &mut World, nanos: i64) -> ReservationNo {
+    let ask = Reserve { model: model(FREE), ..ask("late", cost(nanos)) };
+    let no = world.try_reserve(&ask).unwrap().reservation;
+    world.extend(no, &Extend { usage_so_far: Some(cost(nanos)), ..renew() }).unwrap().unwrap();
+    world.advance(DEFAULT_TTL);
+    world.expire_due();
+    no
+}
+
+fn ran_other(world: &mut World, no: ReservationNo, nanos: i64) {
+    world.try_commit(no, &Commit { usage: cost(nanos), model: Some(model(MODEL)) }).unwrap();
+}
+
+#[test]
+fn a_charge_that_is_taken_back_and_made_anew_tells_nobody_in_between() {
+    let mut world = World::new();
+    world.wallet(10);
+    let settings = AlertSettings { low_balance: Some(Nanos::new(5)), ..AlertSettings::default() };
+    world.turn(|turn| turn.set_alert_settings(settings)).unwrap();
+    let low = |world: &World| world.state.alerts.all().filter(|alert| alert.kind == AlertKind::WalletLow).count();
+    let no = expired(&mut world, 6);
+    assert_eq!((world.state.wallet.balance, low(&world)), (Nanos::new(4), 1));
+    ran_other(&mut world, no, 7);
+    assert_eq!((world.state.wallet.balance, low(&world)), (Nanos::new(3), 1), "it was low all the time");
+}
+
+#[test]
+fn a_charge_that_is_taken_back_and_made_anew_ends_no_shortfall_in_between() {
+    let mut world = World::paying();
+    let small = AutoTopUpChange { threshold: Some(Nanos::new(50)), amount: Some(Nanos::new(1)), ..Default::default() };
+    world.fill(false).unwrap();
+    world.top_up("more", 50);
+    world.set(&small, Some(&ann())).unwrap();
+    world.set(&AutoTopUpChange { enabled: Some(true), ..Default::default() }, Some(&ann())).unwrap();
+    let no = expired(&mut world, 55);
+    let order = world.state.payments.pending_auto.clone().unwrap();
+    world.turn(|turn| turn.decide_order(&order, PaymentOutcome::Settled, String::new(), "")).unwrap();
+    assert_eq!((world.state.wallet.balance, world.ordered()), (Nanos::new(6), 1), "ordered when it was held");
+    ran_other(&mut world, no, 56);
+    assert_eq!((world.state.wallet.balance, world.ordered()), (Nanos::new(5), 1), "one order for one shortfall");
+}
+
+#[test]
+fn what_is_ordered_for_a_charge_that_was_made_anew_is_of_all_of_it() {
+    let mut world = World::paying();
+    let enabled = |enabled| AutoTopUpChange { enabled: Some(enabled), ..Default::default() };
+    world.set(&enabled(false), Some(&ann())).unwrap();
+    let low = AutoTopUpChange { threshold: Some(Nanos::new(8)), amount: Some(Nanos::new(1)), ..Default::default() };
+    world.set(&low, Some(&ann())).unwrap();
+    world.set(&enabled(true), Some(&ann())).unwrap();
+    let no = expired(&mut world, 3);
+    let order = world.state.payments.pending_auto.clone().unwrap();
+    world.turn(|turn| turn.decide_order(&order, PaymentOutcome::SoftDeclined, String::new(), "")).unwrap();
+    world.try_charge(&Charge { already_used: true, ..charge("c", cost(4)) }).unwrap().unwrap();
+    world.advance(Span::HOUR);
+    ran_other(&mut world, no, 7);
+    let order = world.state.payments.order(world.state.payments.pending_auto.as_ref().unwrap()).unwrap();
+    assert_eq!((world.state.wallet.balance, order.amount), (Nanos::new(-1), Nanos::new(9)));
+}
+
+#[test]
+fn what_a_month_may_still_order_follows_each_order_as_it_is_made_and_decided() {
+    let mut world = World::paying();
+    world.fill(false).unwrap();
+    let mut threshold = 100;
+    let outcomes =
+        [PaymentOutcome::Settled, PaymentOutcome::SoftDeclined, PaymentOutcome::Settled, PaymentOutcome::Settled];
+    for day in 0..70 {
+        threshold += 1000;
+        let change = AutoTopUpChange {
+            enabled: Some(true),
+            threshold: Some(Nanos::new(threshold)),
+            amount: Some(Nanos::new(100 + day)),
+            ..Default::default()
+        };
+        world.set(&change, Some(&ann())).unwrap();
+        let id = world.state.payments.pending_auto.clone().unwrap();
+        let mut decide = |outcome| world.turn(|turn| turn.decide_order(&id, outcome, String::new(), "")).unwrap();
+        let outcome = outcomes[usize::try_from(day).unwrap() % outcomes.len()];
+        decide(outcome);
+        if day % 3 == 0 {
+            // Paid late, or taken back: it was ordered all the same.
+            decide(if outcome == PaymentOutcome::Settled { PaymentOutcome::Reversed } else { PaymentOutcome::Settled });
+        }
+        for days in 0..31 {
+            let start = NOON - Span::seconds(12 * 3600) + Span::seconds((day - days) * 86_400);
+            let orders = world.state.payments.orders.live().map(|row| &row.entity);
+            let counts = |order: &&TopUpOrder| {
+                order.source == OrderSource::Automatic
+                    && order.state != OrderState::Failed
+                    && order.create_time >= start
+            };
+            let all: Nanos = orders.filter(counts).map(|order| order.amount).sum();
+            assert_eq!(world.state.payments.ordered.since(start), all, "{days} days before day {day}");
+        }
+        world.advance(Span::DAY);
+    }
+}
+
+#[test]
+fn a_wallet_that_is_switched_on_is_looked_at_at_once() {
+    let mut world = World::paying();
+    world.organization(OrganizationChange { wallet_mode: Some(WalletMode::Off), ..Default::default() });
+    world.fill(true).unwrap();
+    let settings = AlertSettings { low_balance: Some(Nanos::new(20)), ..AlertSettings::default() };
+    world.turn(|turn| turn.set_alert_settings(settings)).unwrap();
+    world.set(&AutoTopUpChange { threshold: Some(Nanos::new(20)), ..Default::default() }, Some(&ann())).unwrap();
+    let low = |world: &World| world.state.alerts.all().filter(|alert| alert.kind == AlertKind::WalletLow).count();
+    assert_eq!((low(&world), world.ordered()), (0, 0), "off says off");
+    world.organization(OrganizationChange { wallet_mode: Some(WalletMode::Enforced), ..Default::default() });
+    assert_eq!((low(&world), world.ordered()), (1, 1));
 }
 
 #[test]

@@ -135,6 +135,19 @@ fn a_limit_that_was_removed_counts_what_ran_under_it_if_it_comes_back() {
 }
 
 #[test]
+fn a_limit_that_was_removed_counts_no_other_model_than_it_bound() {
+    let of_free = || only(FREE, usd("b", 100));
+    let mut world = world(vec![of_free()]);
+    let no = world.reserve_free();
+    let other = world.reserve_as(KEY, &Reserve { model: model(FREE), ..ask("other", cost(3)) }).unwrap().unwrap();
+    world.limits(vec![]);
+    world.ran_big(no);
+    world.limits(vec![of_free()]);
+    assert_eq!(world.of_b(), (0, 3), "it still counts what the other holds");
+    world.release(other.reservation).unwrap();
+}
+
+#[test]
 fn a_limit_that_was_made_again_counts_what_ran_only_if_it_was_there_at_the_admission() {
     let mut there = world(vec![big_only()]);
     there.used_big("before");

@@ -462,6 +462,7 @@ impl Naive {
         amount: i64,
         by_operator: bool,
     ) -> Answer {
+        self.expire(None);
         let used = &self.uses[at];
         if used.state == ReservationState::Expired && self.now - used.admit <= DAY {
             return conflict("open");

@@ -1,44 +1,19 @@
 //! Waits where a team's pool refuses: what it is asked for changes as the asker's own holds run out.
 
-use super::*;
-
-fn team() -> TeamId {
-    TeamId::trusted(DEFAULT_TEAM)
-}
-
-/// Hands out credits by the hour: so much to the team, and extra ones to ann, who has no monthly allocation.
-fn pooled(monthly: i64, extra: i64) -> World {
-    let mut world = World::new();
-    world.add_member("bob", &[DEFAULT_TEAM]);
-    world.add_key("bobs", "bob", DEFAULT_TEAM);
-    world.open_counters("bobs");
-    let settings = AllocationSettings { cadence: Cadence::Hour, ..AllocationSettings::default() };
-    world.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
-    let change = AllocationChange { monthly: Some(Some(Nanos::new(monthly))), extra: None };
-    world.turn(|turn| turn.set_team_allocation(&team(), change, None)).unwrap();
-    world.give("ann", extra);
-    world
-}
+use super::{super::pools::pooled, *};
 
 impl World {
-    fn give(&mut self, member: &str, extra: i64) {
-        let change = AllocationChange { monthly: None, extra: Some(Some(Nanos::new(extra))) };
-        let member = MemberId::trusted(member);
-        self.turn(|turn| turn.set_member_allocation(&team(), &member, change)).unwrap();
-    }
-
     /// Of bob, who draws on the pool alone.
-    fn drawn_by_bob(&mut self, id: &str, seconds: i64, usage: Usage) -> crate::domain::reservation_id::ReservationNo {
+    fn drawn_by_bob(&mut self, id: &str, seconds: i64, usage: Usage) {
         let request = Reserve { ttl: Span::seconds(seconds), ..ask(id, usage) };
-        self.reserve_as("bobs", &request).unwrap().unwrap().reservation
+        self.reserve_as("bobs", &request).unwrap().unwrap();
     }
 }
 
 #[test]
 fn a_hold_on_the_askers_own_extra_is_waited_for_where_the_pool_is_used_up() {
     let mut world = pooled(30, 10);
-    let bobs = world.drawn_by_bob("bobs", 600, cost(20));
-    world.commit(bobs, cost(20));
+    world.used_by_bob("bob", 20);
     world.hold("own", 4, cost(8));
     assert_eq!(world.retry(cost(5)), by_holds(4), "its own extra covers it by then");
     assert_eq!(world.retry(cost(11)), exactly(3600), "more than its extra, so not before the next cycle");
@@ -64,8 +39,7 @@ fn what_the_pool_lacks_is_waited_for_as_its_own_holds_and_others_run_out() {
 #[test]
 fn a_hold_whose_progress_is_charged_frees_only_the_rest_of_its_extra() {
     let mut world = pooled(30, 10);
-    let bobs = world.drawn_by_bob("bobs", 600, cost(20));
-    world.commit(bobs, cost(20));
+    world.used_by_bob("bob", 20);
     let no = world.hold("own", 4, cost(8));
     world.report(no, 4, cost(3));
     assert_eq!(world.retry(cost(7)), by_holds(4));
@@ -77,8 +51,7 @@ fn a_hold_whose_progress_is_charged_frees_only_the_rest_of_its_extra() {
 #[test]
 fn an_extension_waits_for_its_own_extra_but_not_for_another_cycle() {
     let mut world = pooled(30, 10);
-    let bobs = world.drawn_by_bob("bobs", 600, cost(20));
-    world.commit(bobs, cost(20));
+    world.used_by_bob("bob", 20);
     world.hold("short", 4, cost(6));
     let no = world.hold("long", 7200, cost(4));
     let more = |nanos| Extend { estimate: Some(cost(nanos)), ..renew() };
@@ -105,8 +78,7 @@ fn the_next_cycle_gives_back_what_extra_credits_took_of_the_pool() {
 #[test]
 fn what_costs_nothing_waits_for_the_pool_once_its_own_is_used_up() {
     let mut world = pooled(30, 10);
-    let bobs = world.drawn_by_bob("bobs", 600, cost(20));
-    world.commit(bobs, cost(20));
+    world.used_by_bob("bob", 20);
     world.reserve("free", cost(0));
     world.charge("own", cost(10));
     assert_eq!(world.retry(cost(0)), exactly(3600));

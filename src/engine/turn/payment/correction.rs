@@ -114,7 +114,7 @@ impl Turn<'_> {
             }
             Some(_) => return Err(Conflict::RequestReused(new.request.clone())),
         }
-        self.tick();
+        self.expire_due(None);
         if matches!(of.kind, EntryKind::Refund | EntryKind::Adjustment | EntryKind::Reversal) {
             let problem = format!("entry {} is a correction itself; correct the entry that it refers to", of.entry);
             return Err(Conflict::Precondition(problem));
