@@ -320,3 +320,17 @@ fn other_keys_and_members_make_nothing_about_one_member_more_work() {
         count_of_a_member,
     );
 }
+
+#[test]
+fn orders_of_a_month_whose_cap_is_reached_make_no_operation_more_work() {
+    let beside = |orders| Beside { orders, ..Beside::default() };
+    let place = |orders| with(Population { beside: beside(orders), ..Population::default() });
+    compare("orders_of_a_month_whose_cap_is_reached_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
+
+#[test]
+fn open_reservations_beside_a_pool_that_is_used_up_make_no_operation_more_work() {
+    let beside = Beside { used_up_pool: true, ..Beside::default() };
+    let place = |open| Place { open, ..with(Population { beside, ..Population::default() }) };
+    compare("open_reservations_beside_a_pool_that_is_used_up_make_no_operation_more_work", &place(FEW), &place(MANY));
+}
