@@ -110,7 +110,7 @@ impl std::borrow::Borrow<str> for Model {
 }
 
 /// The name of one model, or a pattern: each star stands for any text, also for none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelPattern(Model);
 
 impl ModelPattern {
@@ -200,9 +200,12 @@ impl Models {
         self.0.as_deref().map_or(&[], |list| &list.patterns)
     }
 
-    /// Returns the entries that match no model with a price today: they bind nothing but requests that state their cost.
-    pub fn unmatched<'a>(&'a self, prices: &'a PriceBook) -> impl Iterator<Item = &'a ModelPattern> {
-        self.patterns().iter().filter(|pattern| !prices.has_match(pattern))
+    /// Returns the entries that match no model with a price today: they bind nothing but requests that state their cost. One that
+    /// isn't judged, because the list was compared with too many models by then, isn't among them.
+    pub fn unmatched(&self, prices: &PriceBook) -> impl Iterator<Item = &ModelPattern> {
+        let patterns = self.patterns();
+        let unmatched = if patterns.is_empty() { 0 } else { prices.unmatched(patterns) };
+        patterns.iter().enumerate().filter(move |(no, _)| unmatched & (1 << no) != 0).map(|(_, pattern)| pattern)
     }
 }
 
