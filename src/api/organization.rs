@@ -378,83 +378,25 @@ fn out(view: OrganizationView, prices: Option<&PriceBook>) -> proto::Organizatio
     }
 }
 
-/// As they are set; none are the same as an empty message.
-fn bounds_in(field: &str, bounds: Option<proto::Bounds>) -> Result<Option<OwnBounds>, Invalid> {
-    let proto::Bounds {
-        keys,
-        members,
-        teams,
-        rules,
-        policies,
-        credit_requests,
-        credit_requests_per_day,
-        payment_methods,
-        keys_per_hour,
-        invitations_per_hour,
-        resends_per_day,
-        mails_per_hour,
-        mails_per_address,
-        open_per_key,
-        open,
-        label_bytes,
-    } = bounds.unwrap_or_default();
-    let own = OwnBounds {
-        keys,
-        members,
-        teams,
-        rules,
-        policies,
-        credit_requests,
-        credit_requests_per_day,
-        payment_methods,
-        keys_per_hour,
-        invitations_per_hour,
-        resends_per_day,
-        mails_per_hour,
-        mails_per_address,
-        open_per_key,
-        open,
-        label_bytes,
+macro_rules! same_bounds {
+    ($($name:ident)*) => {
+        /// As they are set; none are the same as an empty message.
+        fn bounds_in(field: &str, bounds: Option<proto::Bounds>) -> Result<Option<OwnBounds>, Invalid> {
+            let proto::Bounds { $($name),* } = bounds.unwrap_or_default();
+            let own = OwnBounds { $($name),* };
+            own.check().map_err(|invalid| invalid.within(field))?;
+            Ok(Some(own).filter(|own| *own != OwnBounds::default()))
+        }
+
+        fn bounds_out(own: &OwnBounds) -> proto::Bounds {
+            let OwnBounds { $($name),* } = *own;
+            proto::Bounds { $($name),* }
+        }
     };
-    own.check().map_err(|invalid| invalid.within(field))?;
-    Ok(Some(own).filter(|own| *own != OwnBounds::default()))
 }
 
-fn bounds_out(own: &OwnBounds) -> proto::Bounds {
-    let OwnBounds {
-        keys,
-        members,
-        teams,
-        rules,
-        policies,
-        credit_requests,
-        credit_requests_per_day,
-        payment_methods,
-        keys_per_hour,
-        invitations_per_hour,
-        resends_per_day,
-        mails_per_hour,
-        mails_per_address,
-        open_per_key,
-        open,
-        label_bytes,
-    } = *own;
-    proto::Bounds {
-        keys,
-        members,
-        teams,
-        rules,
-        policies,
-        credit_requests,
-        credit_requests_per_day,
-        payment_methods,
-        keys_per_hour,
-        invitations_per_hour,
-        resends_per_day,
-        mails_per_hour,
-        mails_per_address,
-        open_per_key,
-        open,
-        label_bytes,
-    }
+// A field that is missing here doesn't compile.
+same_bounds! {
+    keys members teams rules policies credit_requests credit_requests_per_day payment_methods keys_per_hour
+    invitations_per_hour resends_per_day mails_per_hour mails_per_address open_per_key open label_bytes
 }
