@@ -40,6 +40,8 @@ mod paging;
 #[path = "grpc/people.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod people;
+#[path = "grpc/personal.rs"]
+mod personal;
 #[path = "grpc/policies.rs"]
 mod policies;
 #[path = "grpc/ran.rs"]
@@ -63,6 +65,8 @@ mod secrets;
 mod session;
 #[path = "grpc/settling.rs"]
 mod settling;
+#[path = "grpc/tool.rs"]
+mod tool;
 #[path = "grpc/waiting.rs"]
 mod waiting;
 #[path = "grpc/world.rs"]

@@ -29,6 +29,9 @@ pub struct CreditRequestView {
     pub email: String,
 }
 
+/// What a personal account doesn't have.
+const A_REQUEST: &str = "a request for credits";
+
 /// Which requests; unset fields match all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CreditRequestFilter {
@@ -70,13 +73,13 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error::NotFound`] when there is no such request.
+    /// [`Error`] for a personal account, or when there is no such request.
     pub fn credit_request(
         &self,
         organization: &OrganizationId,
         id: &CreditRequestId,
     ) -> Result<CreditRequestView, Error> {
-        let cell = self.organization_cell(organization)?;
+        let cell = self.team_account(organization, A_REQUEST)?;
         let inner = cell.lock();
         Ok(shown(&inner.state, id)?)
     }
@@ -84,7 +87,7 @@ impl Service {
     /// The newest first.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is no such organization.
+    /// [`Error`] for a personal account, or when there is no such organization.
     pub fn list_credit_requests(
         &self,
         caller: &Caller,
@@ -92,7 +95,7 @@ impl Service {
         filter: &CreditRequestFilter,
         at: Page,
     ) -> Result<Found<CreditRequestView>, Error> {
-        let cell = self.organization_cell(organization)?;
+        let cell = self.team_account(organization, A_REQUEST)?;
         let member = caller.only.as_ref().or(filter.member.as_ref());
         let matches = |request: &CreditRequest| {
             (filter.states.is_empty() || filter.states.contains(&request.state))

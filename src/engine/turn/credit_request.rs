@@ -116,6 +116,7 @@ impl Turn<'_> {
 
     fn pending_request(&self, id: &CreditRequestId) -> Outcome<CreditRequest> {
         self.check_organization()?;
+        self.check_team_account("a request for credits")?;
         let missing = || Conflict::NotFound { kind: CreditRequest::KIND, id: id.to_string() };
         let request = self.state.credit_requests.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?;
         if request.state == CreditRequestState::Pending {

@@ -62,6 +62,9 @@ pub struct Accepted {
     pub secret: Option<String>,
 }
 
+/// What a personal account doesn't have.
+const AN_INVITATION: &str = "an invitation";
+
 impl Service {
     /// Invites somebody, by mail where a mail server is configured. Answers the token too, this once; `None` on a repeat.
     ///
@@ -111,22 +114,22 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error::NotFound`] when there is no such invitation.
+    /// [`Error`] for a personal account, or when there is no such invitation.
     pub fn invitation(&self, organization: &OrganizationId, id: &InvitationId) -> Result<InvitationView, Error> {
-        let cell = self.organization_cell(organization)?;
+        let cell = self.team_account(organization, AN_INVITATION)?;
         let inner = cell.lock();
         Ok(invitation_shown(&inner.state, id, self.clock.now())?)
     }
 
     /// # Errors
-    /// [`Error::NotFound`] when there is no such organization.
+    /// [`Error`] for a personal account, or when there is no such organization.
     pub fn list_invitations(
         &self,
         organization: &OrganizationId,
         filter: &InvitationFilter,
         at: Page,
     ) -> Result<Found<InvitationView>, Error> {
-        let cell = self.organization_cell(organization)?;
+        let cell = self.team_account(organization, AN_INVITATION)?;
         let (now, search) = (self.clock.now(), Search::new(&filter.search));
         let pick = |_: &OrganizationState, _, row: &Row<Invitation>| {
             let Invitation { id, email, name, .. } = &row.entity;

@@ -85,6 +85,7 @@ impl Turn<'_> {
     }
 
     fn pending_invitation(&self, id: &InvitationId) -> Outcome<Invitation> {
+        self.check_team_account("an invitation")?;
         let missing = || Conflict::NotFound { kind: Invitation::KIND, id: id.to_string() };
         let invitation = self.state.invitations.find(id).map(|row| row.entity.clone()).ok_or_else(missing)?;
         match invitation.state {
