@@ -31,7 +31,7 @@ fn a_budget_that_is_there_is_changed_in_part_and_never_replaced() {
     assert_eq!(updated["limits"][0]["spent"], "2");
     for change in ["--zone UTC", "--period daily", "--unit credits", "--period weekly --week-start sunday"] {
         let told = operator.fail(&format!("policy update-budget monthly --member ada {change}"));
-        assert!(told.contains("--restart-spending") && told.contains("spent 2"), "{change}: {told}");
+        assert!(told.contains("--restart-spending") && told.contains("counts 2 usd"), "{change}: {told}");
     }
     assert_eq!(operator.run("policy get --member ada")["limits"][0]["spent"], "2");
     let restarted = operator.run("policy update-budget monthly --member ada --zone UTC --restart-spending");
@@ -54,7 +54,6 @@ fn lists_and_rules_are_changed_in_part_too() {
         (&quota["unit"], &quota["max"], &quota["models"][0]),
         (&"requests_per_minute".into(), &90.into(), &"small".into())
     );
-    assert!(operator.fail("policy update-quota rpm --organization --tpm 90").contains("--restart-spending"));
 
     std::fs::write(operator.folder.join("less.json"), r#"{"budgets": [], "quotas": []}"#).unwrap();
     let told = operator.fail("policy set --organization --file less.json");
@@ -65,7 +64,6 @@ fn lists_and_rules_are_changed_in_part_too() {
     assert!(told.contains("daily (5 usd daily") && told.contains("--yes"), "{told}");
 
     operator.run("rule create office --cap 5 --period daily");
-    assert!(operator.fail("rule update office --period weekly").contains("--restart-spending"));
     assert_eq!(operator.run("rule update office --cap 6")["cap"]["period"], "daily");
     operator.run("alert settings set --recipient ops@example.org");
     let settings = operator.run("alert settings set --add-recipient cto@example.org");
@@ -73,6 +71,136 @@ fn lists_and_rules_are_changed_in_part_too() {
     operator.run("key update ada-1 --model small");
     assert_eq!(operator.run("key update ada-1 --add-model large")["models"].as_array().unwrap().len(), 2);
     assert!(operator.fail("key update ada-2 --add-model large").contains("all models"));
+}
+
+/// P9, M10: whether something would count from zero is the server's to say, and what to do then the tool's.
+#[test]
+fn restart_spending_is_asked_for_only_where_something_is_counted() {
+    let walk = Walk::start();
+    let operator = &walk.operator;
+    operator.run("policy add-budget monthly --member ada --max 10");
+    operator.run("policy add-quota rpm --member ada --rpm 60");
+    operator.run("rule create office --cap 50 --period daily");
+    operator.run("key update ada-1 --rule office");
+    operator.run("allocation settings set --credits 1000");
+    let changes = [
+        ("policy update-budget monthly --member ada --zone Europe/Berlin", "--zone Europe/Paris"),
+        ("policy update-quota rpm --member ada --tpm 500000", "--rpm 70"),
+        ("rule update office --period weekly", "--period monthly"),
+        ("rule update office --zone Europe/Berlin", "--zone Europe/Paris"),
+    ];
+    for (change, _) in changes {
+        operator.run(change);
+    }
+    operator.run("allocation settings set --cadence week");
+
+    operator.run("policy update-budget monthly --member ada --max 20");
+    for (change, other) in changes {
+        operator.spend("ada-1", 2000);
+        let (command, _) = change.rsplit_once(" --").unwrap();
+        let told = operator.fail(&format!("{command} {other}"));
+        let names_all = told.contains("WOULD_RESTART_SPENDING") && told.contains("say --restart-spending if so");
+        assert!(names_all && told.contains(" counts "), "{command}: {told}");
+        operator.run(&format!("{command} {other} --restart-spending"));
+    }
+    let told = operator.fail("allocation settings set --cadence day");
+    assert!(told.contains("the 8 credits used return to 0") && told.contains("say --yes"), "{told}");
+    assert_eq!(operator.run("allocation settings show")["cadence"], "week", "nothing was changed");
+    assert_eq!(operator.run("allocation settings set --cadence day --yes")["settings"]["cadence"], "day");
+
+    std::fs::write(
+        operator.folder.join("daily.json"),
+        r#"{"budgets": [{"id": "all", "unit": "usd", "max": "5", "period": {"kind": "daily"}}]}"#,
+    )
+    .unwrap();
+    operator.run("policy add-budget all --organization --max 50");
+    operator.spend("ada-1", 1000);
+    let told = operator.fail("policy set --organization --file daily.json");
+    assert!(told.contains("limit all") && told.contains("--restart-spending"), "{told}");
+    operator.run("policy set --organization --file daily.json --restart-spending");
+}
+
+/// P9, M10: what was removed still counts where it comes back as something else.
+#[test]
+fn what_is_added_again_restarts_only_where_that_is_said() {
+    let walk = Walk::start();
+    let operator = &walk.operator;
+    for (add, other) in [
+        (
+            "policy add-budget all --member ada --max 10 --period monthly",
+            "policy add-budget all --member ada --max 10 --period weekly",
+        ),
+        ("policy add-quota rate --member ada --rpm 60", "policy add-quota rate --member ada --tpm 90000"),
+    ] {
+        operator.run(add);
+        operator.spend("ada-1", 2000);
+        let id = add.split_whitespace().nth(2).unwrap();
+        let taken = operator.fail(&format!("{add} --restart-spending"));
+        assert!(taken.contains("already") && taken.contains("update-"), "it is no way to replace one: {taken}");
+        operator.run(&format!("policy remove {id} --member ada --yes"));
+        let told = operator.fail(other);
+        assert!(told.contains("say --restart-spending if so"), "{told}");
+        let added = operator.run(&format!("{other} --restart-spending"));
+        assert_eq!(added["limits"].as_array().unwrap().last().unwrap()["spent"], "0", "{added}");
+    }
+}
+
+/// M10: a member that joins again, or gives up limits of its own, has spent what it had.
+#[test]
+fn joining_and_inheriting_restart_only_where_that_is_said() {
+    let walk = Walk::start();
+    let operator = &walk.operator;
+    operator.run("team create lab");
+    operator.run("policy add-budget all --team lab --each-member --max 10 --period monthly");
+    operator.run("team member add lab ada");
+    operator.run("key create lab-1 --member ada --team lab");
+    operator.spend("lab-1", 2000);
+    operator.run("key delete lab-1 --yes");
+    operator.run("team member remove lab ada --yes");
+    operator.run("policy update-budget all --team lab --each-member --period weekly");
+    let told = operator.fail("team member add lab ada");
+    assert!(told.contains("counts 2 usd") && told.contains("say --restart-spending if so"), "{told}");
+    operator.run("team member add lab ada --restart-spending");
+    let spent = || operator.run("team member get lab ada")["limits"][0]["spent"].clone();
+    assert_eq!(spent(), "0");
+
+    operator.run("key create lab-2 --member ada --team lab");
+    operator.run("policy update-budget all --team lab --member ada --max 9");
+    operator.spend("lab-2", 3000);
+    operator.run("policy update-budget all --team lab --each-member --period daily");
+    let told = operator.fail("team member inherit lab ada");
+    assert!(told.contains("counts 3 usd") && told.contains("say --restart-spending if so"), "{told}");
+    assert_eq!(spent(), "3");
+    operator.run("team member inherit lab ada --restart-spending");
+    assert_eq!(spent(), "0");
+}
+
+/// M6: a model without a price isn't made free by a flag that says nothing of what it costs.
+#[test]
+fn a_price_is_made_only_by_what_costs() {
+    let walk = Walk::start();
+    let operator = &walk.operator;
+    let nothing = [
+        "--cache-outside-input",
+        "--cache-inside-input",
+        "--no-cached-input",
+        "--no-cache-write",
+        "--cached-input 1",
+        "--cache-write 1 --cache-outside-input",
+    ];
+    for flags in nothing {
+        let told = operator.fail(&format!("price set claude {flags}"));
+        assert!(told.contains("NOT_FOUND"), "{flags}: {told}");
+        assert!(operator.fail("price get claude").contains("NOT_FOUND"), "{flags}");
+    }
+    for (model, flags) in [("a", "--input 3"), ("b", "--output 3"), ("c", "--per-request 0.1")] {
+        operator.run(&format!("price set {model} {flags} --cache-outside-input"));
+        assert_eq!(operator.run(&format!("price get {model}"))["cache_outside_input"], true);
+    }
+    for flags in nothing {
+        operator.run(&format!("price set a {flags}"));
+    }
+    assert_eq!(operator.run("price get a")["input_per_million"], "3");
 }
 
 /// P10: nothing ends without a word.

@@ -186,7 +186,7 @@ impl BudgetCommand {
                 let mut policy = found.policy.clone();
                 let unlimited = wanted.caps.unlimited;
                 wanted.apply(&mut policy);
-                let changed = Changed::to(&place, found, policy, restart_spending)?;
+                let changed = Changed::to(&place, found, policy, restart_spending);
                 // No budget at all is what was said.
                 if let Some(question) = changed.removes().filter(|_| !unlimited)
                     && !consent.given(context.out, async || Ok(question)).await?

@@ -87,7 +87,8 @@ fn status_hint(status: &Status) -> String {
     }
 }
 
-fn is_restart(status: &Status) -> bool {
+/// Returns true where the server says that something would count from zero, and nobody said so.
+pub(crate) fn is_restart(status: &Status) -> bool {
     status.get_error_details().error_info().is_some_and(|info| info.reason == "WOULD_RESTART_SPENDING")
 }
 
@@ -101,7 +102,7 @@ fn refused(status: &Status) -> Value {
     let details = status.get_error_details();
     let fields = details.bad_request().map_or(&[][..], |bad| &bad.field_violations);
     let fields = fields.iter().map(|of| json!({ "field": of.field, "description": of.description }));
-    let info = details.error_info();
+    let (info, hint) = (details.error_info(), status_hint(status));
     json!({
         "code": code_name(status.code()),
         "reason": info.map(|info| &info.reason),
@@ -109,6 +110,7 @@ fn refused(status: &Status) -> Value {
         "fields": fields.collect::<Vec<_>>(),
         "metadata": info.map(|info| &info.metadata),
         "retry_delay": retry_delay(status),
+        "hint": Some(hint.trim_start()).filter(|hint| !hint.is_empty()),
     })
 }
 
@@ -145,7 +147,7 @@ mod tests {
         let error = &failure.json()["error"];
         assert_eq!((&error["code"], &error["reason"]), (&"RESOURCE_EXHAUSTED".into(), &"RATE_LIMITED".into()));
         assert_eq!((&error["fields"][0]["field"], &error["metadata"]["what"]), (&"team.id".into(), &"mails".into()));
-        assert_eq!(error["retry_delay"], "1.5s");
+        assert_eq!((&error["retry_delay"], &error["hint"]), (&"1.5s".into(), &"try again in 1.5s".into()));
         assert!(failure.to_string().ends_with("try again in 1.5s"), "{failure}");
         assert_eq!(Failure::NoToken.json()["error"]["reason"], "NO_TOKEN");
     }

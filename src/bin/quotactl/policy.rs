@@ -241,7 +241,7 @@ impl PolicyCommand {
             Self::Set { place: NamedPlace { place }, file, restart_spending, consent } => {
                 let policy = policy_file::read(&file)?;
                 let found = place.read(server).await?;
-                let changed = Changed::to(&place, found, policy, restart_spending)?;
+                let changed = Changed::to(&place, found, policy, restart_spending);
                 if let Some(question) = changed.removes()
                     && !consent.given(out, async || Ok(question)).await?
                 {

@@ -128,17 +128,9 @@ impl RuleCommand {
             Self::Update { id, org, fields, changes, restart_spending } => {
                 // The API replaces a cap or hours as a whole: read first, and the etag keeps two editors apart.
                 let mut rule = read(context, org.id, id).await?;
-                let counted = counted(&rule);
                 let changed = fields.apply(changes, &mut rule)?;
                 if changed.is_empty() {
                     return Err(Failure::other("nothing to change; see `quotactl rule update --help`"));
-                }
-                let after = self::counted(&rule);
-                if counted.is_some() && after.is_some() && after != counted && !restart_spending {
-                    return Err(Failure::other(
-                        "another period or zone would let the cap count from zero for every key under the rule\n  say \
-                         --restart-spending if so",
-                    ));
                 }
                 let update_mask = Some(paths(changed));
                 let request = UpdateRuleRequest { rule: Some(rule), update_mask, restart_spending };
@@ -167,12 +159,6 @@ impl RuleCommand {
 async fn read(context: &Context, organization_id: String, rule_id: String) -> Result<Rule, Failure> {
     let request = GetRuleRequest { organization_id, rule_id };
     required(context.server.rules().get_rule(request).await?.into_inner().rule, "rule")
-}
-
-/// In which windows the cap counts; none without a cap.
-fn counted(rule: &Rule) -> Option<(i32, String)> {
-    let zone = if rule.time_zone.is_empty() { "UTC" } else { &rule.time_zone };
-    rule.cap.as_ref().map(|cap| (cap.period, zone.to_owned()))
 }
 
 fn print(out: Output, rule: &Rule) -> Result<(), Failure> {

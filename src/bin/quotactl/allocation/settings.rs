@@ -1,16 +1,16 @@
 //! `quotactl allocation settings`.
 
 use clap::{Args, Subcommand};
-use quotad::api::proto::{
-    AllocationSettings, Cadence, GetAllocationSettingsRequest, GetOverviewRequest, UpdateAllocationSettingsRequest,
-};
+use quotad::api::proto::{AllocationSettings, Cadence, GetAllocationSettingsRequest, UpdateAllocationSettingsRequest};
 use serde_json::{Value, json};
+use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::{
     arguments::{Organization, decimal, mask, one_of},
     confirm::Consent,
     context::Context,
-    failure::{Failure, required},
+    failure::{Failure, is_restart, required},
     format::amount,
     names::{dashed, name},
     output::{Column, Item, described, number, text},
@@ -103,13 +103,18 @@ impl SettingsCommand {
                     validate_only,
                     ..Default::default()
                 };
-                if !validate_only && let Some(question) = restarts(context, &request).await? {
-                    if !consent.given(out, async || Ok(question)).await? {
-                        return Ok(());
+                let answer = match client.update_allocation_settings(request.clone()).await {
+                    Err(status) if is_restart(&status) => {
+                        let question = restarts(&status, request.settings.as_ref());
+                        if !consent.given(out, async || Ok(question)).await? {
+                            return Ok(());
+                        }
+                        request.restart_spending = true;
+                        client.update_allocation_settings(request).await?
                     }
-                    request.restart_spending = true;
-                }
-                let answer = client.update_allocation_settings(request).await?.into_inner();
+                    answer => answer?,
+                };
+                let answer = answer.into_inner();
                 let settings = required(answer.settings, "settings")?;
                 let overview = required(answer.overview, "overview")?;
                 if out.is_json() {
@@ -129,21 +134,15 @@ impl SettingsCommand {
     }
 }
 
-/// What to ask where a fresh cycle would begin, and forget what was used.
-async fn restarts(context: &Context, request: &UpdateAllocationSettingsRequest) -> Result<Option<String>, Failure> {
-    let mut client = context.server.allocations();
-    let planned = UpdateAllocationSettingsRequest { validate_only: true, ..request.clone() };
-    let planned = client.update_allocation_settings(planned).await?.into_inner();
-    let (settings, planned) = (required(planned.settings, "settings")?, required(planned.overview, "overview")?);
-    let organization_id = settings.organization_id;
-    let running =
-        client.get_overview(GetOverviewRequest { organization_id: organization_id.clone() }).await?.into_inner();
-    let running = required(running.overview, "overview")?;
-    let forgets = planned.cycle_start != running.cycle_start && running.used != "0" && running.used != planned.used;
-    Ok(forgets.then(|| {
-        let used = amount(&running.used);
-        format!("{organization_id}: a fresh cycle begins; the {used} credits used return to 0, extra credits are gone. Change it?")
-    }))
+/// Returns what to ask where the server says that a fresh cycle would forget what was used.
+fn restarts(status: &Status, settings: Option<&AllocationSettings>) -> String {
+    let details = status.get_error_details();
+    let used = details.error_info().and_then(|info| info.metadata.get("spent")).map_or("", String::as_str);
+    let organization = settings.map_or("", |settings| settings.organization_id.as_str());
+    let used = amount(used);
+    format!(
+        "{organization}: a fresh cycle begins; the {used} credits used return to 0, extra credits are gone. Change it?"
+    )
 }
 
 impl Item for AllocationSettings {

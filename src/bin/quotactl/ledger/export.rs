@@ -189,6 +189,8 @@ mod tests {
         assert_eq!((cell("input_tokens"), cell("cost_usd"), cell("corrects_entry")), ("1200", "-0.5", ""));
         assert_eq!(cell("reason"), "'=1+1");
     }
+
+    // P8
     #[test]
     fn no_text_of_others_is_a_formula() {
         let formula = || String::from("=HYPERLINK(\"http://x\")");

@@ -1,4 +1,4 @@
-//! A policy changed in part: what stays of it, and what must be said before something that was counted is lost.
+//! A policy changed in part, and what stays of it. Whether something that was counted is lost, the server says.
 
 use clap::Args;
 use prost_types::Timestamp;
@@ -169,7 +169,7 @@ pub(crate) struct Changed {
     place: String,
     pub(crate) found: Found,
     pub(crate) policy: Policy,
-    /// What was counted may be lost.
+    /// Whether what was counted may be lost.
     pub(crate) restart: bool,
 }
 
@@ -179,12 +179,8 @@ impl Changed {
         Ok(Self { place: place.name(), policy: found.policy.clone(), found, restart: false })
     }
 
-    /// # Errors
-    /// [`Failure`] where what a limit has counted would be lost, and nobody said so.
-    pub(crate) fn to(place: &Place, found: Found, policy: Policy, restart: bool) -> Result<Self, Failure> {
-        let changed = Self { place: place.name(), found, policy, restart };
-        changed.keeps_counting()?;
-        Ok(changed)
+    pub(crate) fn to(place: &Place, found: Found, policy: Policy, restart: bool) -> Self {
+        Self { place: place.name(), found, policy, restart }
     }
 
     /// # Errors
@@ -206,7 +202,7 @@ impl Changed {
     }
 
     /// # Errors
-    /// [`Failure`] where there is no such budget, nothing to change, or its spending would restart unsaid.
+    /// [`Failure`] where there is no such budget or nothing to change.
     pub(crate) fn updating_budget(mut self, id: &str, changes: BudgetChanges) -> Result<Self, Failure> {
         self.restart = changes.restarting.restart_spending;
         let Some(budget) = self.policy.budgets.iter_mut().find(|budget| budget.id == id) else {
@@ -247,29 +243,7 @@ impl Changed {
         if self.policy == self.found.policy {
             return Err(Failure::other(format!("nothing to change; see `quotactl policy {command} --help`")));
         }
-        self.keeps_counting()?;
         Ok(self)
-    }
-
-    /// Every limit that stays goes on counting, unless it was said that it starts over.
-    fn keeps_counting(&self) -> Result<(), Failure> {
-        if self.restart {
-            return Ok(());
-        }
-        let before = &self.found.policy;
-        let budgets =
-            self.policy.budgets.iter().filter(|after| budget(before, &after.id).is_some_and(|b| !goes_on(b, after)));
-        let quotas =
-            self.policy.quotas.iter().filter(|after| quota(before, &after.id).is_some_and(|q| q.unit != after.unit));
-        let mut restarted = budgets.map(|budget| &budget.id).chain(quotas.map(|quota| &quota.id));
-        match restarted.next() {
-            None => Ok(()),
-            Some(id) => Err(Failure::other(format!(
-                "another unit or period would let limit {id} of {} count from zero; it is {}\n  say --restart-spending if so",
-                self.place,
-                self.told(id),
-            ))),
-        }
     }
 
     /// What to ask where limits go, and with them what they counted.
@@ -321,21 +295,6 @@ fn ids(policy: &Policy) -> impl Iterator<Item = &str> {
     policy.budgets.iter().map(|budget| &*budget.id).chain(policy.quotas.iter().map(|quota| &*quota.id))
 }
 
-/// Whether the server goes on counting: the unit and the period are the same, however they are written.
-fn goes_on(before: &Budget, after: &Budget) -> bool {
-    let plain = |budget: &Budget| {
-        let mut period = fitting(budget.period.clone().unwrap_or_default());
-        if period.time_zone == "UTC" {
-            period.time_zone.clear();
-        }
-        if period.week_start() == DayOfWeek::Monday {
-            period.week_start = DayOfWeek::Unspecified.into();
-        }
-        period
-    };
-    before.unit == after.unit && plain(before) == plain(after)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,25 +329,14 @@ mod tests {
     }
 
     #[test]
-    fn spending_restarts_only_where_it_is_said() {
+    fn whether_spending_restarts_is_the_servers_to_say() {
         let zone = |restart_spending| BudgetChanges {
             restarting: Restarting { restart_spending, zone: Some("UTC".into()), ..Restarting::default() },
             ..BudgetChanges::default()
         };
-        let refused = changed().updating_budget("monthly", zone(false)).unwrap_err().to_string();
-        assert!(refused.contains("--restart-spending") && refused.contains("Europe/Berlin"), "{refused}");
-        assert!(changed().updating_budget("monthly", zone(true)).is_ok());
-    }
-
-    #[test]
-    fn the_same_period_written_otherwise_is_the_same() {
-        let weekly = |zone: &str, start: DayOfWeek| {
-            let (kind, week_start) = (PeriodKind::Weekly.into(), start.into());
-            let period = Period { kind, week_start, time_zone: zone.into(), ..Period::default() };
-            Budget { period: Some(period), ..budget("week") }
-        };
-        assert!(goes_on(&weekly("UTC", DayOfWeek::Monday), &weekly("", DayOfWeek::Unspecified)));
-        assert!(!goes_on(&weekly("UTC", DayOfWeek::Monday), &weekly("", DayOfWeek::Sunday)));
+        for said in [false, true] {
+            assert_eq!(changed().updating_budget("monthly", zone(said)).unwrap().restart, said);
+        }
     }
 
     #[test]
