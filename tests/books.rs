@@ -58,6 +58,7 @@ in_every_database! {
         records_are_written_exactly_once_however_often_they_come
         a_hold_that_was_committed_leaves_no_row_in_one_batch_or_two
         periods_and_models_are_said_in_words_and_follow_their_limit
+        a_rules_counters_are_in_force_while_its_cap_counts_as_they_do
         a_gap_in_the_journal_is_refused
         an_entry_that_does_not_follow_changes_nothing
         a_balance_that_does_not_add_up_changes_nothing

@@ -153,6 +153,7 @@ mod tests {
         }
     }
 
+    // P19
     #[test]
     fn characters_are_counted_not_bytes() {
         for character in ["x", "é", "字", "𝄞"] {

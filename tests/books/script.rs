@@ -8,15 +8,16 @@ use quotad::domain::{
     entity::{AccountKind, ExpiryPolicy, Key, Managed, Member, Membership, Organization, PriceEntry, Team, WalletMode},
     event::{Booked, EntryKind, Event, LimitNo, NumberedLimit, Record, Reserved, Settled, Stream, TopUp, Touch},
     id::{
-        Actor, CreditRequestId, KeyId, LimitId, MemberId, Model, OrderId, OrganizationId, RequestId, SecretHash,
-        TeamId, TokenId,
+        Actor, CreditRequestId, KeyId, LimitId, MemberId, Model, OrderId, OrganizationId, RequestId, RuleId,
+        SecretHash, TeamId, TokenId,
     },
     money::{Factor, Nanos},
     payment::Correction,
-    period::Period,
+    period::{Period, Zone},
     policy::{AllocationPlace, Budget, BudgetUnit, Limit, Models, Place, Policy, Unit},
     price::ListPrice,
     reservation_id::ReservationNo,
+    rule::{Cap, Rule},
     time::{Span, Timestamp},
     usage::{Amounts, Usage},
 };
@@ -337,4 +338,19 @@ pub(crate) fn credit_request(no: u64, state: CreditRequestState, now: Timestamp)
         create_time: now,
         decide_time: None,
     }))
+}
+
+pub(crate) fn rule(id: &str, zone: Zone, cap: Option<Cap>, now: Timestamp) -> Rule {
+    Rule {
+        id: RuleId::trusted(id),
+        name: String::new(),
+        description: String::new(),
+        enabled: true,
+        zone,
+        cap,
+        hours: None,
+        deleted: false,
+        create_time: now,
+        update_time: now,
+    }
 }

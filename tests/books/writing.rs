@@ -2,12 +2,14 @@
 
 use quotad::{
     domain::{
-        event::{EntryKind, Event, Stream},
+        event::{EntryKind, Event, LimitNo, NumberedLimit, Stream},
+        id::{KeyId, RuleId},
         lease::Lease,
         model::{ModelPattern, Models},
         money::Nanos,
         period::{Period, Zone},
         policy::Place,
+        rule::{Cap, CapPeriod},
         snapshot::Snapshot,
     },
     store::{LEASE_SECONDS, StoreError, Totals},
@@ -16,7 +18,7 @@ use quotad::{
 use crate::{
     place::{Books, LEASE},
     queries::everything,
-    script::{Script, acme, narrowed},
+    script::{Script, acme, narrowed, rule},
 };
 
 async fn totals(books: &Books) -> Totals {
@@ -233,5 +235,44 @@ pub(crate) async fn periods_and_models_are_said_in_words_and_follow_their_limit(
         for pattern in models.patterns() {
             assert_eq!(count("limit_models", &format!("model = '{pattern}'")).await, 1, "{pattern}");
         }
+    }
+}
+
+// P17, M10
+pub(crate) async fn a_rules_counters_are_in_force_while_its_cap_counts_as_they_do(books: &Books) {
+    let mut script = Script::new();
+    let in_force = async || {
+        // Postgres has a view of them.
+        let counters = if books.is_file() { "limits WHERE active AND" } else { "budget_status WHERE" };
+        let counters = format!("SELECT limit_no FROM {counters} rule_id = 'office'");
+        books.run(&format!("UPDATE limits SET limit_no = limit_no WHERE limit_no IN ({counters})")).await.unwrap()
+    };
+    let berlin = Zone::parse("zone", "Europe/Berlin").unwrap();
+    let daily = |max, enabled| Some(Cap { enabled, max: Nanos::units(max), period: CapPeriod::Daily });
+    let weekly = Some(Cap { enabled: true, max: Nanos::units(5), period: CapPeriod::Weekly });
+    let steps = [
+        (Zone::UTC, daily(5, true), 1),
+        // What goes on counting stays, with another cap, without one, and with one that is off.
+        (Zone::UTC, daily(6, true), 1),
+        (Zone::UTC, None, 1),
+        (Zone::UTC, daily(6, false), 1),
+        // The days of another zone begin anew, as other periods do.
+        (berlin, daily(6, true), 0),
+        (berlin, weekly, 0),
+    ];
+    for (no, (zone, cap, expected)) in (50..).zip(steps) {
+        let rule = rule("office", zone, cap, script.now());
+        let limit = rule.limit();
+        script.of(&acme(), Event::RuleSet(Box::new(rule)));
+        books.store.project(LEASE, &script.records).await.unwrap();
+        let is_first = no == 50;
+        if let Some(limit) = limit.filter(|_| is_first || expected == 0) {
+            assert_eq!(in_force().await, 0, "{zone} {cap:?}: the one before");
+            let place = Place::Rule(RuleId::trusted("office"), KeyId::trusted("k1"));
+            let limit = Box::new(NumberedLimit { no: LimitNo(no), limit });
+            script.of(&acme(), Event::CounterOpened { place, limit });
+            books.store.project(LEASE, &script.records).await.unwrap();
+        }
+        assert_eq!(in_force().await, 1, "{zone} {cap:?}");
     }
 }

@@ -80,6 +80,7 @@ impl Outcome {
     }
 }
 
+// P20: none of them is told that the machine is busy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sixty_four_tasks_on_one_key_are_granted_exactly_what_its_cap_fits() {
     let world = World::new().await;

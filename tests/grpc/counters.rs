@@ -201,6 +201,59 @@ async fn what_a_team_sets_for_each_of_its_members_restarts_only_where_that_is_sa
     world.verify().await;
 }
 
+// M10
+#[tokio::test]
+async fn joining_a_team_again_restarts_only_where_that_is_said() {
+    let world = World::new().await;
+    world.team("lab").await;
+    let join = async |policy: Option<Policy>, restart_spending| {
+        let membership = Some(Membership {
+            organization_id: ACME.into(),
+            team_id: "lab".into(),
+            member_id: "ada".into(),
+            policy,
+            ..Membership::default()
+        });
+        let join = CreateMembershipRequest { membership, restart_spending, ..Default::default() };
+        world.operator.teams().create_membership(join).await
+    };
+    let of_team = async |member_policy| {
+        let team = Some(Team { organization_id: ACME.into(), id: "lab".into(), member_policy, ..Team::default() });
+        let update_mask = mask(&["member_policy"]);
+        let update = UpdateTeamRequest { team, update_mask, restart_spending: false };
+        world.operator.teams().update_team(update).await.unwrap();
+    };
+    let leave = async |key_id: &str| {
+        let delete =
+            proto::DeleteKeyRequest { organization_id: ACME.into(), key_id: key_id.into(), ..Default::default() };
+        world.operator.keys().delete_key(delete).await.unwrap();
+        let (team_id, member_id) = (String::from("lab"), String::from("ada"));
+        let leave = DeleteMembershipRequest { organization_id: ACME.into(), team_id, member_id };
+        world.operator.teams().delete_membership(leave).await.unwrap();
+    };
+    of_team(of(PeriodKind::Monthly, "20")).await;
+    join(None, false).await.unwrap();
+    world.key("k2", "ada", "lab").await;
+    world.charge(charge("k2", "four", usd("4"))).await.unwrap().unwrap();
+    leave("k2").await;
+
+    let own = join(of(PeriodKind::Weekly, "9"), false).await.unwrap_err();
+    assert_eq!(failure(&own), refused(), "with limits of its own");
+    let details = own.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["spent"], "4");
+    of_team(of(PeriodKind::Daily, "20")).await;
+    assert_eq!(failure(&join(None, false).await.unwrap_err()), refused(), "with those that the team has now");
+    join(of(PeriodKind::Monthly, "9"), false).await.unwrap();
+    world.key("k3", "ada", "lab").await;
+    assert_eq!(world.books_of("k3").await.limit("cap").0, "4", "another maximum restarts nothing");
+    leave("k3").await;
+    join(None, true).await.unwrap();
+    world.key("k4", "ada", "lab").await;
+    assert_eq!(world.books_of("k4").await.limit("cap").0, "0", "it was said");
+    world.charge(charge("k4", "all", usd("20"))).await.unwrap().unwrap();
+    world.verify().await;
+}
+
 async fn set_rule(world: &World, cap: Option<(&str, PeriodKind)>, restart_spending: bool) -> Result<(), Status> {
     let cap =
         cap.map(|(max, period)| proto::CreditCap { enabled: true, max_credits: max.into(), period: period.into() });

@@ -1,10 +1,10 @@
 //! Small inputs at the edges of limits and money, each of which once went wrong.
 
-use quotad::api::proto::{Budget, DenialCode, Unit, Usage};
+use quotad::api::proto::{self, Budget, DenialCode, Unit, Usage};
 
 use crate::{
-    messages::{budget, charge, check, codes, commit, policy, quota, reserve, tokens, usd},
-    world::{Place, World},
+    messages::{budget, charge, check, codes, commit, policy, quota, reserve, tokens, usd, wrong_field},
+    world::{ACME, Place, World},
 };
 
 /// Case M9, on each verb that admits and in each unit.
@@ -40,4 +40,26 @@ async fn zero_admits_nothing_and_what_is_used_up_exactly_admits_not_even_nothing
     assert_eq!(codes(&refused().await), (RateLimitExceeded, vec![RateLimitExceeded]));
     world.advance(61);
     world.reserve(reserve("k1", "more", Usage::default())).await.unwrap();
+}
+
+// P19
+#[tokio::test]
+async fn the_description_of_a_rule_has_as_many_characters_as_the_api_says_whatever_their_bytes() {
+    let world = World::new().await;
+    for (no, character) in ["a", "\u{df}", "\u{8cc7}", "\u{1f600}"].into_iter().enumerate() {
+        let create = async |length: usize| {
+            let rule = proto::Rule {
+                organization_id: ACME.into(),
+                id: format!("rule-{no}"),
+                description: character.repeat(length),
+                ..proto::Rule::default()
+            };
+            let new = proto::CreateRuleRequest { rule: Some(rule), request_id: String::new() };
+            world.operator.rules().create_rule(new).await
+        };
+        let status = create(1025).await.unwrap_err();
+        assert_eq!(wrong_field(&status), "rule.description", "{character}: {status:?}");
+        let made = create(1024).await.unwrap().into_inner().rule.unwrap();
+        assert_eq!(made.description.chars().count(), 1024, "{character}");
+    }
 }

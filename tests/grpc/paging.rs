@@ -25,6 +25,7 @@ async fn ask_for_credits(world: &World) -> String {
     world.operator.credit_requests().submit_credit_request(new).await.unwrap().into_inner().request.unwrap().id
 }
 
+// P4
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_that_are_denied_page_by_page_are_all_denied() {
     let world = World::new().await;
@@ -62,6 +63,7 @@ async fn requests_that_are_denied_page_by_page_are_all_denied() {
     assert_eq!(denied.into_iter().collect::<BTreeSet<_>>(), asked);
 }
 
+// P4
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn orders_that_come_between_pages_repeat_none_and_hide_none() {
     let world = World::with_wallet("1").await;
@@ -90,6 +92,7 @@ async fn orders_that_come_between_pages_repeat_none_and_hide_none() {
     assert_eq!(seen, ordered);
 }
 
+// P4
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alerts_that_are_seen_to_page_by_page_are_all_seen_to() {
     let world = World::new().await;
@@ -133,6 +136,7 @@ async fn alerts_that_are_seen_to_page_by_page_are_all_seen_to() {
     assert_eq!(seen, made);
 }
 
+// P4
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_are_deleted_page_by_page_are_all_deleted() {
     let world = World::new().await;

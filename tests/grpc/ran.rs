@@ -336,6 +336,32 @@ async fn the_caller_says_how_its_cache_is_counted_else_the_models_price_and_a_re
     world.verify().await;
 }
 
+// M4
+#[tokio::test]
+async fn a_repeat_that_counts_the_cache_otherwise_is_another_request() {
+    let world = World::new().await;
+    let asked = |request: &str, said| {
+        let usage = Usage { cached_input_tokens: 400, cache_outside_input: said, ..tokens(1000, 0) };
+        (reserve("k1", request, usage.clone()), charge("k1", &format!("{request} at once"), usage))
+    };
+    let reused = failed(Code::AlreadyExists, "REQUEST_ID_REUSED");
+    let said = [("unset", None), ("within", Some(false)), ("beside", Some(true))];
+    for (request, first) in said {
+        let (hold, at_once) = asked(request, first);
+        let granted = world.reserve(hold.clone()).await.unwrap();
+        world.charge(at_once.clone()).await.unwrap().unwrap();
+        let again = world.reserve(hold).await.unwrap();
+        assert_eq!((again.reservation_id, again.replayed), (granted.reservation_id, true), "{request}");
+        assert!(world.charge(at_once).await.unwrap().unwrap().replayed, "{request}");
+        for (_, other) in said.into_iter().filter(|(_, other)| *other != first) {
+            let (hold, at_once) = asked(request, other);
+            assert_eq!(world.try_reserve(hold).await.unwrap_err(), reused, "{request}, then {other:?}");
+            assert_eq!(world.charge(at_once).await.unwrap_err(), reused, "{request}, then {other:?}");
+        }
+    }
+    world.verify().await;
+}
+
 // M5
 #[tokio::test]
 async fn no_settlement_is_refused_for_its_size_below_absurdity() {

@@ -89,7 +89,7 @@ impl World {
         // The receivers of the tests are on this machine.
         let webhook_allow = Network::parse_list("webhook_allow", "127.0.0.0/8").unwrap();
         let data_dir = home.path().join("data");
-        // However slow the machine is, nothing is refused for it.
+        // P20: however slow the machine is, nothing is refused for it.
         let connections = Connections { max_call_wait: Duration::from_mins(1), ..Connections::default() };
         let mut settings = Settings { listen, data_dir, webhook_allow, connections, ..Settings::default() };
         tune(&mut settings);

@@ -178,6 +178,7 @@ async fn amounts_and_currencies_that_cannot_be_paid_are_refused() {
     assert!(ann.wallets().top_up(usd).await.is_ok());
 }
 
+// P13
 #[tokio::test]
 async fn the_operator_can_not_name_a_payment_method_that_is_not_there() {
     let world = World::with_wallet("1").await;

@@ -123,6 +123,7 @@ fn a_message_that_stands_twice_does_not_double_what_it_may_hold() {
     assert_eq!((field.as_str(), problem.as_str()), ("member", "stands there 3 times; once is allowed"));
 }
 
+// P19
 #[test]
 fn texts_are_counted_in_characters() {
     let team = |name: &str| CreateTeamRequest {

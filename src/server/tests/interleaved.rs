@@ -50,6 +50,7 @@ fn permitted(running: &Running, token: &str, method: &str) -> Caller {
     running.service.permit(&caller, &scope).unwrap()
 }
 
+// P7
 #[tokio::test]
 async fn a_new_key_is_answered_with_its_secret_though_it_is_deleted_before_the_disk_has_it() {
     let home = Home::new();
@@ -66,6 +67,7 @@ async fn a_new_key_is_answered_with_its_secret_though_it_is_deleted_before_the_d
     running.shutdown().await.unwrap();
 }
 
+// P7
 #[tokio::test]
 async fn a_change_is_answered_as_it_was_made_whatever_others_do_before_the_disk_has_it() {
     let home = Home::new();
