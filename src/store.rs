@@ -124,6 +124,13 @@ pub trait Store: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Change>, StoreError>;
 
+    /// Finds rows whose texts hold what is searched for, in the order of their creation from a number on. Answers their numbers and
+    /// ids.
+    async fn search(&self, query: &SearchQuery, from: u64, limit: usize) -> Result<Vec<(u64, String)>, StoreError>;
+
+    /// How many rows there are that [`Self::search`] finds.
+    async fn count_found(&self, query: &SearchQuery) -> Result<u64, StoreError>;
+
     /// What the entries of an organization add up to, recomputed from the entries alone.
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError>;
 
@@ -288,6 +295,26 @@ pub struct Change {
     pub before: Option<String>,
     /// JSON.
     pub after: String,
+}
+
+/// What is searched for, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchQuery {
+    pub organization: OrganizationId,
+    pub among: Searched,
+    /// As [`for_search`](crate::domain::fold::for_search) folds it.
+    pub text: String,
+}
+
+/// Rows that are searched. Those that were removed aren't among them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Searched {
+    Teams,
+    Members,
+    /// Members in a team.
+    MembersOf(TeamId),
+    /// Also those that are over.
+    Invitations,
 }
 
 /// Which entries; unset fields match all.

@@ -78,6 +78,8 @@ in_every_database! {
         usage_is_summed_by_group_and_money_in_is_none
         sums_beyond_the_integers_saturate_and_stop_nothing
         a_change_is_listed_with_what_was_before
+        a_search_finds_folded_texts_in_the_order_of_creation
+        rows_of_an_older_server_are_folded_when_the_books_are_opened
         a_long_audit_log_is_read_whole_however_little_of_it_matches
         nothing_secret_stands_in_the_audit_log
         an_audit_finds_what_was_tampered_with;

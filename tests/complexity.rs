@@ -19,14 +19,19 @@ use organization::{Beside, START, TEAM};
 use quotad::{
     clock::ManualClock,
     domain::{
+        access::Role,
         id::{KeyId, MemberId, OrganizationId, TeamId},
         money::Nanos,
         operation::Payer,
         policy::{Models, Policy},
         rule::{Cap, CapPeriod},
+        time::Span,
         zone::Zone,
     },
-    service::{Caller, KeyFilter, MembershipFilter, NewKey, NewRule, Page, Repeatable},
+    service::{
+        AllocationChange, Caller, Error, KeyFilter, MemberChange, MembershipFilter, NewInvitation, NewKey, NewRule,
+        Page, Repeatable,
+    },
 };
 use serving::{OPERATOR, Population, RESERVE, Serving, TOKEN, broke, question, rich};
 
@@ -35,6 +40,8 @@ const COUNTING: &str = "QUOTAD_COUNTING";
 const OPERATIONS: [&str; 6] = ["authorize", "reserve", "refused reserve", "check", "commit", "release"];
 /// What is asked or done about one member.
 const OF_A_MEMBER: [&str; 5] = ["list keys", "list memberships", "member budget", "delete membership", "delete member"];
+/// What is changed of one of many.
+const CONTROL: [&str; 4] = ["invite", "update a member", "allocate to a team", "ask for credits"];
 /// Of each kind.
 const ROUNDS: usize = 8;
 const FEW: usize = 10;
@@ -319,6 +326,60 @@ fn other_keys_and_members_make_nothing_about_one_member_more_work() {
         (&place(100), &place(MANY)),
         count_of_a_member,
     );
+}
+
+/// Changes the control plane as [`CONTROL`] says, so often, counted.
+fn count_control(place: &Place) {
+    let (serving, _) = furnish(place);
+    let (service, organization) = (&serving.service, OrganizationId::trusted("org-0"));
+    let operator = service.authorize(Some(OPERATOR), "/quotad.v1.MemberService/UpdateMember").unwrap();
+    let (team, member) = (TeamId::trusted(TEAM), MemberId::trusted("ann"));
+    let repeatable = || Repeatable { request: None, fingerprint: 0 };
+    for no in 0..ROUNDS {
+        let new = NewInvitation {
+            id: None,
+            email: format!("guest-{no}@example.org"),
+            name: String::new(),
+            role: Role::Basic,
+            teams: Vec::new(),
+            policy: Policy::default(),
+            ttl: Span::DAY,
+        };
+        count_change(service.create_invitation(&operator, &organization, new, repeatable()));
+    }
+    for no in 0..ROUNDS {
+        let role = if no % 2 == 0 { Role::Basic } else { Role::Admin };
+        let change = MemberChange { role: Some(role), ..MemberChange::default() };
+        count_change(service.update_member(&operator, &organization, &member, change, None));
+    }
+    for no in 0..8 {
+        let change = AllocationChange { monthly: Some(Some(Nanos::units(1 + no))), extra: None };
+        count_change(service.update_team_allocation(&operator, &organization, &team, change, None));
+    }
+    for _ in 0..ROUNDS {
+        let asked = (Nanos::new(1), String::new());
+        let by = (team.clone(), Some(member.clone()));
+        count_change(service.submit_credit_request(&operator, &organization, by, asked, repeatable()));
+    }
+}
+
+/// Counts what is done until the disk is waited for, which the writer may be faster than.
+fn count_change<T>(change: impl Future<Output = Result<T, Error>>) {
+    let mut change = std::pin::pin!(change);
+    let mut answer = None;
+    run_counted(&mut || answer = change.as_mut().now_or_never());
+    if let Some(Err(error)) = answer {
+        panic!("{error}");
+    }
+}
+
+/// Issue 18, finding 4: no change of one member, team or request walks all members or teams under the lock.
+#[test]
+fn other_members_and_teams_make_no_change_of_one_more_work() {
+    let beside = |many| Beside { members: many / 2, teams: many / 2, ..Beside::default() };
+    let place = |many| with(Population { beside: beside(many), ..Population::default() });
+    let test = "other_members_and_teams_make_no_change_of_one_more_work";
+    compare_all(test, &CONTROL, (&place(FEW), &place(MANY)), count_control);
 }
 
 #[test]

@@ -125,7 +125,7 @@ impl AllocationApi {
 
     async fn teams(
         &self,
-        _: &Caller,
+        caller: &Caller,
         message: proto::ListTeamAllocationsRequest,
     ) -> Result<proto::ListTeamAllocationsResponse, Error> {
         let filters = proto::ListTeamAllocationsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
@@ -133,7 +133,8 @@ impl AllocationApi {
         let proto::ListTeamAllocationsRequest { organization_id, search, page_size, page_token } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let search = name_in("search", search)?;
-        let found = self.0.list_team_credits(&organization, &search, page_in(&list, page_size, &page_token)?).await?;
+        let at = page_in(&list, page_size, &page_token)?;
+        let found = self.0.list_team_credits(caller, &organization, &search, at).await?;
         let Found { items, next, total } = found;
         Ok(proto::ListTeamAllocationsResponse {
             teams: items.into_iter().map(|team| team_out(&organization, team)).collect(),
@@ -175,7 +176,7 @@ impl AllocationApi {
 
     async fn members(
         &self,
-        _: &Caller,
+        caller: &Caller,
         message: proto::ListMemberAllocationsRequest,
     ) -> Result<proto::ListMemberAllocationsResponse, Error> {
         let filters =
@@ -185,8 +186,8 @@ impl AllocationApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let team = TeamId::parse("team_id", &team_id)?;
         let search = name_in("search", search)?;
-        let found =
-            self.0.list_member_credits(&organization, &team, &search, page_in(&list, page_size, &page_token)?).await?;
+        let at = page_in(&list, page_size, &page_token)?;
+        let found = self.0.list_member_credits(caller, &organization, &team, &search, at).await?;
         let Found { items, next, total } = found;
         Ok(proto::ListMemberAllocationsResponse {
             members: items.into_iter().map(|member| member_out(&organization, member)).collect(),

@@ -39,13 +39,13 @@ serve! {
     MemberService, MemberApi {
         create_member(CreateMemberRequest) -> CreateMemberResponse = create.await;
         get_member(GetMemberRequest) -> GetMemberResponse = get;
-        list_members(ListMembersRequest) -> ListMembersResponse = list;
+        list_members(ListMembersRequest) -> ListMembersResponse = list.await;
         update_member(UpdateMemberRequest) -> UpdateMemberResponse = update.await;
         delete_member(DeleteMemberRequest) -> DeleteMemberResponse = delete.await;
         get_member_budget(GetMemberBudgetRequest) -> GetMemberBudgetResponse = budget.await;
         create_invitation(CreateInvitationRequest) -> CreateInvitationResponse = invite.await;
         get_invitation(GetInvitationRequest) -> GetInvitationResponse = invitation;
-        list_invitations(ListInvitationsRequest) -> ListInvitationsResponse = invitations;
+        list_invitations(ListInvitationsRequest) -> ListInvitationsResponse = invitations.await;
         update_invitation(UpdateInvitationRequest) -> UpdateInvitationResponse = change_invitation.await;
         resend_invitation(ResendInvitationRequest) -> ResendInvitationResponse = resend.await;
         revoke_invitation(RevokeInvitationRequest) -> RevokeInvitationResponse = revoke.await;
@@ -140,12 +140,17 @@ impl MemberApi {
         Ok(proto::GetMemberResponse { member: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
-    fn list(&self, _: &Caller, message: proto::ListMembersRequest) -> Result<proto::ListMembersResponse, Error> {
+    async fn list(
+        &self,
+        caller: &Caller,
+        message: proto::ListMembersRequest,
+    ) -> Result<proto::ListMembersResponse, Error> {
         let filters = proto::ListMembersRequest { page_size: 0, page_token: String::new(), ..message.clone() };
         let list = query_name("members", &filters);
         let proto::ListMembersRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let found = self.0.list_members(&organization, &search, page_in(&list, page_size, &page_token)?)?;
+        let at = page_in(&list, page_size, &page_token)?;
+        let found = self.0.list_members(caller, &organization, &search, at).await?;
         let members = found.items.into_iter().map(|view| out(&organization, view, None)).collect();
         Ok(proto::ListMembersResponse {
             members,

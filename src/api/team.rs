@@ -31,7 +31,7 @@ serve! {
     TeamService, TeamApi {
         create_team(CreateTeamRequest) -> CreateTeamResponse = create.await;
         get_team(GetTeamRequest) -> GetTeamResponse = get;
-        list_teams(ListTeamsRequest) -> ListTeamsResponse = list;
+        list_teams(ListTeamsRequest) -> ListTeamsResponse = list.await;
         update_team(UpdateTeamRequest) -> UpdateTeamResponse = update.await;
         delete_team(DeleteTeamRequest) -> DeleteTeamResponse = delete.await;
         create_membership(CreateMembershipRequest) -> CreateMembershipResponse = join.await;
@@ -99,14 +99,15 @@ impl TeamApi {
         Ok(proto::GetTeamResponse { team: Some(out(&organization, view, Some(&self.0.prices()))) })
     }
 
-    fn list(&self, _: &Caller, message: proto::ListTeamsRequest) -> Result<proto::ListTeamsResponse, Error> {
+    async fn list(&self, caller: &Caller, message: proto::ListTeamsRequest) -> Result<proto::ListTeamsResponse, Error> {
         let list = query_name(
             "teams",
             &proto::ListTeamsRequest { page_size: 0, page_token: String::new(), ..message.clone() },
         );
         let proto::ListTeamsRequest { organization_id, page_size, page_token, search } = message;
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
-        let found = self.0.list_teams(&organization, &search, page_in(&list, page_size, &page_token)?)?;
+        let at = page_in(&list, page_size, &page_token)?;
+        let found = self.0.list_teams(caller, &organization, &search, at).await?;
         let teams = found.items.into_iter().map(|view| out(&organization, view, None)).collect();
         Ok(proto::ListTeamsResponse { teams, next_page_token: token_out(&list, found.next), total_size: found.total })
     }

@@ -45,11 +45,12 @@ mod overview;
 mod payments;
 mod retired;
 mod rules;
+mod staff;
 mod standing;
 mod tally;
 
 pub use alerts::Alerts;
-pub use allocations::{Allocations, TeamAllocation};
+pub use allocations::{AccountSums, Allocations, TeamAllocation};
 pub use apply::Inconsistent;
 pub use audit::{Mismatch, window_name};
 pub use draws::CappingPool;
@@ -59,8 +60,9 @@ pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
 pub use retired::{MAX_RETIRED, Retired};
 pub use rules::{Effective, References, RuleBook};
+pub use staff::Staff;
 pub use standing::OrganizationLimits;
-pub use tally::Tally;
+pub use tally::{RequestCounts, Tally};
 
 /// Epochs to remember: one a start. Reservations of older ones are looked up in the books.
 const MAX_EPOCHS: usize = 4096;
@@ -81,11 +83,13 @@ pub struct OrganizationState {
     pub credit_requests: Shelf<CreditRequest>,
     /// Requests for credits that await a decision.
     pub undecided: Tally,
+    pub request_counts: RequestCounts,
     pub payments: Payments,
     pub alerts: Alerts,
     pub frequencies: Frequencies,
     /// Live members by their folded address.
     emails: HashMap<SmolStr, u32, RandomState>,
+    pub staff: Staff,
     /// Places that carry limits.
     pub policies: u32,
     /// By number; a removed limit leaves its place empty for ever, so that a number means one limit only.
@@ -241,10 +245,12 @@ impl OrganizationState {
             invited: HashMap::default(),
             credit_requests: Shelf::default(),
             undecided: Tally::default(),
+            request_counts: RequestCounts::default(),
             payments: Payments::default(),
             alerts: Alerts::default(),
             frequencies: Frequencies::default(),
             emails: HashMap::default(),
+            staff: Staff::default(),
             policies: 0,
             entries: Vec::new(),
             retired: Retired::default(),

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{
     Caller, Error, Service,
-    listing::{Found, Order, Page, Search, count_of, page_of},
+    listing::{Found, Order, Page, Search, keyed, page, page_of, place_from},
 };
 use crate::{
     domain::{
         allocation::{Allocation, AllocationSettings, Cadence},
-        entity::{Member, Membership, Team},
+        entity::{Membership, Team},
         id::{MemberId, OrganizationId, TeamId},
         money::Nanos,
         period::Window,
@@ -17,10 +17,11 @@ use crate::{
     },
     engine::{
         directory::Cell,
-        state::{AccountCredits, Allocations, Credits, OrganizationState, TeamCredits},
+        state::{AccountCredits, Credits, OrganizationState, TeamCredits},
         table::Row,
         turn::{AllocationChange, Outcome, Turn},
     },
+    store::Searched,
 };
 
 /// What a personal account doesn't have.
@@ -100,19 +101,24 @@ fn overview_of(credits: Credits<'_>) -> CreditOverview {
     }
 }
 
-/// As it stands, or as it would with other allocations.
-fn overview(cell: &Cell, allocations: Option<&Allocations>) -> CreditOverview {
-    fn credits<'a>(state: &'a OrganizationState, allocations: Option<&'a Allocations>) -> Credits<'a> {
-        Credits { state, allocations: allocations.unwrap_or(&state.allocations) }
-    }
+/// Other settings than there are, and a cycle that began now in place of the running one.
+type Supposed = Option<(AllocationSettings, Option<Window>)>;
+
+fn supposing(state: &OrganizationState, supposed: Supposed) -> Credits<'_> {
+    let stands = state.credits();
+    supposed.map_or(stands, |(settings, anew)| stands.with(settings, anew))
+}
+
+/// As it stands, or as it would.
+fn overview(cell: &Cell, supposed: Supposed) -> CreditOverview {
     let pick = |state: &OrganizationState, place, row: &Row<Team>| {
-        if row.entity.deleted { None } else { team_view(credits(state, allocations), place) }
+        if row.entity.deleted { None } else { team_view(supposing(state, supposed), place) }
     };
     let first = Page { from: None, limit: MOST_TEAMS };
     let teams = page_of(cell, (first, Order::OldestFirst), |state| &state.teams, pick, |_| 1).items;
     let inner = cell.lock();
     let credits_tracked = inner.state.organization.credit_factor.is_on();
-    CreditOverview { credits_tracked, account: credits(&inner.state, allocations).account(), teams }
+    CreditOverview { credits_tracked, account: supposing(&inner.state, supposed).account(), teams }
 }
 
 pub(super) fn member_credits(state: &OrganizationState, place: u32) -> Option<MemberCredits> {
@@ -216,9 +222,7 @@ impl Service {
         settings: AllocationSettings,
     ) -> Result<CreditOverview, Error> {
         let cell = self.in_cycle(organization, HANDED_OUT).await?;
-        let mut allocations = cell.lock().state.allocations_in(cycle);
-        allocations.settings = settings;
-        Ok(overview(&cell, Some(&allocations)))
+        Ok(overview(&cell, Some((settings, cycle))))
     }
 
     /// # Errors
@@ -228,32 +232,36 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error`] for a personal account.
+    /// [`Error`] for a personal account, or when the books can't be searched.
     pub async fn list_team_credits(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         search: &str,
         at: Page,
     ) -> Result<Found<TeamView>, Error> {
         let cell = self.in_cycle(organization, HANDED_OUT).await?;
         let search = Search::new(search);
-        let matches = |team: &Team| !team.deleted && search.is_in(&[&team.name, team.id.as_str()]);
         let pick = |state: &OrganizationState, place, row: &Row<Team>| {
-            if matches(&row.entity) { team_view(state.credits(), place) } else { None }
+            if row.entity.deleted { None } else { team_view(state.credits(), place) }
         };
-        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.teams, pick, |_| 1);
-        let total = if search.is_for_all() {
-            cell.lock().state.teams.live_count()
-        } else {
-            count_of(&cell, |state| &state.teams, |_, row| matches(&row.entity))
+        if search.is_for_all() {
+            let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.teams, pick, |_| 1);
+            return Ok(found.of(cell.lock().state.teams.live_count()));
+        }
+        let matches = self.search(caller, &cell, (Searched::Teams, &search), at).await?;
+        let pick = |state: &OrganizationState, id: &str| {
+            let place = state.teams.place(&TeamId::trusted(id))?;
+            pick(state, place, state.teams.row(place)?)
         };
-        Ok(found.of(total))
+        Ok(matches.page(&cell, pick, |_| 1))
     }
 
     /// # Errors
-    /// [`Error`] when there is no such team, or for a personal account.
+    /// [`Error`] when there is no such team, for a personal account, or when the books can't be searched.
     pub async fn list_member_credits(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         team: &TeamId,
         search: &str,
@@ -268,21 +276,26 @@ impl Service {
             inner.state.allocations.team(place).members
         };
         let search = Search::new(search);
-        let matches = |state: &OrganizationState, row: &Row<Membership>| {
-            let membership = &row.entity;
-            !membership.deleted
-                && membership.team == *team
-                && state.members.find(&membership.member).is_some_and(|row| {
-                    let Member { id, name, email, .. } = &row.entity;
-                    search.is_in(&[name, email, id.as_str()])
-                })
-        };
         let pick = |state: &OrganizationState, place, row: &Row<Membership>| {
-            if matches(state, row) { member_credits(state, place) } else { None }
+            let is_in = !row.entity.deleted && row.entity.team == *team;
+            if is_in { member_credits(state, place) } else { None }
         };
-        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.memberships, pick, |_| 1);
-        let total = if search.is_for_all() { members } else { count_of(&cell, |state| &state.memberships, matches) };
-        Ok(found.of(total))
+        if search.is_for_all() {
+            let found = page(
+                &cell,
+                at,
+                |state, from| keyed(state.memberships.of_team(team, place_from(from))),
+                |state, key, row| pick(state, place_from(Some(key)), row),
+                |_| 1,
+            );
+            return Ok(found.of(members));
+        }
+        let matches = self.search(caller, &cell, (Searched::MembersOf(team.clone()), &search), at).await?;
+        let pick = |state: &OrganizationState, id: &str| {
+            let place = state.memberships.place(&(team.clone(), MemberId::trusted(id)))?;
+            pick(state, place, state.memberships.row(place)?)
+        };
+        Ok(matches.page(&cell, pick, |_| 1))
     }
 
     async fn change_allocation<T>(

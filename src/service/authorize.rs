@@ -272,13 +272,13 @@ impl Caller {
     }
 
     /// Whose calls this one is counted with, once it is permitted; `None` for the operator.
-    pub(super) fn tenant(&self, scope: &Scope<'_>) -> Option<Tenant> {
+    pub(super) fn tenant(&self, organization: Option<&str>) -> Option<Tenant> {
         match &self.principal {
             Principal::Operator => None,
             Principal::Service(_) => Some(Tenant::Service(self.actor.clone())),
             Principal::Invitee(organization, _) => Some(Tenant::Organization(organization.clone())),
             Principal::Member { grants, .. } => {
-                let meant = grants.iter().find(|(of, _)| scope.organization == Some(of.as_str()));
+                let meant = grants.iter().find(|(of, _)| organization == Some(of.as_str()));
                 // One that is about no organization counts with the first that the caller belongs to.
                 meant.or_else(|| grants.first()).map(|(of, _)| Tenant::Organization(of.clone()))
             }

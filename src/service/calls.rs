@@ -146,10 +146,21 @@ impl Tenants {
             pace.take(&mut calls.taken.lock(), now).map_err(too_often)?;
         }
         let permit = match kind {
-            Kind::Books => calls.books.enter("reads of an organization's books at a time", self.books).await?,
+            Kind::Books => self.enter_books(&calls).await?,
             Kind::Other => calls.other.enter("calls of an organization at a time", self.other).await?,
         };
         Ok(UnderWay { _permit: permit, _calls: calls })
+    }
+
+    /// Waits until a call that is counted already may read the books too.
+    async fn read_books(&self, tenant: Tenant, now: Timestamp) -> Result<UnderWay, Exhausted> {
+        let calls = self.calls_of(tenant, now);
+        let permit = self.enter_books(&calls).await?;
+        Ok(UnderWay { _permit: permit, _calls: calls })
+    }
+
+    async fn enter_books(&self, calls: &Calls) -> Result<OwnedSemaphorePermit, Exhausted> {
+        calls.books.enter("reads of an organization's books at a time", self.books).await
     }
 
     fn calls_of(&self, tenant: Tenant, now: Timestamp) -> Arc<Calls> {
@@ -182,8 +193,23 @@ impl Service {
     /// # Errors
     /// [`Error::Exhausted`].
     pub async fn enter(&self, caller: &Caller, scope: &Scope<'_>) -> Result<Option<UnderWay>, Error> {
-        let Some(tenant) = caller.tenant(scope) else { return Ok(None) };
+        let Some(tenant) = caller.tenant(scope.organization) else { return Ok(None) };
         Ok(Some(self.tenants.enter(tenant, caller.kind(), self.clock.now()).await?))
+    }
+}
+
+impl Service {
+    /// Lets a list go on in the books, when its organization hasn't too many reads of them under way.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`].
+    pub(super) async fn enter_books(
+        &self,
+        caller: &Caller,
+        organization: &OrganizationId,
+    ) -> Result<Option<UnderWay>, Error> {
+        let Some(tenant) = caller.tenant(Some(organization.as_str())) else { return Ok(None) };
+        Ok(Some(self.tenants.read_books(tenant, self.clock.now()).await?))
     }
 }
 

@@ -5,11 +5,7 @@ use std::sync::Arc;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
-use super::{
-    Caller, Error, Service,
-    listing::{Found, Order, Page, Search, count_of, page_of},
-    system::SystemTurn,
-};
+use super::{Caller, Error, Service, system::SystemTurn};
 use crate::{
     domain::{
         decision::LimitState,
@@ -154,33 +150,6 @@ impl<R: Clone + Serialize> Shared<R> {
         let etag = etag_of(&source, &policy);
         View { entity: entity(&source), policy, limits: states, etag }
     }
-}
-
-/// A page of the live entities of a table that match, in the order they were made.
-fn list<R: Entity + Clone + Serialize, E>(
-    cell: &Cell,
-    at: Page,
-    table: impl Fn(&OrganizationState) -> &Table<R>,
-    matches: impl Fn(&R) -> bool,
-    entity: impl Fn(&R) -> E,
-) -> Found<View<E>> {
-    let pick = |state: &OrganizationState, _, row: &Row<R>| {
-        (!row.entity.is_deleted() && matches(&row.entity)).then(|| Shared::of(state, row))
-    };
-    page_of(cell, (at, Order::OldestFirst), table, pick, Shared::weight).map(|shared| shared.view(&entity))
-}
-
-/// How many of a table's live entities match a search.
-fn total<R: Entity>(
-    cell: &Cell,
-    search: &Search,
-    table: impl Fn(&OrganizationState) -> &Table<R>,
-    matches: impl Fn(&R) -> bool,
-) -> u32 {
-    if search.is_for_all() {
-        return table(&cell.lock().state).live_count();
-    }
-    count_of(cell, table, |_, row| !row.entity.is_deleted() && matches(&row.entity))
 }
 
 impl Service {

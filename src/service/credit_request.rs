@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Caller, Error, Repeatable, Service,
-    listing::{Found, Order, Page, count_of, page_of},
+    listing::{Found, Order, Page, page_of},
     secret,
 };
 use crate::{
@@ -106,13 +106,8 @@ impl Service {
             matches(&row.entity).then(|| view(state, &row.entity))
         };
         let found = page_of(&cell, (at, Order::NewestFirst), |state| &state.credit_requests, pick, |_| 1);
-        let all = member.is_none() && filter.states.is_empty() && filter.team.is_none();
-        let total = if all {
-            cell.lock().state.credit_requests.live_count()
-        } else {
-            count_of(&cell, |state| &state.credit_requests, |_, row| matches(&row.entity))
-        };
-        Ok(found.of(total))
+        let counts = &cell.lock().state.request_counts;
+        Ok(found.of(counts.count(&filter.states, member, filter.team.as_ref())))
     }
 
     /// # Errors

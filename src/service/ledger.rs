@@ -162,7 +162,7 @@ impl Service {
     }
 
     /// Ends a read of the ledger that takes too long.
-    async fn in_time<T>(&self, read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub(super) async fn in_time<T>(&self, read: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let seconds = u64::from(self.tuning.calls.ledger_read_seconds);
         let too_long = |_| Exhausted {
             what: "seconds for one read of the books, of which a shorter time span takes less",
@@ -173,7 +173,7 @@ impl Service {
     }
 
     /// Waits until the books have all of an organization so far, and answers its last entry. A deleted one's stay.
-    async fn books_reach(&self, organization: &OrganizationId) -> Result<u64, Error> {
+    pub(super) async fn books_reach(&self, organization: &OrganizationId) -> Result<u64, Error> {
         let missing = || Error::NotFound { kind: "organization", id: organization.to_string() };
         let cell = self.directory.find(organization).ok_or_else(missing)?;
         let (position, entry) = {

@@ -35,7 +35,7 @@ pub struct Page {
 pub struct Found<T> {
     pub items: Vec<T>,
     pub next: Option<u64>,
-    /// 0 where it isn't known, because more rows would have to be looked at than for a page.
+    /// 0 in lists that don't tell it.
     pub total: u32,
 }
 
@@ -153,18 +153,6 @@ pub(super) fn all<R, T>(
     }
 }
 
-/// How many of a table's rows are wanted; 0 where there are more of any than are looked at for a page.
-pub(super) fn count_of<E: Entity, O: Ordered<E>>(
-    cell: &Cell,
-    table: impl Fn(&OrganizationState) -> &O,
-    mut wants: impl FnMut(&OrganizationState, &Row<E>) -> bool,
-) -> u32 {
-    let all = Page { from: None, limit: usize::MAX };
-    let found =
-        page_of(cell, (all, Order::OldestFirst), table, |state, _, row| wants(state, row).then_some(()), |()| 0);
-    if found.next.is_some() { 0 } else { u32::try_from(found.items.len()).unwrap_or(u32::MAX) }
-}
-
 /// What is searched for, as [`for_search`] folds it.
 #[derive(Debug)]
 pub(super) struct Search(String);
@@ -174,16 +162,18 @@ impl Search {
         Self(for_search(text).into_owned())
     }
 
+    /// What is searched for in the books.
+    fn text(&self) -> &str {
+        &self.0
+    }
+
     /// Whether everything is wanted.
     pub(super) fn is_for_all(&self) -> bool {
         self.0.is_empty()
     }
-
-    /// Whether one of the texts holds it.
-    pub(super) fn is_in(&self, texts: &[&str]) -> bool {
-        self.is_for_all() || texts.iter().any(|text| for_search(text).contains(&self.0))
-    }
 }
+
+mod searching;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 //! leaves no row; deltas of one budget's window are added up.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
     sync::Arc,
 };
 
@@ -12,14 +12,15 @@ use foldhash::fast::RandomState;
 
 use super::change::ChangeRow;
 use crate::domain::{
-    access::AccessToken,
+    access::{AccessToken, Invitation},
     alert::Alert,
     allocation::{Allocation, CreditRequest},
     ended::{EndedName, ended_by},
     entity::{Key, Member, Membership, Organization, PriceEntry, Team},
     event::{EntryKind, Event, Extended, LimitNo, NumberedLimit, Record, Reserved, Settled, Stream, TopUp},
     id::{
-        AlertId, CreditRequestId, KeyId, MemberId, Model, OrderId, OrganizationId, RuleId, SecretHash, TeamId, TokenId,
+        AlertId, CreditRequestId, InvitationId, KeyId, MemberId, Model, OrderId, OrganizationId, RuleId, SecretHash,
+        TeamId, TokenId,
     },
     money::Nanos,
     payment::{Correction, TopUpOrder},
@@ -33,11 +34,28 @@ use crate::domain::{
 /// An organization's id with something of its own.
 type Of<T> = (OrganizationId, T);
 
+/// Something as the last event says, with the sequence of the first one of the batch: where that made it, lists go by it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Made<T> {
+    pub sequence: u64,
+    pub entity: T,
+}
+
+fn make<K: Ord, T>(all: &mut BTreeMap<K, Made<T>>, key: K, sequence: u64, entity: T) {
+    match all.entry(key) {
+        Entry::Vacant(free) => {
+            free.insert(Made { sequence, entity });
+        }
+        Entry::Occupied(mut before) => before.get_mut().entity = entity,
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Batch<'a> {
     pub organizations: BTreeMap<OrganizationId, &'a Organization>,
-    pub teams: BTreeMap<Of<TeamId>, &'a Team>,
-    pub members: BTreeMap<Of<MemberId>, &'a Member>,
+    pub teams: BTreeMap<Of<TeamId>, Made<&'a Team>>,
+    pub members: BTreeMap<Of<MemberId>, Made<&'a Member>>,
+    pub invitations: BTreeMap<Of<InvitationId>, Made<&'a Invitation>>,
     pub memberships: BTreeMap<Of<(TeamId, MemberId)>, &'a Membership>,
     pub keys: BTreeMap<Of<KeyId>, &'a Key>,
     pub directory: BTreeMap<&'a KeyId, (&'a OrganizationId, &'a SecretHash)>,
@@ -178,11 +196,12 @@ impl<'a> Batch<'a> {
             Event::OrganizationSet(organization) => {
                 self.organizations.insert(id.clone(), organization);
             }
-            Event::TeamSet(team) => {
-                self.teams.insert((id.clone(), team.id.clone()), team);
-            }
+            Event::TeamSet(team) => make(&mut self.teams, (id.clone(), team.id.clone()), record.sequence, &**team),
             Event::MemberSet(member) => {
-                self.members.insert((id.clone(), member.id.clone()), member);
+                make(&mut self.members, (id.clone(), member.id.clone()), record.sequence, &**member);
+            }
+            Event::InvitationSet(invitation) => {
+                make(&mut self.invitations, (id.clone(), invitation.id.clone()), record.sequence, &**invitation);
             }
             Event::MembershipSet(membership) => {
                 let of = (membership.team.clone(), membership.member.clone());

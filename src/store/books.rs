@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, ReservationKey, Store, StoreError, StoreStatus,
-    StoredReservation, Totals,
+    Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, ReservationKey, SearchQuery, Store, StoreError,
+    StoreStatus, StoredReservation, Totals,
     connection::{Connection, Database},
     lease, project,
-    query::{audit, change, find, list},
+    query::{audit, change, find, list, search},
     states,
 };
 use crate::domain::{
@@ -165,6 +165,32 @@ impl<D: Database + ?Sized> Store for D {
                 Some(next) if changes.len() < limit as usize => before = Some(next),
                 _ => return Ok(changes),
             }
+        }
+    }
+
+    async fn search(&self, query: &SearchQuery, from: u64, limit: usize) -> Result<Vec<(u64, String)>, StoreError> {
+        let (mut all, mut from) = (Vec::new(), from);
+        loop {
+            let wanted = limit - all.len();
+            let looked: Result<_, StoreError> =
+                read!(self.view, connection => search::find(connection, query, from, wanted));
+            let (found, look) = looked?;
+            all.extend(found);
+            match look.next() {
+                Some(next) if all.len() < limit => from = next,
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    async fn count_found(&self, query: &SearchQuery) -> Result<u64, StoreError> {
+        let (mut count, mut from) = (0, 0);
+        loop {
+            let looked: Result<_, StoreError> = read!(self.view, connection => search::count(connection, query, from));
+            let (found, look) = looked?;
+            count += found;
+            let Some(next) = look.next() else { return Ok(count) };
+            from = next;
         }
     }
 

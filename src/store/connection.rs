@@ -121,6 +121,8 @@ pub(super) struct Dialect {
     pub now: &'static str,
     /// Whether the lease of `writer_lease` is free for others; null where there is none. `#` is how many seconds it lasts.
     pub lease_is_free: &'static str,
+    /// The function that tells where in its first text its second one begins, from 1 on; 0 where it doesn't.
+    pub find_text: &'static str,
     /// The minute of `occurred_at`, counted from the Unix epoch.
     pub minute: &'static str,
     /// Whether an entry was booked more than 25 hours after what it books was used: the condition of an index, word by word.

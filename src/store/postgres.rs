@@ -18,6 +18,7 @@ use super::{
     StoreError,
     connection::{Connection, Database, Unfinished},
     error::POOLED,
+    query::search::fold_some,
 };
 use crate::domain::error::Invalid;
 use connection::PgSession;
@@ -101,8 +102,25 @@ impl PostgresStore {
 
     /// A connection to tables that are as this program knows them.
     async fn acquire(&self, pool: &PgPool) -> Result<PoolConnection<Postgres>, StoreError> {
-        self.prepared.get_or_try_init(|| prepare(&self.options)).await?;
+        let prepare = async || {
+            prepare(&self.options).await?;
+            self.fold().await
+        };
+        self.prepared.get_or_try_init(prepare).await?;
         Ok(pool.acquire().await?)
+    }
+
+    /// Folds what older servers wrote.
+    async fn fold(&self) -> Result<(), StoreError> {
+        loop {
+            let mut session = Box::new(PgSession::new(Unfinished::new(self.writers.acquire().await?)));
+            session.run("BEGIN").await?;
+            let folded = fold_some(&mut *session).await?;
+            session.commit().await?;
+            if folded == 0 {
+                return Ok(());
+            }
+        }
     }
 
     async fn begin(&self, pool: &PgPool, statement: &'static str) -> Result<Box<dyn Connection>, StoreError> {

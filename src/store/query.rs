@@ -4,3 +4,4 @@ pub(super) mod audit;
 pub(super) mod change;
 pub(super) mod find;
 pub(super) mod list;
+pub(super) mod search;

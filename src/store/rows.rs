@@ -7,13 +7,14 @@ mod ledger;
 
 use super::{
     StoreError,
-    batch::{Batch, LimitRow},
+    batch::{Batch, LimitRow, Made},
     change::ChangeRow,
+    query::search::search_text,
     tables,
     value::{How, Rows, Value},
 };
 use crate::domain::{
-    access::Bearer,
+    access::{Bearer, Invitation, InvitationState},
     entity::{AccountKind, ExpiryPolicy, WalletMode},
     id::{OrganizationId, RuleId},
     model::ModelPattern,
@@ -36,7 +37,8 @@ pub(super) fn entries<'b>(batch: &'b Batch<'_>) -> impl Iterator<Item = Result<R
 
 /// Everything of a batch but the ledger, in the order that foreign keys want. Fails like [`entries`].
 pub(super) fn states<'b>(batch: &'b Batch<'_>) -> Result<Vec<Rows<'b>>, StoreError> {
-    let mut all = vec![organizations(batch), teams(batch), members(batch), memberships(batch), keys(batch)];
+    let mut all = vec![organizations(batch), teams(batch), members(batch), memberships(batch)];
+    all.extend([invitations(batch), keys(batch)]);
     all.extend(key_models(batch));
     all.push(audit_log(batch));
     all.extend(system(batch));
@@ -83,7 +85,7 @@ fn organizations<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
 
 fn teams<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
     let mut rows = Rows::new(&tables::TEAMS, How::Merge);
-    for ((organization, id), team) in &batch.teams {
+    for ((organization, id), Made { sequence, entity: team }) in &batch.teams {
         rows.push([
             Value::text(organization.as_str()),
             Value::text(id.as_str()),
@@ -92,6 +94,8 @@ fn teams<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
             Value::Bool(team.deleted),
             Value::Time(team.create_time),
             Value::Time(team.update_time),
+            Value::count(*sequence),
+            Value::owned(search_text(&[&team.name, id.as_str()])),
         ]);
     }
     rows
@@ -99,7 +103,7 @@ fn teams<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
 
 fn members<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
     let mut rows = Rows::new(&tables::MEMBERS, How::Merge);
-    for ((organization, id), member) in &batch.members {
+    for ((organization, id), Made { sequence, entity: member }) in &batch.members {
         rows.push([
             Value::text(organization.as_str()),
             Value::text(id.as_str()),
@@ -110,6 +114,31 @@ fn members<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
             Value::Bool(member.deleted),
             Value::Time(member.create_time),
             Value::Time(member.update_time),
+            Value::count(*sequence),
+            Value::owned(search_text(&[&member.name, &member.email, id.as_str()])),
+        ]);
+    }
+    rows
+}
+
+fn invitations<'b>(batch: &'b Batch<'_>) -> Rows<'b> {
+    let mut rows = Rows::new(&tables::INVITATIONS, How::Merge);
+    for ((organization, id), Made { sequence, entity: invitation }) in &batch.invitations {
+        let Invitation { name, email, state, create_time, update_time, .. } = invitation;
+        rows.push([
+            Value::text(organization.as_str()),
+            Value::text(id.as_str()),
+            Value::text(name),
+            Value::text(email),
+            Value::text(match state {
+                InvitationState::Pending => "pending",
+                InvitationState::Accepted(_) => "accepted",
+                InvitationState::Revoked => "revoked",
+            }),
+            Value::Time(*create_time),
+            Value::Time(*update_time),
+            Value::count(*sequence),
+            Value::owned(search_text(&[name, email, id.as_str()])),
         ]);
     }
     rows

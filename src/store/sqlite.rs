@@ -19,6 +19,7 @@ use tokio::{sync::RwLock, time::timeout};
 use super::{
     StoreError,
     connection::{Connection, Database, Unfinished},
+    query::search::fold_some,
 };
 use crate::clock::Stopwatch;
 use connection::SqliteSession;
@@ -82,7 +83,16 @@ impl SqliteStore {
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options);
         let log = directory.join("books.db-wal");
         let (browsing, held_off) = (Arc::default(), Mutex::default());
-        Ok(Self { writer, readers, lookups, browsing, log, longest_log: LONGEST_LOG, held_off })
+        let store = Self { writer, readers, lookups, browsing, log, longest_log: LONGEST_LOG, held_off };
+        // What older servers wrote.
+        loop {
+            let mut session = Database::begin(&store).await?;
+            let folded = fold_some(&mut *session).await?;
+            session.commit().await?;
+            if folded == 0 {
+                return Ok(store);
+            }
+        }
     }
 }
 
@@ -225,6 +235,39 @@ mod tests {
         assert_eq!(told("SELECT name, value FROM alert_facts ORDER BY position").await, ["x 1", "y 2"]);
         assert_eq!(told("SELECT email FROM alert_recipients ORDER BY 1").await, ["u@e.org", "v@e.org"]);
         assert_eq!(told("SELECT CAST(spent AS TEXT) FROM budget_windows").await, ["3"]);
+    }
+
+    /// Case P18, for what older servers wrote.
+    #[tokio::test]
+    async fn what_is_searched_stands_in_older_books_too_in_the_order_of_creation() {
+        let place = tempfile::tempdir().unwrap();
+        let options = SqliteConnectOptions::new().filename(place.path().join("books.db")).create_if_missing(true);
+        let before = SqlitePool::connect_with(options).await.unwrap();
+        MIGRATIONS.run_to(8, &before).await.unwrap();
+        sqlx::raw_sql(
+            r#"INSERT INTO organizations VALUES ('acme', 'Acme', 'team', NULL, 0, 'off', 'release', 0, 0, 1, 1, 0);
+            INSERT INTO teams VALUES ('acme', 'a', 'Straße', 0, 0, 1, 1), ('acme', 'b', 'B', 0, 1, 1, 1);
+            INSERT INTO members VALUES ('acme', 'm', 'Åsa', 'A@x.de', 'basic', 0, 0, 1, 1);
+            INSERT INTO audit_log VALUES
+                (11, 'acme', 2, 1, 'x', 'team', 'b', '{}'), (12, 'acme', 3, 1, 'x', 'team', 'a', '{}'),
+                (13, 'acme', 4, 1, 'x', 'team', 'b', '{}'), (14, 'acme', 5, 1, 'x', 'member', 'm', '{}'),
+                (15, 'acme', 6, 7, 'x', 'invitation', 'i', '{"name":"Old","email":"i@x.de","state":"Pending"}'),
+                (16, 'acme', 8, 9, 'x', 'invitation', 'i', '{"name":"İda","email":"i@x.de","state":{"Accepted":"m"}}'),
+                (17, 'acme', 9, 9, 'x', 'invitation', 'j', '{"name":"","email":"j@x.de","state":"revoked"}')"#,
+        )
+        .execute(&before)
+        .await
+        .unwrap();
+        before.close().await;
+        let store = SqliteStore::open(place.path()).await.unwrap();
+        let told = async |query| told(&store.readers, query).await;
+        let teams = "SELECT team_id, CAST(create_sequence AS TEXT), search_text FROM teams ORDER BY team_id";
+        assert_eq!(told(teams).await, ["a 3 strasse\na", "b 2 b\nb"]);
+        assert_eq!(told("SELECT CAST(create_sequence AS TEXT), search_text FROM members").await, ["5 åsa\na@x.de\nm"]);
+        let invitations = "SELECT invitation_id, state, CAST(create_sequence AS TEXT), CAST(create_time AS TEXT),
+                CAST(update_time AS TEXT), search_text FROM invitations ORDER BY 1";
+        let expected = ["i accepted 6 7 9 ida\ni@x.de\ni", "j revoked 9 9 9 \nj@x.de\nj"];
+        assert_eq!(told(invitations).await, expected);
     }
 
     /// Reads over and over, so that two of these leave no moment without a reader.

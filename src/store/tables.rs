@@ -79,11 +79,12 @@ const fn keep_null(name: &'static str, kind: Kind) -> Column {
 const ORGANIZATION: Column = key("organization_id", Text);
 
 /// All but the one row of the projector and of the lease, in the order that foreign keys want.
-pub(super) static ALL: [&Table; 29] = [
+pub(super) static ALL: [&Table; 30] = [
     &ORGANIZATIONS,
     &TEAMS,
     &MEMBERS,
     &MEMBERSHIPS,
+    &INVITATIONS,
     &KEYS,
     &KEY_MODELS,
     &AUDIT_LOG,
@@ -139,6 +140,8 @@ pub(super) static TEAMS: Table = Table {
         set("deleted", Bool),
         keep("create_time", Time),
         set("update_time", Time),
+        keep("create_sequence", Int),
+        set_null("search_text", Text),
     ],
 };
 
@@ -154,6 +157,8 @@ pub(super) static MEMBERS: Table = Table {
         set("deleted", Bool),
         keep("create_time", Time),
         set("update_time", Time),
+        keep("create_sequence", Int),
+        set_null("search_text", Text),
     ],
 };
 
@@ -166,6 +171,21 @@ pub(super) static MEMBERSHIPS: Table = Table {
         set("deleted", Bool),
         keep("create_time", Time),
         set("update_time", Time),
+    ],
+};
+
+pub(super) static INVITATIONS: Table = Table {
+    name: "invitations",
+    columns: &[
+        ORGANIZATION,
+        key("invitation_id", Text),
+        set("name", Text),
+        set("email", Text),
+        set("state", Text),
+        keep("create_time", Time),
+        set("update_time", Time),
+        keep("create_sequence", Int),
+        set_null("search_text", Text),
     ],
 };
 

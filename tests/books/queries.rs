@@ -8,7 +8,7 @@ use quotad::{
         contact::WebhookSecret,
         ended::{Ended, EndedName},
         event::{EntryKind, Event, Extended, Reserved},
-        id::{Actor, AlertId, KeyId, MemberId, MethodId, Model, OrderId, OrganizationId, RequestId},
+        id::{Actor, AlertId, KeyId, MemberId, MethodId, Model, OrderId, OrganizationId, RequestId, TeamId},
         money::Nanos,
         payment::{OrderSource, OrderState, PaymentMethod, TopUpOrder},
         reservation_id::ReservationNo,
@@ -17,7 +17,8 @@ use quotad::{
         zone::Zone,
     },
     store::{
-        ChangeQuery, EndedKey, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, StoredEnd, TimeBasis, Totals,
+        ChangeQuery, EndedKey, Entry, EntryDetail, EntryQuery, Grouping, ReservationKey, SearchQuery, Searched, Store,
+        StoredEnd, TimeBasis, Totals,
     },
 };
 
@@ -364,4 +365,56 @@ pub(crate) async fn an_audit_finds_what_was_tampered_with(books: &Books) {
     assert_eq!((audit.entries, audit.gap, audit.wrong_charge), (6, Some(6), Some(4)));
     assert_eq!(audit.wrong_balance.map(|(entry, ..)| entry), Some(3));
     assert_ne!(audit.windows[0].from_entries, audit.windows[0].from_row);
+}
+
+/// Ids of the teams of `acme` whose texts hold what is folded already.
+async fn teams_with(store: &dyn Store, text: &str) -> Vec<String> {
+    let query = SearchQuery { organization: acme(), among: Searched::Teams, text: text.to_owned() };
+    let found = store.search(&query, 0, 100).await.unwrap();
+    assert_eq!(found.len() as u64, store.count_found(&query).await.unwrap());
+    found.into_iter().map(|(_, id)| id).collect()
+}
+
+pub(crate) async fn a_search_finds_folded_texts_in_the_order_of_creation(books: &Books) {
+    let mut script = Script::new();
+    for (id, name) in [("z", "Hauptstraße"), ("b", "STRASSE"), ("a", "Allee")] {
+        script.of(&acme(), team(id, name, START));
+    }
+    books.store.project(LEASE, &script.records).await.unwrap();
+    assert_eq!(teams_with(&*books.store, "strasse").await, ["z", "b"]);
+    assert_eq!(teams_with(&*books.store, "").await, ["default", "z", "b", "a"]);
+    // Renamed in a later batch, and removed.
+    script.of(&acme(), team("a", "Alte Straße", START));
+    books.store.project(LEASE, &script.records).await.unwrap();
+    assert_eq!(teams_with(&*books.store, "strasse").await, ["z", "b", "a"]);
+    let query = SearchQuery { organization: acme(), among: Searched::Teams, text: String::from("strasse") };
+    let first = books.store.search(&query, 0, 1).await.unwrap();
+    let rest = books.store.search(&query, first[0].0 + 1, 10).await.unwrap();
+    assert_eq!(rest.into_iter().map(|(_, id)| id).collect::<Vec<_>>(), ["b", "a"]);
+    let of_members = |among| SearchQuery { organization: acme(), among, text: String::from("ann") };
+    for (among, count) in [
+        (Searched::Members, 1),
+        (Searched::MembersOf(TeamId::trusted("default")), 1),
+        (Searched::MembersOf(TeamId::trusted("z")), 0),
+        (Searched::Invitations, 0),
+    ] {
+        assert_eq!(books.store.count_found(&of_members(among.clone())).await.unwrap(), count, "{among:?}");
+    }
+}
+
+pub(crate) async fn rows_of_an_older_server_are_folded_when_the_books_are_opened(books: &Books) {
+    let mut script = Script::new();
+    for no in 0..1100 {
+        script.of(&acme(), team(&format!("t{no}"), "Straße", START));
+    }
+    books.store.project(LEASE, &script.records).await.unwrap();
+    for table in ["teams", "members"] {
+        books.run(&format!("UPDATE {table} SET search_text = NULL")).await.unwrap();
+    }
+    assert!(teams_with(&*books.store, "strasse").await.is_empty());
+    let opened = books.again().await;
+    let query = SearchQuery { organization: acme(), among: Searched::Teams, text: String::from("strasse") };
+    assert_eq!(opened.count_found(&query).await.unwrap(), 1100);
+    let query = SearchQuery { among: Searched::Members, text: String::from("ann"), ..query };
+    assert_eq!(opened.count_found(&query).await.unwrap(), 1);
 }

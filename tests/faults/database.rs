@@ -2,7 +2,11 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use quotad::{api::proto::ListTransactionsRequest, client::Connection, clock::Stopwatch};
+use quotad::{
+    api::proto::{ListMembersRequest, ListTransactionsRequest},
+    client::Connection,
+    clock::Stopwatch,
+};
 use sqlx::{Connection as _, PgConnection};
 use tonic::{Code, Request, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
@@ -61,6 +65,16 @@ async fn books_follow(operator: &Connection) -> bool {
     }
 }
 
+async fn searches_wait_for_the_books_and_lists_go_on(operator: &Connection) {
+    let list = |search: &str| {
+        let search = search.to_owned();
+        ListMembersRequest { organization_id: ORGANIZATIONS[0].into(), search, ..ListMembersRequest::default() }
+    };
+    assert!(!operator.members().list_members(list("")).await.unwrap().into_inner().members.is_empty());
+    let refused = operator.members().list_members(list("a")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+}
+
 async fn serves(server: &Server, service: &str) -> bool {
     let channel = Endpoint::from_shared(server.endpoint.clone()).unwrap().connect().await.unwrap();
     let mut health = HealthClient::new(channel);
@@ -87,6 +101,7 @@ async fn a_stopped_database_fails_no_reserve_and_no_commit_and_the_books_complet
             assert!(stopped.elapsed() < PATIENCE, "the ledger is said to be readable");
         }
         assert!(serves(&server, "quotad.v1.QuotaService").await, "decisions go on");
+        searches_wait_for_the_books_and_lists_go_on(&operator).await;
         tokio::task::block_in_place(|| cluster.resume());
         load.answered(100).await;
         let resumed = Stopwatch::start();

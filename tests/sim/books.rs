@@ -19,7 +19,7 @@ use quotad::{
     },
     store::{
         Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, LEASE_SECONDS, LeaseStatus, ReservationKey,
-        Store, StoreError, StoreStatus, StoredReservation, Totals,
+        SearchQuery, Store, StoreError, StoreStatus, StoredReservation, Totals,
     },
 };
 
@@ -304,6 +304,14 @@ impl Store for Books {
 
     async fn list_changes(&self, _: &ChangeQuery, _: Option<u64>, _: u32) -> Result<Vec<Change>, StoreError> {
         Err(unavailable("changes aren't listed here"))
+    }
+
+    async fn search(&self, _: &SearchQuery, _: u64, _: usize) -> Result<Vec<(u64, String)>, StoreError> {
+        Err(unavailable("nothing is searched for here"))
+    }
+
+    async fn count_found(&self, _: &SearchQuery) -> Result<u64, StoreError> {
+        Err(unavailable("nothing is searched for here"))
     }
 
     async fn audit(&self, organization: &OrganizationId) -> Result<Audit, StoreError> {

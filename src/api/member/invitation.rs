@@ -108,9 +108,9 @@ impl MemberApi {
         })
     }
 
-    pub(super) fn invitations(
+    pub(super) async fn invitations(
         &self,
-        _: &Caller,
+        caller: &Caller,
         message: proto::ListInvitationsRequest,
     ) -> Result<proto::ListInvitationsResponse, Error> {
         let filters = proto::ListInvitationsRequest { page_size: 0, page_token: String::new(), ..message.clone() };
@@ -119,7 +119,8 @@ impl MemberApi {
         let organization = OrganizationId::parse("organization_id", &organization_id)?;
         let states = states.into_iter().enumerate().map(state_in).collect::<Result<_, _>>()?;
         let filter = InvitationFilter { states, search };
-        let found = self.0.list_invitations(&organization, &filter, page_in(&list, page_size, &page_token)?)?;
+        let at = page_in(&list, page_size, &page_token)?;
+        let found = self.0.list_invitations(caller, &organization, &filter, at).await?;
         let invitations = found.items.into_iter().map(|view| invitation_out(&organization, view, None)).collect();
         Ok(proto::ListInvitationsResponse { invitations, next_page_token: token_out(&list, found.next) })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{OrganizationState, Taken};
+use super::{OrganizationState, Taken, staff::Duties};
 use crate::{
     domain::{
         access::{Invitation, InvitationState},
@@ -42,7 +42,7 @@ impl OrganizationState {
             Event::CounterOpened { place, limit } => self.open_counter(place, limit),
             Event::AllocationSettingsSet(settings) => {
                 self.allocations.settings = *settings;
-                self.set_allocation_caps(None);
+                self.set_cap(self.allocations.total_counter(), settings.credits_per_cycle, None);
             }
             Event::CycleStarted { cycle, .. } => self.start_cycle(*cycle),
             Event::AllocationSet { place, allocation, drawn } => self.apply_allocation(place, *allocation, *drawn, now),
@@ -70,10 +70,13 @@ impl OrganizationState {
 
     fn apply_member(&mut self, member: &Member) {
         let email = |member: &Member| fold::address(&member.email);
-        if let Some(row) = self.members.find_live(&member.id) {
-            self.emails.remove(&email(&row.entity));
+        let before = self.members.find_live(&member.id).map(|row| &row.entity);
+        let was = before.map(Duties::of).unwrap_or_default();
+        if let Some(before) = before {
+            self.emails.remove(&email(before));
         }
         let place = self.members.set(member.clone());
+        self.staff.follow(place, was, Duties::of(member));
         if !member.deleted && !member.email.is_empty() {
             self.emails.insert(email(member), place);
         }
@@ -223,13 +226,9 @@ impl OrganizationState {
                 entry.counter = Counter::Budget(Windows::default());
             }
         }
-        self.set_allocation_caps(Some(Period::Cycle(cycle)));
-    }
-
-    /// Brings the counters' caps in line with what was set, and with a new cycle their period.
-    fn set_allocation_caps(&mut self, new: Option<Period>) {
+        // The caps follow from what was set, and their period is the cycle.
         for (no, cap) in self.allocations.caps().collect::<Vec<_>>() {
-            self.set_cap(Some(no), cap, new);
+            self.set_cap(Some(no), cap, Some(Period::Cycle(cycle)));
         }
     }
 
@@ -256,13 +255,14 @@ impl OrganizationState {
                 let before = self.allocations.set_member(membership, allocation);
                 let cycle = Period::Cycle(self.allocations.cycle);
                 self.set_cap(self.allocations.counter(membership), allocation.cap(), Some(cycle));
-                let team = self.allocations.team_mut(team);
-                team.distributed += allocation.given() - before.given();
-                team.lasting += allocation.monthly.unwrap_or_default() - before.monthly.unwrap_or_default();
-                let pool = team.pool;
-                self.draw_on(pool, drawn, now);
+                let monthly = |allocation: Allocation| allocation.monthly.unwrap_or_default();
+                self.change_team(team, |team| {
+                    team.distributed += allocation.given() - before.given();
+                    team.lasting += monthly(allocation) - monthly(before);
+                });
+                self.draw_on(team, drawn, now);
             }
-            _ => self.allocations.team_mut(team).allocation = allocation,
+            _ => self.change_team(team, |team| team.allocation = allocation),
         }
         let allocated = self.allocations.team(team);
         self.set_cap(allocated.pool, allocated.shared(), None);
@@ -282,6 +282,7 @@ impl OrganizationState {
         let known = self.credit_requests.find(&request.id).map(|row| row.entity.state);
         let is_undecided = |state| state == CreditRequestState::Pending;
         self.undecided.follow(&request.member, known.is_some_and(is_undecided), is_undecided(request.state));
+        self.request_counts.follow(known, request);
         if known.is_none()
             && request.state == CreditRequestState::AutoApproved
             && let Some(team) = self.teams.place(&request.team)

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
+use super::TeamCredits;
 use crate::domain::{
     allocation::{Allocation, AllocationSettings},
     event::LimitNo,
@@ -30,6 +31,36 @@ pub struct Allocations {
     counters: Vec<Option<LimitNo>>,
     /// Credits used in this cycle, by place of the member; none beyond the end.
     used: Vec<Nanos>,
+    /// What all teams come to, so that nobody adds them up.
+    sums: AccountSums,
+}
+
+/// What an account's teams have and used, added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct AccountSums {
+    /// Given out to teams, and to members beyond what their teams have.
+    pub given: Nanos,
+    /// Used beyond what was given out.
+    pub beyond: Nanos,
+    /// What would be given out in a cycle that began now.
+    pub given_anew: Nanos,
+}
+
+impl AccountSums {
+    /// What one team adds to them, whose pool has `spent` in this cycle.
+    pub fn of(team: &TeamAllocation, spent: Nanos) -> Self {
+        let given = team.allocation.given().max(team.distributed);
+        let beyond = TeamCredits::taken(given, team.distributed + spent) - given;
+        let anew = team.anew();
+        Self { given, beyond, given_anew: anew.allocation.given().max(anew.distributed) }
+    }
+
+    /// Follows a team from what it added to what it adds.
+    pub(super) fn follow(&mut self, before: Self, after: Self) {
+        self.given += after.given - before.given;
+        self.beyond += after.beyond - before.beyond;
+        self.given_anew += after.given_anew - before.given_anew;
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -61,6 +92,7 @@ impl Default for Allocations {
             members: HashMap::default(),
             counters: Vec::new(),
             used: Vec::new(),
+            sums: AccountSums::default(),
         }
     }
 }
@@ -69,6 +101,17 @@ impl TeamAllocation {
     /// The cap of the pool.
     pub fn shared(&self) -> Option<Nanos> {
         self.allocation.cap().map(|cap| cap - self.distributed)
+    }
+
+    /// As it is when a cycle begins: nothing used, no extra credits, nothing approved by itself.
+    pub fn anew(&self) -> Self {
+        Self {
+            allocation: Allocation { extra: None, ..self.allocation },
+            distributed: self.lasting,
+            approved: Nanos::ZERO,
+            used: Nanos::ZERO,
+            ..*self
+        }
     }
 }
 
@@ -133,14 +176,21 @@ impl Allocations {
         self.cycle = cycle;
         self.used.clear();
         for team in &mut self.teams {
-            team.allocation.extra = None;
-            team.approved = Nanos::ZERO;
-            team.used = Nanos::ZERO;
-            team.distributed = team.lasting;
+            *team = team.anew();
         }
         for allocation in self.members.values_mut() {
             allocation.extra = None;
         }
+        let AccountSums { given_anew, .. } = self.sums;
+        self.sums = AccountSums { given: given_anew, beyond: Nanos::ZERO, given_anew };
+    }
+
+    pub fn sums(&self) -> AccountSums {
+        self.sums
+    }
+
+    pub(super) fn follow_team(&mut self, before: AccountSums, after: AccountSums) {
+        self.sums.follow(before, after);
     }
 
     pub(super) fn pools(&self) -> impl Iterator<Item = LimitNo> + '_ {

@@ -5,7 +5,7 @@ use std::{
     fmt::Display,
 };
 
-use super::OrganizationState;
+use super::{AccountSums, OrganizationState, Staff, staff::Duties};
 use crate::{
     domain::{
         access::{Invitation, InvitationState},
@@ -121,6 +121,7 @@ impl OrganizationState {
         let is_over = |order: &TopUpOrder| order.state != OrderState::Pending;
         found.same_shelf(&replayed.payments.orders, &self.payments.orders, is_over);
         found.same_shelf(&replayed.payments.methods, &self.payments.methods, |method| method.deleted);
+        found.same(|| String::from("counts of credit requests"), &replayed.request_counts, &self.request_counts);
         found.same(|| String::from("rules"), &replayed.rules, &self.rules);
         found.same(|| String::from("allocations"), &replayed.allocations, &self.allocations);
         found.same(|| String::from("payments"), &true, &self.payments.agrees(&replayed.payments));
@@ -197,6 +198,7 @@ impl OrganizationState {
             let name = || format!("credits used by member {}", row.entity.id);
             found.compare(name, used, self.allocations.used_by(place));
         }
+        let mut account = AccountSums::default();
         for (place, row) in self.teams.all() {
             let sum = sums.remove(&place).unwrap_or_default();
             let (stands, id) = (self.allocations.team(place), &row.entity.id);
@@ -207,7 +209,18 @@ impl OrganizationState {
             found.compare(|| format!("lasting credits in team {id}"), sum.lasting, stands.lasting);
             found.compare(|| format!("credits drawn on the pool of team {id}"), sum.drawn.spent, pool.spent);
             found.compare(|| format!("credits held by the pool of team {id}"), sum.drawn.held, pool.held);
+            account.follow(AccountSums::default(), AccountSums::of(&stands, pool.spent));
         }
+        found.same(|| String::from("sums of the teams' credits"), &account, &self.allocations.sums());
+        self.check_staff(found);
+    }
+
+    fn check_staff(&self, found: &mut Findings) {
+        let mut staff = Staff::default();
+        for (place, row) in self.members.all() {
+            staff.follow(place, Duties::default(), Duties::of(&row.entity));
+        }
+        found.same(|| String::from("members who look after the organization"), &staff, &self.staff);
     }
 
     fn check_holds(&self, found: &mut Findings) {

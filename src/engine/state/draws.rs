@@ -2,7 +2,7 @@
 //!
 //! Only decides: what it finds stands in events, which change the pools.
 
-use super::OrganizationState;
+use super::{AccountSums, OrganizationState, TeamAllocation};
 use crate::{
     domain::{
         allocation::{Allocation, Drawn},
@@ -121,17 +121,36 @@ impl OrganizationState {
 
     /// Changes what the pool of a key's team counts.
     pub(super) fn draw_on_pool(&mut self, key: &KeyId, drawn: Drawn, now: Timestamp) {
-        if !drawn.is_nothing() {
-            self.draw_on(self.pool_of(key), drawn, now);
+        if !drawn.is_nothing()
+            && let Some(team) = self.keys.find(key).map(|row| row.entity.team)
+        {
+            self.draw_on(team, drawn, now);
         }
     }
 
-    pub(super) fn draw_on(&mut self, pool: Option<LimitNo>, drawn: Drawn, now: Timestamp) {
+    /// The same of a team, by its place.
+    pub(super) fn draw_on(&mut self, team: u32, drawn: Drawn, now: Timestamp) {
         let start = self.allocations.cycle.start;
-        let entry = pool.and_then(|no| self.entries.get_mut(no.0 as usize)?.as_mut());
-        if let Some(Counter::Budget(windows)) = entry.map(|entry| &mut entry.counter) {
-            windows.add(start, drawn.spent, drawn.held, now);
+        let allocated = self.allocations.team(team);
+        let entry = allocated.pool.and_then(|no| self.entries.get_mut(no.0 as usize)?.as_mut());
+        let Some(Counter::Budget(windows)) = entry.map(|entry| &mut entry.counter) else { return };
+        let before = windows.at(start).spent;
+        windows.add(start, drawn.spent, drawn.held, now);
+        if drawn.spent != Nanos::ZERO {
+            let after = windows.at(start).spent;
+            let adds = |spent| AccountSums::of(&allocated, spent);
+            self.allocations.follow_team(adds(before), adds(after));
         }
+    }
+
+    /// Changes what a team has, by its place.
+    pub(super) fn change_team(&mut self, team: u32, change: impl FnOnce(&mut TeamAllocation)) {
+        let spent = self.counted_in(self.allocations.team(team).pool, self.allocations.cycle).spent;
+        let stands = self.allocations.team_mut(team);
+        let before = AccountSums::of(stands, spent);
+        change(stands);
+        let after = AccountSums::of(stands, spent);
+        self.allocations.follow_team(before, after);
     }
 
     /// Returns whether a membership's work stands on its team's pool: it has no cap of its own and has used up, or holds more

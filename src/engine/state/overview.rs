@@ -1,8 +1,8 @@
 //! How credits stand: what follows from allocations and their counters.
 
-use super::{Allocations, OrganizationState, TeamAllocation};
+use super::{AccountSums, OrganizationState, TeamAllocation};
 use crate::{
-    domain::{event::LimitNo, money::Nanos, period::Window},
+    domain::{allocation::AllocationSettings, event::LimitNo, money::Nanos, period::Window},
     engine::windows::Counted,
 };
 
@@ -52,38 +52,42 @@ pub struct AccountCredits {
     pub balance: Option<Nanos>,
 }
 
-/// What is asked about: an organization with its allocations, or with others as they might be.
+/// What is asked about: an organization's credits as they stand, or as they would.
 #[derive(Debug, Clone, Copy)]
 pub struct Credits<'a> {
     pub state: &'a OrganizationState,
-    pub allocations: &'a Allocations,
+    /// The cycle that is thought to have begun now; `None` for the one that runs.
+    anew: Option<Window>,
+    credits_per_cycle: Option<Nanos>,
 }
 
-impl Credits<'_> {
+impl<'a> Credits<'a> {
+    /// As they would stand with other settings, in a cycle that began now or the running one.
+    #[must_use]
+    pub fn with(self, settings: AllocationSettings, anew: Option<Window>) -> Credits<'a> {
+        Credits { anew, credits_per_cycle: settings.credits_per_cycle, ..self }
+    }
+
     fn counted(&self, no: Option<LimitNo>) -> Counted {
-        self.state.counted_in(no, self.allocations.cycle)
+        if self.anew.is_some() { Counted::default() } else { self.state.counted_in(no, self.state.allocations.cycle) }
     }
 
     pub fn team(&self, team: u32) -> TeamCredits {
-        let allocated = self.allocations.team(team);
+        let stands = self.state.allocations.team(team);
+        let allocated = if self.anew.is_some() { stands.anew() } else { stands };
         let Counted { spent, held } = self.counted(allocated.pool);
         let available = allocated.shared().map(|shared| shared - spent);
         TeamCredits { allocated, shared_used: spent, shared_held: held, available }
     }
 
     pub fn account(&self) -> AccountCredits {
-        let (mut given, mut beyond) = (Nanos::ZERO, Nanos::ZERO);
-        for (place, _) in self.state.teams.all() {
-            let team = self.team(place);
-            let TeamAllocation { allocation, distributed, .. } = team.allocated;
-            let own = allocation.given().max(distributed);
-            given += own;
-            beyond += TeamCredits::taken(own, team.committed()) - own;
-        }
-        let used = self.counted(self.allocations.total_counter()).spent;
-        let credits_per_cycle = self.allocations.settings.credits_per_cycle;
+        let allocations = &self.state.allocations;
+        let AccountSums { given, beyond, given_anew } = allocations.sums();
+        let (given, beyond) = if self.anew.is_some() { (given_anew, Nanos::ZERO) } else { (given, beyond) };
+        let used = self.counted(allocations.total_counter()).spent;
+        let credits_per_cycle = self.credits_per_cycle;
         AccountCredits {
-            cycle: self.allocations.cycle,
+            cycle: self.anew.unwrap_or(allocations.cycle),
             credits_per_cycle,
             used,
             given,
@@ -96,15 +100,6 @@ impl Credits<'_> {
 
 impl OrganizationState {
     pub fn credits(&self) -> Credits<'_> {
-        Credits { state: self, allocations: &self.allocations }
-    }
-
-    /// The allocations, or as they would be if this cycle began.
-    pub fn allocations_in(&self, cycle: Option<Window>) -> Allocations {
-        let mut allocations = self.allocations.clone();
-        if let Some(cycle) = cycle {
-            allocations.begin(cycle);
-        }
-        allocations
+        Credits { state: self, anew: None, credits_per_cycle: self.allocations.settings.credits_per_cycle }
     }
 }

@@ -1,6 +1,9 @@
 //! How the wallet is filled: payment methods, orders, automatic top-up, and what was corrected.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,8 @@ pub struct Payments {
     pub methods: Shelf<PaymentMethod>,
     /// The methods that aren't deleted.
     pub methods_of: Tally,
+    /// The same, with whose they are.
+    owned: BTreeSet<(MemberId, MethodId)>,
     pub orders: Shelf<TopUpOrder>,
     pub auto: Option<Box<AutoTopUp>>,
     /// The automatic order that is pending: there is one at most.
@@ -80,9 +85,23 @@ impl Payments {
         self.methods.find(method).map(|row| &row.entity.member)
     }
 
+    /// The methods of a member that aren't deleted, or with `None` everybody's.
+    pub fn methods_owned(&self, by: Option<&MemberId>) -> impl Iterator<Item = &PaymentMethod> {
+        let first = by.map(|by| (by.clone(), MethodId::trusted("")));
+        let from = first.map_or(Bound::Unbounded, Bound::Included);
+        let owned = self.owned.range((from, Bound::Unbounded)).take_while(move |(of, _)| by.is_none_or(|by| of == by));
+        owned.filter_map(|(_, id)| Some(&self.methods.find_live(id)?.entity))
+    }
+
     pub(super) fn set_method(&mut self, method: PaymentMethod) {
         let known = self.methods.find(&method.id).is_some_and(|row| !row.entity.deleted);
         self.methods_of.follow(&method.member, known, !method.deleted);
+        let owned = (method.member.clone(), method.id.clone());
+        if method.deleted {
+            self.owned.remove(&owned);
+        } else {
+            self.owned.insert(owned);
+        }
         self.methods.set(method);
     }
 

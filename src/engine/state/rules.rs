@@ -18,6 +18,8 @@ pub struct RuleBook {
     uses: Vec<Use>,
     /// Of keys that have no rule of their own.
     pub(super) default: Option<u32>,
+    /// How many rules are there and enabled.
+    enabled: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -76,8 +78,16 @@ impl RuleBook {
         self.default.and_then(|place| self.rules.row(place)).map(|row| &row.entity)
     }
 
+    /// How many rules are there and enabled.
+    pub fn enabled_count(&self) -> u32 {
+        self.enabled
+    }
+
     /// Puts a rule in its place, which it answers.
     pub(super) fn set(&mut self, rule: Rule) -> u32 {
+        let is_on = |rule: &Rule| rule.enabled && !rule.deleted;
+        let was_on = self.rules.find(&rule.id).is_some_and(|row| is_on(&row.entity));
+        self.enabled = self.enabled + u32::from(is_on(&rule)) - u32::from(was_on);
         let place = self.rules.set(rule);
         match self.uses.get_mut(place as usize) {
             // What was remembered of the minute was of the hours before.

@@ -6,7 +6,6 @@ use smol_str::{SmolStr, format_smolstr};
 use super::{Outcome, Turn};
 use crate::{
     domain::{
-        access::Role,
         alert::{Alert, AlertKind, AlertSettings, Delivery},
         error::Invalid,
         event::{Event, LimitNo, Settled},
@@ -170,18 +169,18 @@ impl Turn<'_> {
         if !set.is_empty() {
             return set.clone();
         }
-        let minds = |role: Role| matches!(role, Role::Owner | Role::Admin | Role::FinanceAdmin);
-        let members = self.state.members.live().map(|row| &row.entity);
-        let told = members.filter(|member| minds(member.role) && !member.disabled && !member.email.is_empty());
-        told.map(|member| member.email.clone()).take(crate::domain::policy::MAX_RECIPIENTS).collect()
+        self.addresses(self.state.staff.minders())
+    }
+
+    /// Addresses of members, by their places: no more than one message goes to.
+    fn addresses(&self, places: &[u32]) -> Vec<String> {
+        let told = places.iter().filter_map(|place| self.state.members.row(*place));
+        told.map(|row| row.entity.email.clone()).take(crate::domain::policy::MAX_RECIPIENTS).collect()
     }
 
     /// The owners, whoever else is told.
     pub(super) fn owners_and_recipients(&self) -> Vec<String> {
-        let members = self.state.members.live().map(|row| &row.entity);
-        let owners =
-            members.filter(|member| member.role == Role::Owner && !member.disabled && !member.email.is_empty());
-        let mut told: Vec<String> = owners.map(|owner| owner.email.clone()).collect();
+        let mut told = self.addresses(self.state.staff.owners_to_tell());
         let others = self.default_recipients().into_iter().filter(|other| !told.contains(other));
         told.extend(others.collect::<Vec<_>>());
         told.truncate(crate::domain::policy::MAX_RECIPIENTS);

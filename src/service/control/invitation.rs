@@ -1,6 +1,6 @@
 //! Invitations, and how they become members.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{
     Repeatable,
@@ -9,13 +9,16 @@ use super::{
 use crate::{
     domain::{
         access::{AccessToken, Bearer, Invitation, InvitationState, Role},
+        ended::{Ended, EndedName},
         event::Event,
         fold,
         id::{Actor, InvitationId, MemberId, OrganizationId, SecretHash, TeamId, TokenId},
         policy::Policy,
         time::{Span, Timestamp},
     },
-    engine::{conflict::Conflict, state::OrganizationState, system::SystemState, table::Row, turn::Outcome},
+    engine::{
+        conflict::Conflict, directory::Cell, state::OrganizationState, system::SystemState, table::Row, turn::Outcome,
+    },
     service::{
         Caller, Error, Service,
         listing::{Found, Order, Page, Search, page_of},
@@ -23,6 +26,7 @@ use crate::{
         system::SystemTurn,
         token::NewToken,
     },
+    store::{EndedKey, Searched},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,23 +126,54 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error`] for a personal account, or when there is no such organization.
-    pub fn list_invitations(
+    /// [`Error`] for a personal account, when there is no such organization, or when the books can't be searched.
+    pub async fn list_invitations(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         filter: &InvitationFilter,
         at: Page,
     ) -> Result<Found<InvitationView>, Error> {
         let cell = self.team_account(organization, AN_INVITATION)?;
         let (now, search) = (self.clock.now(), Search::new(&filter.search));
-        let pick = |_: &OrganizationState, _, row: &Row<Invitation>| {
-            let Invitation { id, email, name, .. } = &row.entity;
-            let wanted = (filter.states.is_empty() || filter.states.contains(state_name(&row.entity, now)))
-                && search.is_in(&[name, email, id.as_str()]);
-            wanted.then(|| shown(row.entity.clone(), now))
+        let pick = |invitation: &Invitation| {
+            let wanted = filter.states.is_empty() || filter.states.contains(state_name(invitation, now));
+            wanted.then(|| shown(invitation.clone(), now))
         };
         let weigh = |view: &InvitationView| 1 + view.invitation.policy.weight();
-        Ok(page_of(&cell, (at, Order::OldestFirst), |state| &state.invitations, pick, weigh))
+        if search.is_for_all() {
+            let pick = |_: &OrganizationState, _, row: &Row<Invitation>| pick(&row.entity);
+            return Ok(page_of(&cell, (at, Order::OldestFirst), |state| &state.invitations, pick, weigh));
+        }
+        let matches = self.search(caller, &cell, (Searched::Invitations, &search), at).await?;
+        let over = self.invitations_over(&cell, matches.ids()).await?;
+        let pick = |state: &OrganizationState, id: &str| {
+            let id = InvitationId::trusted(id);
+            let known = state.invitations.find(&id).map(|row| &row.entity);
+            pick(known.or_else(|| over.get(&id))?)
+        };
+        Ok(matches.page(&cell, pick, weigh))
+    }
+
+    /// Those of the invitations that memory has given up.
+    async fn invitations_over(
+        &self,
+        cell: &Cell,
+        ids: impl Iterator<Item = &str> + Send,
+    ) -> Result<HashMap<InvitationId, Invitation>, Error> {
+        let unknown: Vec<_> = {
+            let inner = cell.lock();
+            let ids = ids.map(InvitationId::trusted);
+            ids.filter(|id| inner.state.invitations.find(id).is_none()).collect()
+        };
+        let mut over = HashMap::new();
+        for id in unknown {
+            let name = EndedName::Invitation(id.clone());
+            if let Some(Ended::Invitation(found)) = self.store.find_ended(&cell.id, EndedKey::Name(&name)).await? {
+                over.insert(id, *found);
+            }
+        }
+        Ok(over)
     }
 
     /// The limits that the member will have.

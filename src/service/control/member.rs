@@ -1,6 +1,6 @@
 //! Members.
 
-use super::{Repeatable, Shared, View, check_etag, get, total};
+use super::{Repeatable, Shared, View, check_etag, get};
 use crate::{
     domain::{
         access::Role,
@@ -23,6 +23,7 @@ use crate::{
         listing::{Found, Order, Page, Search, all, keyed, page_of, place_from},
         secret,
     },
+    store::Searched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,25 +152,31 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error::NotFound`] when there is no such organization.
-    pub fn list_members(
+    /// [`Error`] when there is no such organization, or the books can't be searched.
+    pub async fn list_members(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         search: &str,
         at: Page,
     ) -> Result<Found<MemberView>, Error> {
         let cell = self.organization_cell(organization)?;
-        let search = Search::new(search);
-        let matches = |member: &Member| search.is_in(&[&member.name, &member.email, member.id.as_str()]);
-        let now = self.clock.now();
-        let pick = |state: &OrganizationState, _, row: &Row<Member>| {
-            let is_wanted = !row.entity.deleted && matches(&row.entity);
-            is_wanted.then(|| (Shared::standing(state, row, now), used_by(state, &row.entity.id, now)))
+        let (search, now) = (Search::new(search), self.clock.now());
+        let pick = |state: &OrganizationState, row: &Row<Member>| {
+            let shown = || (Shared::standing(state, row, now), used_by(state, &row.entity.id, now));
+            (!row.entity.deleted).then(shown)
         };
         let weigh = |(shared, _): &(Shared<Member>, Nanos)| shared.weight();
-        let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.members, pick, weigh)
-            .map(|(shared, used)| MemberView { view: shared.view(Member::clone), used });
-        Ok(found.of(total(&cell, &search, |state| &state.members, matches)))
+        let found = if search.is_for_all() {
+            let pick = |state: &OrganizationState, _, row: &Row<Member>| pick(state, row);
+            let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.members, pick, weigh);
+            found.of(cell.lock().state.members.live_count())
+        } else {
+            let matches = self.search(caller, &cell, (Searched::Members, &search), at).await?;
+            let pick = |state: &OrganizationState, id: &str| pick(state, state.members.find(&MemberId::trusted(id))?);
+            matches.page(&cell, pick, weigh)
+        };
+        Ok(found.map(|(shared, used)| MemberView { view: shared.view(Member::clone), used }))
     }
 
     /// # Errors

@@ -15,7 +15,7 @@ use crate::{
     },
     service::{
         Caller, Error, Service,
-        listing::{Found, Order, Page, count_of, page_of},
+        listing::{Found, Order, Page, page_of},
         secret,
     },
 };
@@ -119,7 +119,13 @@ impl Service {
         };
         let pick = |state: &OrganizationState, _, row: &Row<Rule>| matches(row).then(|| shown(state, &row.entity));
         let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.rules.rules, pick, |_| 1);
-        Ok(found.of(count_of(&cell, |state| &state.rules.rules, |_, row| matches(row))))
+        let rules = &cell.lock().state.rules;
+        let (all, enabled) = (rules.rules.live_count(), rules.enabled_count());
+        Ok(found.of(match status {
+            RuleStatus::Any => all,
+            RuleStatus::Enabled => enabled,
+            RuleStatus::Disabled => all - enabled,
+        }))
     }
 
     /// # Errors

@@ -1,6 +1,6 @@
 //! Teams and memberships.
 
-use super::{MembershipView, Repeatable, Shared, View, check_etag, get, list, total};
+use super::{MembershipView, Repeatable, Shared, View, check_etag, get};
 use crate::{
     domain::{
         entity::{Membership, Team},
@@ -15,9 +15,10 @@ use crate::{
     },
     service::{
         Caller, Error, Service,
-        listing::{Found, Page, Search, keyed, page, place_from},
+        listing::{Found, Order, Page, Search, keyed, page, page_of, place_from},
         secret,
     },
+    store::Searched,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,18 +86,27 @@ impl Service {
     }
 
     /// # Errors
-    /// [`Error::NotFound`] when there is no such organization.
-    pub fn list_teams(
+    /// [`Error`] when there is no such organization, or the books can't be searched.
+    pub async fn list_teams(
         &self,
+        caller: &Caller,
         organization: &OrganizationId,
         search: &str,
         at: Page,
     ) -> Result<Found<View<Team>>, Error> {
         let cell = self.organization_cell(organization)?;
         let search = Search::new(search);
-        let matches = |team: &Team| search.is_in(&[&team.name, team.id.as_str()]);
-        let found = list(&cell, at, |state| &state.teams, matches, Team::clone);
-        Ok(found.of(total(&cell, &search, |state| &state.teams, matches)))
+        let pick = |state: &OrganizationState, row: &Row<Team>| (!row.entity.deleted).then(|| Shared::of(state, row));
+        let found = if search.is_for_all() {
+            let pick = |state: &OrganizationState, _, row: &Row<Team>| pick(state, row);
+            let found = page_of(&cell, (at, Order::OldestFirst), |state| &state.teams, pick, Shared::weight);
+            found.of(cell.lock().state.teams.live_count())
+        } else {
+            let matches = self.search(caller, &cell, (Searched::Teams, &search), at).await?;
+            let pick = |state: &OrganizationState, id: &str| pick(state, state.teams.find(&TeamId::trusted(id))?);
+            matches.page(&cell, pick, Shared::weight)
+        };
+        Ok(found.map(|shared| shared.view(Team::clone)))
     }
 
     /// # Errors

@@ -28,6 +28,7 @@ static DIALECT: Dialect = Dialect {
     clock: Some("(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"),
     now: "clock_timestamp()",
     lease_is_free: "released OR renewed_at < clock_timestamp() - interval '# seconds'",
+    find_text: "strpos",
     minute: "floor(extract(epoch FROM occurred_at) / 60)::bigint",
     late: "time - occurred_at > interval '25 hours'",
     money_sum: "trunc(coalesce(sum(#), 0))::bigint, (coalesce(sum(#), 0) % 1 * 1000000000)::bigint",

@@ -29,6 +29,7 @@ static DIALECT: Dialect = Dialect {
     clock: None,
     now: "unixepoch()",
     lease_is_free: "released OR renewed_at < unixepoch() - #",
+    find_text: "instr",
     minute: "occurred_at / 60000000",
     late: "time - occurred_at > 90000000000",
     money_sum: "coalesce(sum(# / 1000000000), 0), coalesce(sum(# % 1000000000), 0)",

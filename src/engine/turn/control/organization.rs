@@ -178,7 +178,6 @@ impl Turn<'_> {
         if !is_owner(without) {
             return Ok(());
         }
-        let mut others = self.state.members.live().map(|row| &row.entity).filter(|other| other.id != without.id);
-        if others.any(is_owner) { Ok(()) } else { Err(Conflict::LastOwner(without.id.clone())) }
+        if self.state.staff.owner_count() > 1 { Ok(()) } else { Err(Conflict::LastOwner(without.id.clone())) }
     }
 }

@@ -53,8 +53,7 @@ impl Turn<'_> {
 
     /// Deletes the payment methods of a member that goes, or with `None` everybody's: nobody else could.
     pub(in crate::engine::turn) fn end_methods(&mut self, of: Option<&MemberId>) {
-        let methods = self.state.payments.methods.live().map(|row| &row.entity);
-        let own: Vec<_> = methods.filter(|method| of.is_none_or(|of| method.member == *of)).cloned().collect();
+        let own: Vec<_> = self.state.payments.methods_owned(of).cloned().collect();
         for method in own {
             self.end_method(method);
         }
