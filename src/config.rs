@@ -172,7 +172,7 @@ pub struct Given {
     /// Request ids of closed reservations remembered per organization at most [default: 100000]
     #[arg(long, value_name = "COUNT", env = "QUOTAD_REMEMBERED_MAX")]
     pub remembered_max: Option<u64>,
-    /// How long memory keeps decided requests, orders and invitations, alerts and deleted payment methods, in days [default: 30]
+    /// How long memory keeps decided requests, orders and invitations, alerts, deleted payment methods, keys and rules, in days [default: 30]
     #[arg(long, value_name = "DAYS", env = "QUOTAD_REMEMBERED_ENDED_DAYS")]
     pub remembered_ended_days: Option<u64>,
     /// Time between snapshots, in seconds; longer means a slower restart [default: 300]

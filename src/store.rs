@@ -31,7 +31,7 @@ pub use project::prepare_rows;
 use crate::domain::{
     ended::{Ended, EndedName},
     event::{EntryKind, LimitNo, Record, Reserved, Settled, Stream, TopUp},
-    id::{KeyId, MemberId, Model, OrganizationId, RequestId, TeamId},
+    id::{KeyId, MemberId, Model, OrganizationId, RequestId, SecretHash, TeamId},
     lease::{Lease, StoreId},
     money::Nanos,
     payment::Correction,
@@ -92,6 +92,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Something of the control plane that is over, for when memory has given it up.
     async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError>;
+
+    /// Whose a key is, and its id: ids are unique over all organizations, for ever.
+    async fn find_key(&self, by: RegisteredKey<'_>) -> Result<Option<(OrganizationId, KeyId)>, StoreError>;
 
     /// All entries that a reservation's settlements booked, in their order.
     async fn settlements(
@@ -203,6 +206,13 @@ pub enum ReservationKey<'a> {
 pub enum EndedKey<'a> {
     Name(&'a EndedName),
     Request(&'a RequestId),
+}
+
+/// Names a key by its id, or by the secret that it was given last.
+#[derive(Debug, Clone, Copy)]
+pub enum RegisteredKey<'a> {
+    Id(&'a KeyId),
+    Secret(&'a SecretHash),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

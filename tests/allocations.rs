@@ -162,3 +162,17 @@ fn an_operation_allocates_no_more_often_where_there_is_more() {
     }
     check("with many of everything beside", of_the_engine(&mut account), of_the_service(&serving));
 }
+
+/// Of what deleted keys took in memory, a row with a limit each, hardly anything is left once they were forgotten.
+#[test]
+fn keys_that_were_made_and_deleted_leave_no_memory_behind() {
+    let mut account = Account::new("acme", Beside::default());
+    let made = allocation_counter::measure(|| account.add_keys(MANY));
+    let gone = allocation_counter::measure(|| account.delete_keys(MANY));
+    let left = made.bytes_current + gone.bytes_current;
+    println!("{MANY} keys took {} bytes, of which {left} are left", made.bytes_current);
+    assert!(made.bytes_current > 4_000_000, "{}", made.bytes_current);
+    // A bit and the number of a limit for each, in what grows by doubling.
+    assert!(left < 32 * MANY as i64, "{left}");
+    assert_eq!(account.state.keys.row_count(), 2);
+}

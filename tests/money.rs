@@ -42,6 +42,8 @@ mod crash;
 mod ended;
 #[path = "money/forgotten.rs"]
 mod forgotten;
+#[path = "money/leaving.rs"]
+mod leaving;
 #[path = "money/mails.rs"]
 mod mails;
 #[path = "money/orders.rs"]

@@ -49,7 +49,7 @@ serve! {
 
 scoped! {
     GetOrganizationRequest: organization_id;
-    UpdateOrganizationRequest: organization.id, fields update_mask;
+    UpdateOrganizationRequest: organization.id, of Rule(organization.default_rule_id), fields update_mask;
     ConvertToTeamAccountRequest: organization_id;
     ListAuditEventsRequest: organization_id;
     DeleteOrganizationRequest: organization_id;

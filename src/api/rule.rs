@@ -44,11 +44,11 @@ serve! {
 }
 
 scoped! {
-    CreateRuleRequest: rule.organization_id;
-    GetRuleRequest: organization_id;
+    CreateRuleRequest: rule.organization_id, of Rule(rule.id);
+    GetRuleRequest: organization_id, of Rule(rule_id);
     ListRulesRequest: organization_id;
-    UpdateRuleRequest: rule.organization_id, fields update_mask;
-    DeleteRuleRequest: organization_id;
+    UpdateRuleRequest: rule.organization_id, of Rule(rule.id), fields update_mask;
+    DeleteRuleRequest: organization_id, of Rule(rule_id);
     PreviewRuleRequest: rule.organization_id;
 }
 

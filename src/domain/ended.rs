@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    access::{Invitation, InvitationState},
+    access::Invitation,
     alert::Alert,
     allocation::{CreditRequest, CreditRequestState},
+    entity::Key,
     event::Event,
-    id::{AlertId, CreditRequestId, InvitationId, MethodId, OrderId, RequestId},
+    id::{AlertId, CreditRequestId, InvitationId, KeyId, MethodId, OrderId, RequestId, RuleId},
     payment::{OrderState, PaymentMethod, TopUpOrder},
+    rule::Rule,
 };
 
 /// Something that is over, by its name.
@@ -19,6 +21,8 @@ pub enum EndedName {
     Alert(AlertId),
     Invitation(InvitationId),
     PaymentMethod(MethodId),
+    Key(KeyId),
+    Rule(RuleId),
 }
 
 impl EndedName {
@@ -30,6 +34,8 @@ impl EndedName {
             Self::Alert(_) => "alert",
             Self::Invitation(_) => "invitation",
             Self::PaymentMethod(_) => "payment_method",
+            Self::Key(_) => "key",
+            Self::Rule(_) => "rule",
         }
     }
 
@@ -40,6 +46,8 @@ impl EndedName {
             Self::Alert(id) => id.as_str(),
             Self::Invitation(id) => id.as_str(),
             Self::PaymentMethod(id) => id.as_str(),
+            Self::Key(id) => id.as_str(),
+            Self::Rule(id) => id.as_str(),
         }
     }
 }
@@ -52,6 +60,8 @@ pub enum Ended {
     Alert(Box<Alert>),
     Invitation(Box<Invitation>),
     PaymentMethod(Box<PaymentMethod>),
+    Key(Box<Key>),
+    Rule(Box<Rule>),
 }
 
 impl Ended {
@@ -62,6 +72,8 @@ impl Ended {
             Self::Alert(alert) => EndedName::Alert(alert.id.clone()),
             Self::Invitation(invitation) => EndedName::Invitation(invitation.id.clone()),
             Self::PaymentMethod(method) => EndedName::PaymentMethod(method.id.clone()),
+            Self::Key(key) => EndedName::Key(key.id.clone()),
+            Self::Rule(rule) => EndedName::Rule(rule.id.clone()),
         }
     }
 
@@ -69,12 +81,17 @@ impl Ended {
     pub fn request(&self) -> Option<&RequestId> {
         match self {
             Self::Order(order) => Some(&order.request),
-            Self::CreditRequest(_) | Self::Alert(_) | Self::Invitation(_) | Self::PaymentMethod(_) => None,
+            Self::CreditRequest(_)
+            | Self::Alert(_)
+            | Self::Invitation(_)
+            | Self::PaymentMethod(_)
+            | Self::Key(_)
+            | Self::Rule(_) => None,
         }
     }
 }
 
-/// What an event ends, or changes after its end.
+/// What an event ends, or will have ended without another one, or changes after its end.
 pub fn ended_by(event: &Event) -> Option<EndedName> {
     match event {
         Event::CreditRequestSet(request) if request.state != CreditRequestState::Pending => {
@@ -82,10 +99,11 @@ pub fn ended_by(event: &Event) -> Option<EndedName> {
         }
         Event::OrderSet(order) if order.state != OrderState::Pending => Some(EndedName::Order(order.id.clone())),
         Event::AlertSet(alert) if alert.next_attempt().is_none() => Some(EndedName::Alert(alert.id.clone())),
-        Event::InvitationSet(invitation) if invitation.state != InvitationState::Pending => {
-            Some(EndedName::Invitation(invitation.id.clone()))
-        }
+        // One that is pending ends by time.
+        Event::InvitationSet(invitation) => Some(EndedName::Invitation(invitation.id.clone())),
         Event::PaymentMethodSet(method) if method.deleted => Some(EndedName::PaymentMethod(method.id.clone())),
+        Event::KeySet(key) if key.deleted => Some(EndedName::Key(key.id.clone())),
+        Event::RuleSet(rule) if rule.deleted => Some(EndedName::Rule(rule.id.clone())),
         _ => None,
     }
 }
@@ -99,6 +117,8 @@ pub fn ended_in(event: &Event) -> Option<Ended> {
         Event::AlertSet(alert) => Some(Ended::Alert(alert.clone())),
         Event::InvitationSet(invitation) => Some(Ended::Invitation(invitation.clone())),
         Event::PaymentMethodSet(method) => Some(Ended::PaymentMethod(method.clone())),
+        Event::KeySet(key) => Some(Ended::Key(key.clone())),
+        Event::RuleSet(rule) => Some(Ended::Rule(rule.clone())),
         _ => None,
     }
 }

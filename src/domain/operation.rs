@@ -91,10 +91,10 @@ impl Commit {
 }
 
 impl Charge {
-    /// Of the content, for the key at this place of its organization, which never changes.
-    pub fn fingerprint(&self, key: u32) -> u64 {
+    /// Of the content. It is known for ever, and a key's place isn't: so it is for the key by its id.
+    pub fn fingerprint(&self, key: &KeyId) -> u64 {
         let mut print = Fingerprint::new("charge");
-        print.number(u64::from(key)).text(self.model.as_str()).usage(&self.usage);
+        print.text(key.as_str()).text(self.model.as_str()).usage(&self.usage);
         print.number(u64::from(self.already_used)).optional(self.occurred_at.map(|at| at.micros().unsigned_abs()));
         print.labels(&self.labels);
         print.finish()

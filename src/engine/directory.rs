@@ -16,6 +16,9 @@ use crate::domain::{
     time::Timestamp,
 };
 
+/// The maps of keys give room back once they use less than this part of it.
+const SPARSE: usize = 8;
+
 /// One organization behind its lock.
 #[derive(Debug)]
 pub struct Cell {
@@ -136,6 +139,30 @@ impl Directory {
         } else {
             self.end_secret(&secret);
         }
+    }
+
+    /// Lets a key be found no more.
+    pub fn forget_key(&self, id: &KeyId, secrets: impl IntoIterator<Item = SecretHash>) {
+        self.keys.remove(id);
+        for secret in secrets {
+            self.secrets.remove(&secret);
+        }
+    }
+
+    /// Gives back the room of keys that went, where little is left.
+    pub fn shrink(&self) {
+        if self.keys.len() < self.keys.capacity() / SPARSE {
+            self.keys.shrink_to_fit();
+            self.secrets.shrink_to_fit();
+        }
+    }
+
+    pub fn key_count(&self) -> usize {
+        self.keys.len()
+    }
+
+    pub fn knows_key(&self, id: &KeyId) -> bool {
+        self.keys.contains_key(id)
     }
 
     pub fn end_secret(&self, secret: &SecretHash) {

@@ -53,8 +53,8 @@ pub use alerts::Alerts;
 pub use allocations::{AccountSums, Allocations, TeamAllocation};
 pub use apply::Inconsistent;
 pub use audit::{Mismatch, window_name};
-pub use draws::CappingPool;
-use forget::{EndedAt, Recalled};
+pub use draws::{CappingPool, Places, Whose};
+use forget::{EndedAt, ForgottenAt, Recalled};
 pub use frequency::{Counted, Frequencies};
 pub use overview::{AccountCredits, Credits, TeamCredits};
 pub use payments::Payments;
@@ -103,8 +103,6 @@ pub struct OrganizationState {
     pub(super) expiries: BTreeSet<(Timestamp, ReservationNo)>,
     /// Open reservations that are revoked and have a holder.
     revoked: BTreeSet<(Holder, ReservationNo)>,
-    /// Number of open reservations of each key, by its place; none beyond the end.
-    open_of: Vec<u32>,
     pub(super) requests: HashMap<RequestId, Taken, RandomState>,
     /// What may be forgotten, the oldest first.
     pub(super) closed: VecDeque<Closed>,
@@ -112,6 +110,7 @@ pub struct OrganizationState {
     ended: VecDeque<EndedAt>,
     /// Whether any of that was ever forgotten.
     has_forgotten_ended: bool,
+    forgotten_at: ForgottenAt,
     /// What of it was taken back for a while, the oldest first.
     #[serde(skip)]
     recalled: Recalled,
@@ -216,6 +215,7 @@ impl Path<'_> {
         let key = &self.key.entity.key;
         if let (Some(Effective { rule, .. }), None) = (self.rule, self.cap)
             && rule.caps()
+            && !key.deleted
         {
             return Some(Place::Rule(rule.id.clone(), key.id.clone()));
         }
@@ -259,11 +259,11 @@ impl OrganizationState {
             reservations: HashMap::default(),
             expiries: BTreeSet::new(),
             revoked: BTreeSet::new(),
-            open_of: Vec::new(),
             requests: HashMap::default(),
             closed: VecDeque::new(),
             ended: VecDeque::new(),
             has_forgotten_ended: false,
+            forgotten_at: ForgottenAt::default(),
             recalled: Recalled::default(),
             has_forgotten: false,
             sequence: 0,
@@ -278,7 +278,9 @@ impl OrganizationState {
         let key = self.keys.row(key)?;
         let KeyRow { membership, member, team, rule, .. } = key.entity;
         let rule = self.rules.effective(rule);
-        let cap = rule.filter(|rule| rule.rule.caps()).and_then(|rule| key.entity.counter(rule.place));
+        // What a deleted key uses under a rule is nobody's to see: its counter leaves memory with it.
+        let capping = rule.filter(|rule| rule.rule.caps() && !key.entity.key.deleted);
+        let cap = capping.and_then(|rule| key.entity.counter(rule.place));
         Some(Path {
             key,
             membership: self.memberships.row(membership)?,
@@ -480,7 +482,7 @@ impl OrganizationState {
 
     /// Of the key at this place.
     pub fn open_count_of(&self, key: u32) -> u32 {
-        self.open_of.get(key as usize).copied().unwrap_or_default()
+        self.keys.row(key).map_or(0, |row| row.entity.open)
     }
 
     pub fn next_expiry(&self) -> Option<Timestamp> {

@@ -31,9 +31,14 @@ pub struct SystemState {
     pub tokens: Tokens,
     /// Millions: dense, where a hash table of them would be half empty.
     pub keys: IndexMap<KeyId, Registration, RandomState>,
+    /// How many of those were forgotten: the books may have to be asked for an unknown key.
+    pub forgotten_keys: u64,
 }
 
-/// Which organization a key belongs to. It stays when the key is deleted: ids are unique for ever.
+/// The registered keys give room back once they use less than this part of it.
+const SPARSE: usize = 8;
+
+/// Which organization a key belongs to. It stays while a deleted key is remembered, and in the books: ids are unique for ever.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     pub organization: OrganizationId,
@@ -74,6 +79,16 @@ impl SystemState {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Gives up a key that its organization has forgotten. No part of the history: the books are asked then.
+    pub fn forget_key(&mut self, id: &KeyId) -> Option<Registration> {
+        let registration = self.keys.swap_remove(id)?;
+        self.forgotten_keys += 1;
+        if self.keys.len() < self.keys.capacity() / SPARSE {
+            self.keys.shrink_to(self.keys.len() * 2);
+        }
+        Some(registration)
     }
 
     /// Puts an event into effect and answers its record, without position.

@@ -1,6 +1,10 @@
 //! The entities of one kind: dense rows that keep their place for ever, found by id.
 
-use std::hash::{BuildHasher as _, Hash};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    hash::{BuildHasher as _, Hash},
+};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
@@ -19,20 +23,24 @@ use crate::domain::{
 
 mod groups;
 mod kept;
+mod rows;
 mod shelf;
 
 pub use groups::Grouped;
 use groups::{Groups, short_hash};
+use rows::Rows;
 pub use shelf::Shelf;
 
-/// A full table gets room for this part of its rows more. There are very many of one row, and some of a million.
-const GROWTH: usize = 4;
+/// The places of what was taken back from the books begin here: no row ever has one so high.
+const RECALLED_FROM: u32 = 1 << 31;
+/// An index gives room back once it is used to less than this part.
+const SPARSE: usize = 8;
 
 /// What can stand in a [`Table`].
 pub trait Entity: 'static {
     /// As in errors.
     const KIND: &'static str;
-    type Id: Clone + Eq + Hash + Serialize + DeserializeOwned;
+    type Id: Clone + Eq + Hash + fmt::Debug + Serialize + DeserializeOwned;
     fn id(&self) -> Self::Id;
     fn is_deleted(&self) -> bool;
     /// Returns what it is found by besides its id.
@@ -62,13 +70,11 @@ pub trait Ordered<E: Entity>: 'static {
 
 impl<E: Entity> Ordered<E> for Table<E> {
     fn oldest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)> {
-        (from..).zip(self.rows.get(from as usize..).unwrap_or_default())
+        self.rows.from(from)
     }
 
     fn newest_first(&self, from: u32) -> impl Iterator<Item = (u32, &Row<E>)> {
-        let until = self.rows.len().min((from as usize).saturating_add(1));
-        let last = u32::try_from(until).unwrap_or(u32::MAX);
-        (0..last).rev().zip(self.rows[..until].iter().rev())
+        self.rows.down_from(from)
     }
 }
 
@@ -85,11 +91,11 @@ pub struct Row<E> {
     pub limits: Box<[LimitNo]>,
 }
 
-/// Rows are never removed: late settlements still name the deleted.
+/// Late settlements still name the deleted: those are taken away only once nothing can name them any more.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(bound = "E: DeserializeOwned", from = "kept::KeptTable<E>")]
 pub struct Table<E: Entity> {
-    rows: Vec<Row<E>>,
+    rows: Rows<Row<E>>,
     /// Places, by the ids that stand there: a row has its id already, and there are millions of them.
     index: HashTable<u32>,
     hasher: RandomState,
@@ -97,11 +103,33 @@ pub struct Table<E: Entity> {
     live: u32,
     /// Those that aren't deleted, by what they belong to. A small table has none, because there may be a million of them.
     groups: Option<Box<Groups>>,
+    /// Taken away, and taken back from the books for a while: in no list, and no part of the history.
+    recalled: Option<Box<Recalled<E>>>,
+}
+
+#[derive(Debug, Clone)]
+struct Recalled<E: Entity> {
+    rows: BTreeMap<u32, Row<E>>,
+    index: HashMap<E::Id, u32, RandomState>,
+    next: u32,
+}
+
+impl<E: Entity> Default for Recalled<E> {
+    fn default() -> Self {
+        Self { rows: BTreeMap::new(), index: HashMap::default(), next: RECALLED_FROM }
+    }
 }
 
 impl<E: Entity> Default for Table<E> {
     fn default() -> Self {
-        Self { rows: Vec::new(), index: HashTable::new(), hasher: RandomState::default(), live: 0, groups: None }
+        Self {
+            rows: Rows::default(),
+            index: HashTable::new(),
+            hasher: RandomState::default(),
+            live: 0,
+            groups: None,
+            recalled: None,
+        }
     }
 }
 
@@ -117,45 +145,99 @@ impl<E: Entity> Table<E> {
     /// Puts an entity in its place, new or not, and answers the place.
     pub fn set(&mut self, entity: E) -> u32 {
         let id = entity.id();
-        let at = self.place(&id).unwrap_or_else(|| self.new_place(&id));
-        let was_live = self.row(at).is_some_and(|row| !row.entity.is_deleted());
+        let known = self.index_of(&id);
+        let was_live = known.and_then(|at| self.rows.get(at)).is_some_and(|row| !row.entity.is_deleted());
         self.live = self.live + u32::from(!entity.is_deleted()) - u32::from(was_live);
         let after = self.groups_of(&entity);
-        let before = self.rows.get(at as usize).map_or([None; 2], |row| self.groups_of(&row.entity));
+        let before = known.and_then(|at| self.rows.get(at)).map_or([None; 2], |row| self.groups_of(&row.entity));
         if let Some(groups) = &mut self.groups {
-            groups.follow(at, before, after);
+            groups.follow(known.unwrap_or(self.rows.next()), before, after);
         }
-        if let Some(row) = self.rows.get_mut(at as usize) {
+        if let Some((at, row)) = known.and_then(|at| Some((at, self.rows.get_mut(at)?))) {
             row.entity = entity;
-        } else {
-            if self.rows.len() == self.rows.capacity() {
-                self.rows.reserve_exact(1 + self.rows.len() / GROWTH);
-            }
-            self.rows.push(Row { entity, limits: Box::default() });
-            self.group_when_large();
+            return at;
         }
+        self.end_recall(&id);
+        let at = self.add(&id, Row { entity, limits: Box::default() });
+        self.group_when_large();
         at
     }
 
-    fn new_place(&mut self, id: &E::Id) -> u32 {
+    fn add(&mut self, id: &E::Id, row: Row<E>) -> u32 {
         let (rows, hasher) = (&self.rows, &self.hasher);
-        let next = u32::try_from(rows.len()).unwrap_or(u32::MAX);
-        let hash = |at: &u32| rows.get(*at as usize).map_or(0, |row| hasher.hash_one(row.entity.id()));
+        let next = rows.next();
+        let hash = |at: &u32| rows.get(*at).map_or(0, |row| hasher.hash_one(row.entity.id()));
         self.index.insert_unique(hasher.hash_one(id), next, hash);
+        self.rows.push(row);
         next
     }
 
+    fn index_of(&self, id: &E::Id) -> Option<u32> {
+        let is_here = |at: &u32| self.rows.get(*at).is_some_and(|row| row.entity.id() == *id);
+        self.index.find(self.hasher.hash_one(id), is_here).copied()
+    }
+
+    /// Takes an entity away. Its place stays empty for ever.
+    pub fn remove(&mut self, id: &E::Id) -> Option<E> {
+        let rows = &self.rows;
+        let is_here = |at: &u32| rows.get(*at).is_some_and(|row| row.entity.id() == *id);
+        let (at, _) = self.index.find_entry(self.hasher.hash_one(id), is_here).ok()?.remove();
+        let Row { entity, .. } = self.rows.remove(at)?;
+        self.live -= u32::from(!entity.is_deleted());
+        let before = self.groups_of(&entity);
+        if let Some(groups) = &mut self.groups {
+            groups.follow(at, before, [None; 2]);
+        }
+        if self.index.len() < self.index.capacity() / SPARSE {
+            let (rows, hasher) = (&self.rows, &self.hasher);
+            let hash = |at: &u32| rows.get(*at).map_or(0, |row| hasher.hash_one(row.entity.id()));
+            self.index.shrink_to(self.index.len() * 2, hash);
+        }
+        Some(entity)
+    }
+
+    /// Lets an entity that was taken away be found again, in a place that it has for as long.
+    pub fn recall(&mut self, entity: E) {
+        let id = entity.id();
+        if self.place(&id).is_some() {
+            return;
+        }
+        let recalled = self.recalled.get_or_insert_default();
+        let at = recalled.next;
+        recalled.next = at.checked_add(1).unwrap_or(RECALLED_FROM);
+        recalled.index.insert(id, at);
+        recalled.rows.insert(at, Row { entity, limits: Box::default() });
+    }
+
+    pub fn end_recall(&mut self, id: &E::Id) {
+        let Some(recalled) = &mut self.recalled else { return };
+        if let Some(at) = recalled.index.remove(id) {
+            recalled.rows.remove(&at);
+        }
+        if recalled.rows.is_empty() && recalled.index.capacity() > 0 {
+            // The next place stays.
+            (recalled.rows, recalled.index) = Default::default();
+        }
+    }
+
     pub fn row(&self, at: u32) -> Option<&Row<E>> {
-        self.rows.get(at as usize)
+        match self.rows.get(at) {
+            Some(row) => Some(row),
+            None => self.recalled_row(at),
+        }
+    }
+
+    #[cold]
+    fn recalled_row(&self, at: u32) -> Option<&Row<E>> {
+        self.recalled.as_ref()?.rows.get(&at)
     }
 
     pub fn row_mut(&mut self, at: u32) -> Option<&mut Row<E>> {
-        self.rows.get_mut(at as usize)
+        self.rows.get_mut(at)
     }
 
     pub fn place(&self, id: &E::Id) -> Option<u32> {
-        let is_here = |at: &u32| self.row(*at).is_some_and(|row| row.entity.id() == *id);
-        self.index.find(self.hasher.hash_one(id), is_here).copied()
+        self.index_of(id).or_else(|| self.recalled.as_ref()?.index.get(id).copied())
     }
 
     /// Deleted ones included.
@@ -169,7 +251,7 @@ impl<E: Entity> Table<E> {
 
     /// How many there are, deleted ones included.
     pub fn row_count(&self) -> usize {
-        self.rows.len()
+        self.rows.count() as usize
     }
 
     pub fn live_count(&self) -> u32 {
@@ -177,12 +259,12 @@ impl<E: Entity> Table<E> {
     }
 
     pub fn live(&self) -> impl Iterator<Item = &Row<E>> {
-        self.rows.iter().filter(|row| !row.entity.is_deleted())
+        self.rows.from(0).map(|(_, row)| row).filter(|row| !row.entity.is_deleted())
     }
 
     /// With their places, deleted ones included.
     pub fn all(&self) -> impl Iterator<Item = (u32, &Row<E>)> {
-        (0..).zip(&self.rows)
+        self.rows.from(0)
     }
 }
 
@@ -210,6 +292,8 @@ pub struct KeyRow {
     pub membership: u32,
     /// The rule that it is bound to.
     pub rule: Option<u32>,
+    /// Open reservations.
+    pub open: u32,
     /// What it used under each rule that it ever was under: the rule's place, and the counter.
     pub counters: SmallVec<[(u32, LimitNo); 1]>,
 }

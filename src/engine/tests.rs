@@ -16,6 +16,7 @@ mod fixture;
 mod forgotten;
 mod handing_out;
 mod idempotency;
+mod leaving;
 mod model;
 mod naive;
 mod paying;

@@ -69,7 +69,8 @@ impl Named {
             | Subject::Alert(_)
             | Subject::Order(_)
             | Subject::Invitation(_)
-            | Subject::PaymentMethod(_) => Self::Any,
+            | Subject::PaymentMethod(_)
+            | Subject::Rule(_) => Self::Any,
             Subject::Member(id) => Self::Member(id.into()),
             Subject::Key(id) => Self::Key(id.into()),
             Subject::CreditRequest(id) => Self::CreditRequest(id.into()),
@@ -148,6 +149,8 @@ pub enum Subject<'a> {
     Invitation(&'a str),
     /// One that is to be made.
     PaymentMethod(&'a str),
+    /// Also one that a key or an organization is to be bound to.
+    Rule(&'a str),
 }
 
 /// A token with what is told of its bearer: made once, because each call asks.
@@ -470,7 +473,8 @@ fn check_role(
         | Subject::Alert(_)
         | Subject::Order(_)
         | Subject::Invitation(_)
-        | Subject::PaymentMethod(_) => return Ok(Some(member.clone())),
+        | Subject::PaymentMethod(_)
+        | Subject::Rule(_) => return Ok(Some(member.clone())),
         Subject::Member(other) if other == member.as_str() => return Ok(Some(member.clone())),
         Subject::Member(_) => {
             return Err(denied(format!("the role {role} may do so for itself only, member {member}")));

@@ -7,7 +7,11 @@ use crate::{
     domain::{
         ended::EndedName,
         event::Settled,
-        id::{AlertId, CreditRequestId, InvitationId, KeyId, MemberId, MethodId, OrderId, OrganizationId, RequestId},
+        id::{
+            AlertId, CreditRequestId, InvitationId, KeyId, MemberId, MethodId, OrderId, OrganizationId, RequestId,
+            RuleId,
+        },
+        operation::Payer,
         reservation_id::{ReservationId, ReservationNo},
         time::Timestamp,
     },
@@ -18,7 +22,7 @@ use crate::{
         state::Taken,
         turn::{Forgotten, Outcome, Turn, check_age},
     },
-    store::{EndedKey, EntryDetail, ReservationKey, StoredEnd, StoredReservation},
+    store::{EndedKey, EntryDetail, RegisteredKey, ReservationKey, StoredEnd, StoredReservation},
 };
 
 /// Where a reservation is to be found.
@@ -58,7 +62,7 @@ impl Service {
         caller: &Caller,
         mut operation: impl FnMut(&mut Turn<'_>, ReservationNo) -> Outcome<T>,
     ) -> Result<(Arc<Cell>, Done<Outcome<T>>), Error> {
-        let located = self.locate(caller, reservation)?;
+        let located = self.locate(caller, reservation).await?;
         let cell = &located.cell;
         if let Some(no) = located.no {
             let done = self.turn(cell, &caller.actor, |turn| match turn.state.reservation(no) {
@@ -87,7 +91,7 @@ impl Service {
     }
 
     /// What lies beyond the scopes of the caller's token is unknown to it.
-    fn locate(&self, caller: &Caller, reservation: &ReservationRef) -> Result<Located, Error> {
+    async fn locate(&self, caller: &Caller, reservation: &ReservationRef) -> Result<Located, Error> {
         match reservation {
             ReservationRef::Id(text) => {
                 let id = ReservationId::decode(text, &self.seal).ok_or(Conflict::ReservationUnknown)?;
@@ -96,7 +100,8 @@ impl Service {
                 Ok(Located { cell, no: Some(id.no), named: Named::Id(id) })
             }
             ReservationRef::Request(payer, request) => {
-                let Route { cell, key } = self.route(caller, payer).ok_or(Conflict::ReservationUnknown)?;
+                let route = self.route_or_recall(caller, payer).await?;
+                let Route { cell, key } = route.ok_or(Conflict::ReservationUnknown)?;
                 let inner = cell.lock();
                 let row = inner.state.keys.row(key).ok_or(Conflict::ReservationUnknown)?;
                 let key = row.entity.key.id.clone();
@@ -113,6 +118,61 @@ impl Service {
                 Ok(Located { cell, no, named: Named::Request(key, request.clone()) })
             }
         }
+    }
+
+    /// Returns the key that pays, also where only the books know it still: what was used is booked whatever became of its key.
+    ///
+    /// # Errors
+    /// [`Error::StoreUnavailable`] when they must be asked and can't be.
+    pub(super) async fn route_or_recall(&self, caller: &Caller, payer: &Payer) -> Result<Option<Route>, Error> {
+        match self.route(caller, payer) {
+            Some(route) => Ok(Some(route)),
+            // In a place of its own, as above.
+            None => Box::pin(self.recall_route(caller, payer)).await,
+        }
+    }
+
+    async fn recall_route(&self, caller: &Caller, payer: &Payer) -> Result<Option<Route>, Error> {
+        if self.system.lock().forgotten_keys == 0 {
+            return Ok(None);
+        }
+        let by = match payer {
+            Payer::Secret(hash) => RegisteredKey::Secret(hash),
+            Payer::Key(id) => RegisteredKey::Id(id),
+        };
+        let Some((organization, id)) = self.store.find_key(by).await? else { return Ok(None) };
+        // Of a key that memory has it knows the secrets better.
+        if self.system.lock().keys.contains_key(&id) {
+            return Ok(None);
+        }
+        let cell = self.directory.find(&organization).filter(|cell| caller.reaches(&cell.id));
+        let Some(cell) = cell else { return Ok(None) };
+        self.recall_ended(&organization, EndedName::Key(id.clone())).await?;
+        let key = cell.lock().state.keys.place(&id);
+        Ok(key.map(|key| Route { cell, key }))
+    }
+
+    /// Lets the next turn know whether a key of this id was ever there, in any organization. Answers how many keys had been forgotten
+    /// by then.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] when it was, in another organization.
+    pub(super) async fn recall_key_id(&self, organization: &OrganizationId, id: &KeyId) -> Result<u64, Error> {
+        let (forgotten, is_known) = {
+            let system = self.system.lock();
+            (system.forgotten_keys, system.keys.contains_key(id))
+        };
+        if forgotten == 0 || is_known {
+            return Ok(forgotten);
+        }
+        match self.store.find_key(RegisteredKey::Id(id)).await? {
+            Some((owner, _)) if owner == *organization => {
+                self.recall_ended(organization, EndedName::Key(id.clone())).await?;
+            }
+            Some(_) => return Err(Error::Exists { kind: "key", id: id.to_string() }),
+            None => {}
+        }
+        Ok(forgotten)
     }
 
     async fn find_missing(&self, located: &Located) -> Result<Missing, Error> {
@@ -195,8 +255,14 @@ impl Service {
             Subject::Order(id) => EndedName::Order(OrderId::trusted(id)),
             Subject::Invitation(id) => EndedName::Invitation(InvitationId::trusted(id)),
             Subject::PaymentMethod(id) => EndedName::PaymentMethod(MethodId::trusted(id)),
-            Subject::Any | Subject::Member(_) | Subject::Key(_) => return Ok(()),
+            Subject::Key(id) => EndedName::Key(KeyId::trusted(id)),
+            Subject::Rule(id) => EndedName::Rule(RuleId::trusted(id)),
+            Subject::Any | Subject::Member(_) => return Ok(()),
         };
+        // One that is minted, or unset.
+        if name.id().is_empty() {
+            return Ok(());
+        }
         let belongs =
             |(_, grants): (_, &[(OrganizationId, MemberId)])| grants.iter().any(|(of, _)| of.as_str() == organization);
         if !caller.is_operator() && !caller.access().is_some_and(belongs) {

@@ -9,10 +9,10 @@ use crate::{
     clock::Stopwatch,
     domain::{
         event::{Record, Stream},
-        id::OrganizationId,
+        id::{KeyId, OrganizationId},
         lease::Lease,
     },
-    engine::directory::Cell,
+    engine::{directory::Cell, system::Registration},
     journal::Journal,
     store::{Store, StoreError},
 };
@@ -203,15 +203,33 @@ impl Service {
         }
     }
 
+    /// Lets nothing find those keys any more, under the lock of the organization that has forgotten them.
+    fn forget_keys(&self, keys: &mut Vec<KeyId>) {
+        if keys.is_empty() {
+            return;
+        }
+        let mut system = self.system.lock();
+        for id in keys.drain(..) {
+            if let Some(Registration { hash, previous, .. }) = system.forget_key(&id) {
+                let previous = previous.map(|previous| previous.0);
+                self.directory.forget_key(&id, [hash].into_iter().chain(previous));
+            }
+        }
+        drop(system);
+        self.directory.shrink();
+    }
+
     /// Forgets what is over for long enough and in the books.
     pub(super) async fn forget(&self, cell: &Cell) {
         let now = self.clock.now();
         let before = now - self.tuning.remember;
+        let mut keys = Vec::new();
         loop {
             {
                 let mut inner = cell.lock();
                 let stored = inner.stored;
-                let ended = inner.state.forget_ended(now, self.tuning.remember_ended, stored);
+                let ended = inner.state.forget_ended(now, self.tuning.remember_ended, stored, &mut keys);
+                self.forget_keys(&mut keys);
                 if inner.state.forget(before, self.tuning.remember_at_most, stored) + ended == 0 {
                     return;
                 }

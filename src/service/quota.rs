@@ -205,17 +205,24 @@ impl Service {
         payer: &Payer,
         charge: &Charge,
     ) -> Result<Done<Decision<Charged>>, Error> {
-        let Some(Route { cell, key }) = self.route(caller, payer) else {
-            return Ok(Done::at_once(Err(self.denied(key_unknown()))));
-        };
-        if !charge.already_used {
-            self.check_may_begin()?;
+        loop {
+            let Some(Route { cell, key }) = self.route_or_recall(caller, payer).await? else {
+                return Ok(Done::at_once(Err(self.denied(key_unknown()))));
+            };
+            if !charge.already_used {
+                self.check_may_begin()?;
+            }
+            self.wait_for_room().await?;
+            self.recall_entry(&cell, &charge.request).await?;
+            let done = self.turn(&cell, &caller.actor, |turn| {
+                // One that left memory meanwhile is found the next time.
+                turn.state.keys.row(key).is_some().then(|| turn.charge(key, charge))
+            });
+            if let Done { answer: Some(answer), position } = done {
+                let done = Done { answer, position }.transposed()?;
+                return Ok(done.map(|answer| answer.map_err(|denial| self.denied(denial))));
+            }
         }
-        self.wait_for_room().await?;
-        self.recall_entry(&cell, &charge.request).await?;
-        let fingerprint = charge.fingerprint(key);
-        let done = self.turn(&cell, &caller.actor, |turn| turn.charge(key, charge, fingerprint)).transposed()?;
-        Ok(done.map(|answer| answer.map_err(|denial| self.denied(denial))))
     }
 
     /// One settlement: to be told once it is on disk, its replays no sooner.

@@ -318,11 +318,23 @@ impl Recovered {
         for cell in self.organizations.into_values() {
             service.settle_in(cell);
         }
+        service.forget_leftover_keys();
         Ok(service)
     }
 }
 
 impl Service {
+    /// Gives up what the system's snapshot, the older one, knows of keys that their organizations had forgotten.
+    fn forget_leftover_keys(&self) {
+        let mut system = self.system.lock();
+        let before = system.keys.len();
+        if before == self.directory.key_count() {
+            return;
+        }
+        system.keys.retain(|id, _| self.directory.knows_key(id));
+        system.forgotten_keys += (before - system.keys.len()) as u64;
+    }
+
     /// Makes a recovered organization found, and its reservations expire.
     fn settle_in(&self, cell: Arc<Cell>) {
         {

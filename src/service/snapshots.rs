@@ -49,6 +49,9 @@ impl Service {
                 _ = rounds.tick() => {}
                 () = self.round.notified() => {}
             }
+            if let Err(error) = self.end_expired_tokens().await {
+                tracing::warn!(%error, "expired tokens can't be ended; the next round does it");
+            }
             if let Err(error) = self.save_snapshots().await {
                 tracing::warn!(%error, "snapshots can't be saved; the journal is kept");
             }

@@ -24,6 +24,9 @@ pub use life::TokenLife;
 /// Most access tokens that one member may have.
 const MAX_TOKENS: usize = 100;
 
+/// Expired tokens that are ended at a time.
+const AT_ONCE: usize = 256;
+
 /// A token with its secret, which is told this once.
 #[derive(Debug, Clone)]
 pub struct NewToken {
@@ -162,6 +165,21 @@ impl Service {
             _ => Err(missing(id)),
         })?;
         Ok(self.writer.wait_durable(position).await?)
+    }
+
+    /// Ends tokens that expired longer ago than ended things are remembered: nobody can show one.
+    ///
+    /// # Errors
+    /// [`Error`] when the journal can't take more.
+    pub(super) async fn end_expired_tokens(&self) -> Result<(), Error> {
+        let by = self.clock.now() - self.tuning.remember_ended;
+        while self.system.lock().tokens.expired_by(by).next().is_some() {
+            self.wait_for_room().await?;
+            self.system_events(&Actor::SYSTEM, |system, _| {
+                Ok(system.tokens.expired_by(by).take(AT_ONCE).cloned().map(Event::TokenDeleted).collect())
+            })?;
+        }
+        Ok(())
     }
 
     /// In the order of their ids, those after `after`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, ReservationKey, SearchQuery, Store, StoreError,
-    StoreStatus, StoredReservation, Totals,
+    Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, RegisteredKey, ReservationKey, SearchQuery,
+    Store, StoreError, StoreStatus, StoredReservation, Totals,
     connection::{Connection, Database},
     lease, project,
     query::{audit, change, find, list, search},
@@ -15,7 +15,7 @@ use super::{
 use crate::domain::{
     ended::Ended,
     event::{Record, Settled, Stream},
-    id::{OrganizationId, RequestId},
+    id::{KeyId, OrganizationId, RequestId},
     lease::Lease,
     reservation_id::ReservationNo,
     snapshot::{Snapshot, SnapshotMark},
@@ -118,6 +118,10 @@ impl<D: Database + ?Sized> Store for D {
 
     async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError> {
         read!(self.lookup, connection => find::ended_entity(connection, organization, by))
+    }
+
+    async fn find_key(&self, by: RegisteredKey<'_>) -> Result<Option<(OrganizationId, KeyId)>, StoreError> {
+        read!(self.lookup, connection => find::key(connection, by))
     }
 
     async fn settlements(

@@ -17,7 +17,7 @@ use crate::{
     world::{ACME, World},
 };
 
-const DAY: i64 = 86_400;
+pub(crate) const DAY: i64 = 86_400;
 
 // P5
 #[tokio::test]
@@ -39,7 +39,7 @@ async fn an_alert_is_never_lost_however_many_come_after_it() {
     assert_eq!(find(&world, &first).await.acknowledged_by, "operator");
 }
 
-fn guest() -> CreateInvitationRequest {
+pub(crate) fn guest() -> CreateInvitationRequest {
     let invitation = Invitation {
         organization_id: ACME.into(),
         id: "guest".into(),
@@ -61,7 +61,7 @@ fn card() -> CreatePaymentMethodRequest {
 }
 
 /// Days later, once memory has given up the invitation, and with it what ended before.
-async fn later(world: &World, days: i64) {
+pub(crate) async fn later(world: &World, days: i64) {
     world.advance(days * DAY);
     until("less in memory", async || {
         world.team(&format!("team-{:x}", rand::random::<u64>())).await;

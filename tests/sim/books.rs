@@ -11,15 +11,15 @@ use quotad::{
     domain::{
         ended::{Ended, ended_in},
         event::{Event, Record, Settled, Stream},
-        id::{OrganizationId, RequestId},
+        id::{KeyId, OrganizationId, RequestId, SecretHash},
         lease::{JournalId, Lease, StoreId, first_epoch_after},
         reservation_id::ReservationNo,
         snapshot::{Snapshot, SnapshotMark},
         time::{Span, Timestamp},
     },
     store::{
-        Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, LEASE_SECONDS, LeaseStatus, ReservationKey,
-        SearchQuery, Store, StoreError, StoreStatus, StoredReservation, Totals,
+        Audit, Change, ChangeQuery, EndedKey, Entry, EntryQuery, Grouping, LEASE_SECONDS, LeaseStatus, RegisteredKey,
+        ReservationKey, SearchQuery, Store, StoreError, StoreStatus, StoredReservation, Totals,
     },
 };
 
@@ -255,6 +255,22 @@ impl Store for Books {
             EndedKey::Request(request) => ended.request() == Some(request),
         };
         Ok(of.filter_map(|record| ended_in(&record.event)).find(named))
+    }
+
+    async fn find_key(&self, by: RegisteredKey<'_>) -> Result<Option<(OrganizationId, KeyId)>, StoreError> {
+        self.reach().await?;
+        let tables = self.tables.lock().unwrap();
+        let mut registered = BTreeMap::new();
+        for record in &tables.records {
+            if let Event::KeyRegistered { key, organization, hash, .. } = &record.event {
+                registered.insert(key.clone(), (organization.clone(), *hash));
+            }
+        }
+        let is_named = |(key, (_, hash)): &(KeyId, (OrganizationId, SecretHash))| match by {
+            RegisteredKey::Id(id) => key == id,
+            RegisteredKey::Secret(secret) => hash == secret,
+        };
+        Ok(registered.into_iter().find(is_named).map(|(key, (organization, _))| (organization, key)))
     }
 
     async fn settlements(

@@ -1,6 +1,8 @@
 //! Puts the control plane's events into effect: entities, policies, rules, allocations. Part of [`super::apply`], with its rules.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
+
+use smallvec::SmallVec;
 
 use super::{OrganizationState, Taken, staff::Duties};
 use crate::{
@@ -93,18 +95,25 @@ impl OrganizationState {
     }
 
     fn apply_key(&mut self, key: &Key) {
-        let places = (
-            self.members.place(&key.member),
-            self.teams.place(&key.team),
-            self.memberships.place(&(key.team.clone(), key.member.clone())),
-        );
-        let (Some(member), Some(team), Some(membership)) = places else { return };
+        let Some(row) = self.row_of(key) else { return };
         let known = self.keys.find(&key.id).map(|row| &row.entity);
         let was_bound = known.filter(|row| !row.key.deleted).and_then(|row| row.rule);
-        let counters = known.map(|row| row.counters.clone()).unwrap_or_default();
-        let rule = key.rule.as_ref().and_then(|rule| self.rules.rules.place(rule));
-        self.rules.rebind(was_bound, rule.filter(|_| !key.deleted));
-        self.keys.set(KeyRow { key: key.clone(), member, team, membership, rule, counters });
+        let (open, counters) = known.map(|row| (row.open, row.counters.clone())).unwrap_or_default();
+        self.rules.rebind(was_bound, row.rule.filter(|_| !key.deleted));
+        self.keys.set(KeyRow { open, counters, ..row });
+    }
+
+    /// Makes the row of a key that nothing was counted of.
+    pub(super) fn row_of(&self, key: &Key) -> Option<KeyRow> {
+        Some(KeyRow {
+            member: self.members.place(&key.member)?,
+            team: self.teams.place(&key.team)?,
+            membership: self.memberships.place(&(key.team.clone(), key.member.clone()))?,
+            rule: key.rule.as_ref().and_then(|rule| self.rules.rules.place(rule)),
+            key: key.clone(),
+            open: 0,
+            counters: SmallVec::new(),
+        })
     }
 
     fn apply_policy(&mut self, place: &Place, limits: &[NumberedLimit], retired: &[LimitNo]) {
@@ -147,7 +156,7 @@ impl OrganizationState {
         }
     }
 
-    fn drop_entry(&mut self, no: LimitNo) {
+    pub(super) fn drop_entry(&mut self, no: LimitNo) {
         if let Some(entry) = self.entries.get_mut(no.0 as usize) {
             *entry = None;
         }
@@ -159,7 +168,7 @@ impl OrganizationState {
         let limit = rule.limit().map(|limit| self.settings.share(&limit));
         let place = self.rules.set(rule.clone());
         let Some(used) = self.rules.used(place) else { return };
-        let mut kept = Vec::new();
+        let mut kept = BTreeMap::new();
         for (key, no) in std::mem::take(&mut used.counters) {
             let Some(Some(entry)) = self.entries.get_mut(no.0 as usize) else { continue };
             let next = match (&limit, &*entry.limit) {
@@ -173,7 +182,7 @@ impl OrganizationState {
             };
             if let Some(limit) = next {
                 entry.limit = limit;
-                kept.push((key, no));
+                kept.insert(key, no);
                 continue;
             }
             self.drop_entry(no);
@@ -193,7 +202,7 @@ impl OrganizationState {
             Place::Rule(rule, key) => {
                 let (Some(rule), Some(key)) = (self.rules.rules.place(rule), self.keys.place(key)) else { return };
                 if let (Some(used), Some(row)) = (self.rules.used(rule), self.keys.row_mut(key)) {
-                    used.counters.push((key, *no));
+                    used.counters.insert(key, *no);
                     row.entity.counters.push((rule, *no));
                 }
             }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use smol_str::SmolStr;
 
-use super::{Closed, ClosedWhat, OrganizationState, Taken};
+use super::{Closed, ClosedWhat, OrganizationState, Taken, Whose};
 use crate::{
     domain::{
-        allocation::Drawn,
         event::{EntryKind, Event, Extended, Record, Reserved, Settled, Touch},
         id::{KeyId, RequestId},
         money::Nanos,
@@ -124,7 +123,7 @@ impl OrganizationState {
 
     fn apply_reserved(&mut self, no: ReservationNo, admitted: Timestamp, reserved: &Arc<Reserved>, now: Timestamp) {
         self.touch(&reserved.touches, Amounts::ZERO, reserved.held, 1, now);
-        self.draw_on_pool(&reserved.key, Drawn { spent: Nanos::ZERO, held: reserved.drawn }, now);
+        self.hold_of_pool(&reserved.key, reserved.drawn, now);
         if reserved.wallet {
             self.wallet.held += reserved.held.usd;
         }
@@ -138,11 +137,9 @@ impl OrganizationState {
     }
 
     fn count_open(&mut self, key: &KeyId, by: i32) {
-        let Some(at) = self.keys.place(key).map(|at| at as usize) else { return };
-        if self.open_of.len() <= at {
-            self.open_of.resize(at + 1, 0);
+        if let Some(row) = self.keys.place(key).and_then(|at| self.keys.row_mut(at)) {
+            row.entity.open = row.entity.open.saturating_add_signed(by);
         }
-        self.open_of[at] = self.open_of[at].saturating_add_signed(by);
     }
 
     fn apply_extended(&mut self, extended: &Extended, now: Timestamp) {
@@ -158,7 +155,7 @@ impl OrganizationState {
             self.wallet.held += more.usd;
         }
         self.touch(&reserved.touches, Amounts::ZERO, more, 0, now);
-        self.draw_on_pool(&reserved.key, Drawn { spent: Nanos::ZERO, held: extended.drawn }, now);
+        self.hold_of_pool(&reserved.key, extended.drawn, now);
     }
 
     fn apply_settled(&mut self, settled: &Arc<Settled>, now: Timestamp) {
@@ -167,12 +164,13 @@ impl OrganizationState {
             self.wallet.balance = settled.balance;
         }
         let booked = settled.booked.amounts();
-        self.draw_on_pool(&settled.key, settled.drawn, now);
+        let whose = Whose { key: &settled.key, team: &settled.team, member: &settled.member };
+        self.draw_on_pool(whose, settled.drawn, now);
         if booked.credits != Nanos::ZERO
             && self.is_of_this_cycle(self.allocations.total, &settled.touches)
-            && let Some(row) = self.keys.find(&settled.key)
+            && let Some(places) = self.places_of(whose)
         {
-            self.allocations.use_credits(row.entity.team, row.entity.member, booked.credits);
+            self.allocations.use_credits(places.team, places.member, booked.credits);
         }
         match settled.reservation {
             Some(no) if self.reservation(no).is_some_and(Reservation::is_open) => {
@@ -216,14 +214,15 @@ impl OrganizationState {
                 windows.add(corrected.window, corrected.amount, Nanos::ZERO, now);
             }
         }
-        self.draw_on_pool(&usage.key, usage.drawn, now);
+        let whose = Whose { key: &usage.key, team: &usage.team, member: &usage.member };
+        self.draw_on_pool(whose, usage.drawn, now);
         let of_total = |corrected: &CorrectedLimit| {
             Some(corrected.limit) == self.allocations.total && corrected.window == self.allocations.cycle.start
         };
         if usage.limits.iter().any(of_total)
-            && let Some(row) = self.keys.find(&usage.key)
+            && let Some(places) = self.places_of(whose)
         {
-            self.allocations.use_credits(row.entity.team, row.entity.member, usage.credits);
+            self.allocations.use_credits(places.team, places.member, usage.credits);
         }
     }
 
@@ -232,7 +231,7 @@ impl OrganizationState {
         if held != Nanos::ZERO
             && let Some(key) = self.hold(no).map(|hold| hold.reserved.key.clone())
         {
-            self.draw_on_pool(&key, Drawn { spent: Nanos::ZERO, held }, now);
+            self.hold_of_pool(&key, held, now);
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     domain::{
         allocation::{Allocation, Drawn},
         event::{LimitNo, Reserved, Touch},
-        id::KeyId,
+        id::{KeyId, MemberId, TeamId},
         money::Nanos,
         period::{Period, Window},
         policy::{AllocationPlace, Place, Unit},
@@ -41,6 +41,22 @@ pub struct CappingPool<'a> {
     /// Whether the reservation counts in a cycle that has ended: no pool gives it anything more, because what was left there isn't
     /// known.
     pub is_over: bool,
+}
+
+/// The key, team and member that an entry is attributed to.
+#[derive(Debug, Clone, Copy)]
+pub struct Whose<'a> {
+    pub key: &'a KeyId,
+    pub team: &'a TeamId,
+    pub member: &'a MemberId,
+}
+
+/// The same by their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Places {
+    pub team: u32,
+    pub member: u32,
+    pub membership: u32,
 }
 
 impl OrganizationState {
@@ -80,11 +96,16 @@ impl OrganizationState {
         let Some(KeyRow { membership, .. }) = self.keys.find(key).map(|row| &row.entity) else {
             return Drawn::default();
         };
-        if !self.is_of_this_cycle(self.allocations.counter(*membership), touches) {
+        self.redrawn_by(*membership, touches, spent, held)
+    }
+
+    /// Returns the same for a membership.
+    pub fn redrawn_by(&self, membership: u32, touches: &[Touch], spent: Nanos, held: Nanos) -> Drawn {
+        if !self.is_of_this_cycle(self.allocations.counter(membership), touches) {
             return Drawn::default();
         }
-        let given = self.allocations.member(*membership).given();
-        let before = self.credits_of(*membership);
+        let given = self.allocations.member(membership).given();
+        let before = self.credits_of(membership);
         let after = Drawn::of(given, before.spent + spent, before.held + held);
         after.minus(Drawn::of(given, before.spent, before.held))
     }
@@ -119,12 +140,33 @@ impl OrganizationState {
         is_counted.then_some(CappingPool { is_over, ..pool })
     }
 
-    /// Changes what the pool of a key's team counts.
-    pub(super) fn draw_on_pool(&mut self, key: &KeyId, drawn: Drawn, now: Timestamp) {
-        if !drawn.is_nothing()
+    /// Returns the places of what an entry names. A key that has left memory is in none.
+    pub fn places_of(&self, whose: Whose<'_>) -> Option<Places> {
+        if let Some(KeyRow { team, member, membership, .. }) = self.keys.find(whose.key).map(|row| &row.entity) {
+            return Some(Places { team: *team, member: *member, membership: *membership });
+        }
+        Some(Places {
+            team: self.teams.place(whose.team)?,
+            member: self.members.place(whose.member)?,
+            membership: self.memberships.place(&(whose.team.clone(), whose.member.clone()))?,
+        })
+    }
+
+    /// Changes what the pool counts that an entry drew on.
+    pub(super) fn draw_on_pool(&mut self, whose: Whose<'_>, drawn: Drawn, now: Timestamp) {
+        if !drawn.is_nothing() {
+            if let Some(Places { team, .. }) = self.places_of(whose) {
+                self.draw_on(team, drawn, now);
+            }
+        }
+    }
+
+    /// Changes what the pool of an open reservation's team holds: its key is there.
+    pub(super) fn hold_of_pool(&mut self, key: &KeyId, held: Nanos, now: Timestamp) {
+        if held != Nanos::ZERO
             && let Some(team) = self.keys.find(key).map(|row| row.entity.team)
         {
-            self.draw_on(team, drawn, now);
+            self.draw_on(team, Drawn { spent: Nanos::ZERO, held }, now);
         }
     }
 

@@ -7,23 +7,29 @@ use serde::{Deserialize, Serialize};
 use super::{ClosedWhat, OrganizationState, Taken};
 use crate::{
     domain::{
-        access::InvitationState,
+        access::{Invitation, InvitationState},
         allocation::CreditRequestState,
         ended::{Ended, EndedName, ended_by},
         event::Record,
-        id::{OrderId, RequestId},
+        fold,
+        id::{KeyId, OrderId, RequestId},
         payment::OrderState,
         reservation_id::ReservationNo,
         time::{Span, Timestamp},
     },
-    engine::reservation::Reservation,
+    engine::{reservation::Reservation, table::KeyRow},
 };
 
+/// The queue of what ended gives room back once it uses less than this part of it.
+const SPARSE: usize = 8;
 /// Most that one call forgets, so that it holds the organization's lock only shortly.
 const AT_ONCE: usize = 256;
 
 /// What an automatic order was before is known as long as it counts on the cap of its month.
 const MONTH: Span = Span::seconds(32 * 86_400);
+/// Nothing of a key can be settled any more so long after it was deleted: reservations live for a day, and a late Commit may come
+/// for another.
+const SETTLED: Span = Span::seconds(2 * 86_400);
 /// How long something of the control plane stays that was taken back, and how much of it.
 const RECALLED_FOR: Span = Span::seconds(60);
 const RECALLED: usize = 1024;
@@ -48,6 +54,24 @@ impl PartialEq for Recalled {
 
 impl Eq for Recalled {}
 
+/// When something was forgotten last. No part of the history either.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct ForgottenAt(Timestamp);
+
+impl Default for ForgottenAt {
+    fn default() -> Self {
+        Self(Timestamp::EPOCH)
+    }
+}
+
+impl PartialEq for ForgottenAt {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ForgottenAt {}
+
 impl OrganizationState {
     pub(super) fn note_end(&mut self, record: &Record) {
         if let Some(name) = ended_by(&record.event) {
@@ -56,24 +80,84 @@ impl OrganizationState {
     }
 
     /// Forgets what of the control plane has been over for `remember`, as far as the books have it (`stored` is the last sequence
-    /// in them). Answers how much it forgot; call again while that is not 0.
-    pub fn forget_ended(&mut self, now: Timestamp, remember: Span, stored: u64) -> usize {
+    /// in them). Answers how much it forgot; call again while that is not 0. Adds the `keys` among it: others know those too.
+    pub fn forget_ended(&mut self, now: Timestamp, remember: Span, stored: u64, keys: &mut Vec<KeyId>) -> usize {
         while self.recalled.0.front().is_some_and(|(since, _)| *since + RECALLED_FOR <= now) {
             self.end_recall();
         }
         let mut forgotten = 0;
         while forgotten < AT_ONCE {
             let Some(oldest) = self.ended.front() else { break };
-            let is_order = matches!(oldest.name, EndedName::Order(_));
-            let remember = if is_order { remember.max(MONTH) } else { remember };
-            if oldest.time + remember > now || oldest.sequence > stored {
+            if oldest.sequence > stored || !self.is_due(oldest, now, remember) {
                 break;
             }
-            let Some(EndedAt { time, name, .. }) = self.ended.pop_front() else { break };
-            self.forget_one(&name, time);
+            let Some(EndedAt { time, sequence, name }) = self.ended.pop_front() else { break };
             forgotten += 1;
+            if self.ends_later(&name, now, remember) {
+                self.ended.push_back(EndedAt { time: now, sequence, name });
+                continue;
+            }
+            self.forget_one(&name, time);
+            self.forgotten_at.0 = now;
+            if let EndedName::Key(id) = name {
+                keys.push(id);
+            }
+        }
+        if self.ended.len() < self.ended.capacity() / SPARSE {
+            self.ended.shrink_to(self.ended.len() * 2);
         }
         forgotten
+    }
+
+    /// Returns whether an invitation can be accepted still, or ended only lately: it is looked at again as long after.
+    fn ends_later(&self, name: &EndedName, now: Timestamp, remember: Span) -> bool {
+        let EndedName::Invitation(id) = name else { return false };
+        let Some(Invitation { state, expire_time, update_time, .. }) = self.invitations.find(id).map(|row| &row.entity)
+        else {
+            return false;
+        };
+        let end = if *state == InvitationState::Pending { *expire_time } else { *update_time };
+        end + remember > now
+    }
+
+    /// Returns whether what is missing here, or in the other state that the same events lead to, may have been forgotten because
+    /// its time was over.
+    pub(super) fn may_have_expired(&self, other: &Self, expire_time: Timestamp) -> bool {
+        expire_time <= self.forgotten_at.0.max(other.forgotten_at.0)
+    }
+
+    fn is_due(&self, ended: &EndedAt, now: Timestamp, remember: Span) -> bool {
+        let least = match &ended.name {
+            EndedName::Order(_) => MONTH,
+            // Looked at again once it has passed.
+            EndedName::Invitation(_) => Span::DAY,
+            EndedName::Key(_) => SETTLED,
+            _ => Span::ZERO,
+        };
+        let is_held = match &ended.name {
+            EndedName::Key(id) => self.keys.find(id).is_some_and(|row| {
+                // The secret before its last one may be taken still.
+                row.entity.open > 0 || row.entity.key.previous_until.is_some_and(|until| until > now)
+            }),
+            _ => false,
+        };
+        ended.time + remember.max(least) <= now && !is_held
+    }
+
+    /// Takes a deleted key away, with what it counted under rules.
+    fn forget_key(&mut self, id: &KeyId) {
+        let Some(place) = self.keys.place(id) else { return };
+        let Some(KeyRow { key, counters, .. }) = self.keys.row(place).map(|row| &row.entity) else { return };
+        if !key.deleted {
+            return;
+        }
+        for (rule, no) in counters.clone() {
+            self.drop_entry(no);
+            if let Some(used) = self.rules.used(rule) {
+                used.counters.remove(&place);
+            }
+        }
+        self.keys.remove(id);
     }
 
     fn forget_one(&mut self, name: &EndedName, since: Timestamp) {
@@ -95,9 +179,11 @@ impl OrganizationState {
             }
             EndedName::Alert(id) => self.alerts.forget(id),
             EndedName::Invitation(id) => {
-                let is_pending = |state: &InvitationState| *state == InvitationState::Pending;
-                if self.invitations.find(id).is_some_and(|row| !is_pending(&row.entity.state)) {
-                    self.invitations.remove(id);
+                if let Some(invitation) = self.invitations.remove(id) {
+                    let email = fold::address(&invitation.email);
+                    if self.invited.get(&email) == Some(id) {
+                        self.invited.remove(&email);
+                    }
                 }
             }
             EndedName::PaymentMethod(id) => {
@@ -105,6 +191,8 @@ impl OrganizationState {
                     self.payments.methods.remove(id);
                 }
             }
+            EndedName::Key(id) => self.forget_key(id),
+            EndedName::Rule(id) => self.rules.forget(id),
         }
         self.has_forgotten_ended = true;
     }
@@ -124,6 +212,8 @@ impl OrganizationState {
             EndedName::Alert(id) => return self.alerts.may_have_forgotten(id, self.sequence),
             EndedName::Invitation(id) => self.invitations.find(id).is_some(),
             EndedName::PaymentMethod(id) => self.payments.methods.find(id).is_some(),
+            EndedName::Key(id) => self.keys.find(id).is_some(),
+            EndedName::Rule(id) => self.rules.rules.find(id).is_some(),
         };
         self.has_forgotten_ended && !is_known
     }
@@ -146,6 +236,12 @@ impl OrganizationState {
             Ended::Alert(alert) => self.alerts.recall(*alert),
             Ended::Invitation(invitation) => self.invitations.recall(*invitation),
             Ended::PaymentMethod(method) => self.payments.methods.recall(*method),
+            Ended::Rule(rule) => self.rules.rules.recall(*rule),
+            Ended::Key(key) => {
+                if let Some(row) = self.row_of(&key) {
+                    self.keys.recall(row);
+                }
+            }
         }
         while self.recalled.0.len() > RECALLED {
             self.end_recall();
@@ -167,6 +263,8 @@ impl OrganizationState {
             EndedName::Alert(id) => self.alerts.end_recall(&id),
             EndedName::Invitation(id) => self.invitations.end_recall(&id),
             EndedName::PaymentMethod(id) => self.payments.methods.end_recall(&id),
+            EndedName::Key(id) => self.keys.end_recall(&id),
+            EndedName::Rule(id) => self.rules.rules.end_recall(&id),
         }
     }
 

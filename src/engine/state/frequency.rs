@@ -122,17 +122,25 @@ impl OrganizationState {
             Event::KeySet(key) if self.has_new_secret(key) => {
                 self.frequencies.note(Counted::Keys(actor.clone()), 1, *time);
             }
-            Event::InvitationSet(invitation) if invitation.state == InvitationState::Pending => {
+            // One that has expired already isn't sent: something else of it was changed.
+            Event::InvitationSet(invitation)
+                if invitation.state == InvitationState::Pending && invitation.expire_time > *time =>
+            {
                 let known = self.invitations.find(&invitation.id).map(|row| row.entity.expire_time);
                 if known != Some(invitation.expire_time) {
                     let to = Counted::resends_to(&invitation.email);
-                    // The first one is told of, but is no resend.
-                    let is_again = known.is_some() || self.frequencies.is_recent(&to, *time);
+                    // The first one is told of, but is no resend. Memory may have forgotten it.
+                    let is_again = invitation.create_time < *time || self.frequencies.is_recent(&to, *time);
                     self.frequencies.note(Counted::Invitations, 1, *time);
                     self.frequencies.note(to, u32::from(is_again), *time);
                 }
             }
-            Event::AlertSet(alert) if alert.kind == AlertKind::Test && self.alerts.find(&alert.id).is_none() => {
+            // One that memory has forgotten can only be acknowledged.
+            Event::AlertSet(alert)
+                if alert.kind == AlertKind::Test
+                    && alert.acknowledged.is_none()
+                    && self.alerts.find(&alert.id).is_none() =>
+            {
                 let times = u32::try_from(alert.recipients.len().max(1)).unwrap_or(u32::MAX);
                 self.frequencies.note(Counted::TestMails, times, *time);
             }

@@ -1,5 +1,7 @@
 //! The organization's access rules, who is bound to them, and the counters of their caps.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -15,7 +17,7 @@ use crate::{
 pub struct RuleBook {
     pub rules: Table<Rule>,
     /// By place of the rule.
-    uses: Vec<Use>,
+    uses: BTreeMap<u32, Use>,
     /// Of keys that have no rule of their own.
     pub(super) default: Option<u32>,
     /// How many rules are there and enabled.
@@ -26,8 +28,8 @@ pub struct RuleBook {
 pub(super) struct Use {
     /// Live keys that are bound to it.
     bound: u32,
-    /// The counters of its cap, with the places of their keys.
-    pub counters: Vec<(u32, LimitNo)>,
+    /// The counters of its cap, by the places of their keys.
+    pub counters: BTreeMap<u32, LimitNo>,
     #[serde(skip)]
     memo: OpenMemo,
 }
@@ -54,7 +56,7 @@ impl RuleBook {
     pub fn effective(&self, own: Option<u32>) -> Option<Effective<'_>> {
         let in_force = |place: u32| {
             let rule = &self.rules.row(place)?.entity;
-            let memo = &self.uses.get(place as usize)?.memo;
+            let memo = &self.uses.get(&place)?.memo;
             (rule.enabled && !rule.deleted).then_some(Effective { place, rule, memo })
         };
         own.and_then(in_force).or_else(|| self.default.and_then(in_force))
@@ -63,15 +65,25 @@ impl RuleBook {
     /// `keys` is how many live keys the organization has.
     pub fn references(&self, id: &RuleId, keys: u32) -> References {
         let Some(place) = self.rules.place(id) else { return References::default() };
-        let bound = self.uses.get(place as usize).map_or(0, |used| used.bound);
+        let bound = self.uses.get(&place).map_or(0, |used| used.bound);
         let is_default = self.default == Some(place);
         let is_on = self.rules.row(place).is_some_and(|row| row.entity.enabled);
         if !is_default || !is_on {
             return References { bound, inherited: 0 };
         }
-        let all = self.rules.all().zip(&self.uses);
-        let with_own: u32 = all.filter(|((_, row), _)| row.entity.enabled).map(|(_, used)| used.bound).sum();
+        let on = self.rules.all().filter(|(_, row)| row.entity.enabled);
+        let with_own: u32 = on.filter_map(|(place, _)| self.uses.get(&place)).map(|used| used.bound).sum();
         References { bound, inherited: keys.saturating_sub(with_own) }
+    }
+
+    /// Returns how the rules are used that another book has too, counting the keys of some places alone.
+    pub(super) fn used_like(&self, other: &Self, keys: impl Fn(u32) -> bool) -> (Option<u32>, BTreeMap<u32, Use>) {
+        let mut uses = self.uses.clone();
+        uses.retain(|rule, _| other.uses.contains_key(rule));
+        for used in uses.values_mut() {
+            used.counters.retain(|key, _| keys(*key));
+        }
+        (self.default, uses)
     }
 
     pub fn default_rule(&self) -> Option<&Rule> {
@@ -89,16 +101,21 @@ impl RuleBook {
         let was_on = self.rules.find(&rule.id).is_some_and(|row| is_on(&row.entity));
         self.enabled = self.enabled + u32::from(is_on(&rule)) - u32::from(was_on);
         let place = self.rules.set(rule);
-        match self.uses.get_mut(place as usize) {
-            // What was remembered of the minute was of the hours before.
-            Some(used) => used.memo = OpenMemo::default(),
-            None => self.uses.push(Use::default()),
-        }
+        // What was remembered of the minute was of the hours before.
+        self.uses.entry(place).or_default().memo = OpenMemo::default();
         place
     }
 
+    /// Takes a deleted rule away: keys that were bound to it are deleted too, and nothing counts under it.
+    pub(super) fn forget(&mut self, id: &RuleId) {
+        let Some(place) = self.rules.place(id) else { return };
+        if self.rules.row(place).is_some_and(|row| row.entity.deleted) && self.rules.remove(id).is_some() {
+            self.uses.remove(&place);
+        }
+    }
+
     pub(super) fn used(&mut self, place: u32) -> Option<&mut Use> {
-        self.uses.get_mut(place as usize)
+        self.uses.get_mut(&place)
     }
 
     /// A live key came under a rule, or left it.
@@ -112,7 +129,7 @@ impl RuleBook {
     }
 
     /// The counters of a rule's cap.
-    pub fn counters(&self, place: u32) -> &[(u32, LimitNo)] {
-        self.uses.get(place as usize).map_or(&[], |used| &used.counters)
+    pub fn counters(&self, place: u32) -> impl Iterator<Item = LimitNo> + '_ {
+        self.uses.get(&place).into_iter().flat_map(|used| used.counters.values().copied())
     }
 }

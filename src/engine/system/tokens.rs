@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::domain::{
     access::{AccessToken, Bearer},
     id::{InvitationId, MemberId, OrganizationId, TokenId},
+    time::Timestamp,
 };
 
 /// All tokens, with an index that follows from them and is written nowhere.
@@ -15,6 +16,8 @@ use crate::domain::{
 pub struct Tokens {
     rows: BTreeMap<TokenId, AccessToken>,
     by_holder: BTreeSet<(Holder, TokenId)>,
+    /// Those that expire.
+    by_expiry: BTreeSet<(Timestamp, TokenId)>,
 }
 
 /// Whom a token stands for. One of a member stands for each of its memberships.
@@ -56,6 +59,7 @@ impl Tokens {
     pub fn insert(&mut self, token: AccessToken) {
         self.remove(&token.id);
         self.by_holder.extend(Holder::all_of(&token).into_iter().map(|holder| (holder, token.id.clone())));
+        self.by_expiry.extend(token.expire_time.map(|end| (end, token.id.clone())));
         self.rows.insert(token.id.clone(), token);
     }
 
@@ -64,6 +68,14 @@ impl Tokens {
         for holder in Holder::all_of(&token) {
             self.by_holder.remove(&(holder, token.id.clone()));
         }
+        if let Some(end) = token.expire_time {
+            self.by_expiry.remove(&(end, token.id));
+        }
+    }
+
+    /// Those that expired by then, the earliest first.
+    pub fn expired_by(&self, time: Timestamp) -> impl Iterator<Item = &TokenId> {
+        self.by_expiry.iter().take_while(move |(end, _)| *end <= time).map(|(_, id)| id)
     }
 
     /// Tokens of services, in the order of their ids: those after `after`.
@@ -124,7 +136,8 @@ impl From<BTreeMap<TokenId, AccessToken>> for Tokens {
             Holder::all_of(token).into_iter().map(move |holder| (holder, id.clone()))
         };
         let by_holder = rows.iter().flat_map(holders).collect();
-        Self { rows, by_holder }
+        let by_expiry = rows.values().filter_map(|token| Some((token.expire_time?, token.id.clone()))).collect();
+        Self { rows, by_holder, by_expiry }
     }
 }
 
@@ -137,7 +150,7 @@ impl Serialize for Tokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{access::Scopes, id::SecretHash, time::Timestamp};
+    use crate::domain::{access::Scopes, id::SecretHash};
 
     fn token(id: &str, bearer: Bearer) -> AccessToken {
         AccessToken {
@@ -157,6 +170,23 @@ mod tests {
 
     fn ids<'a>(tokens: impl IntoIterator<Item = &'a AccessToken>) -> Vec<&'a str> {
         tokens.into_iter().map(|token| token.id.as_str()).collect()
+    }
+
+    #[test]
+    fn tokens_that_have_expired_are_found_by_when() {
+        let at = Timestamp::from_micros;
+        let mut tokens = Tokens::default();
+        for (id, end) in [("a", Some(30)), ("b", None), ("c", Some(10)), ("d", Some(20))] {
+            let expire_time = end.map(at);
+            tokens.insert(AccessToken { expire_time, ..token(id, Bearer::Service(Scopes::default())) });
+        }
+        let expired = |tokens: &Tokens, by| tokens.expired_by(at(by)).map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(expired(&tokens, 20), ["c", "d"]);
+        tokens.insert(AccessToken { expire_time: Some(at(40)), ..tokens.get(&TokenId::trusted("c")).unwrap().clone() });
+        tokens.remove(&TokenId::trusted("d"));
+        assert_eq!(expired(&tokens, 39), ["a"]);
+        let read: Tokens = postcard::from_bytes(&postcard::to_stdvec(&tokens).unwrap()).unwrap();
+        assert_eq!((expired(&read, 50), read == tokens), (vec![String::from("a"), String::from("c")], true));
     }
 
     #[test]

@@ -65,13 +65,10 @@ impl<'a, E: Entity> Iterator for Grouped<'a, E> {
         if let Some(places) = &mut self.places {
             return places.find_map(|(_, place)| Some((*place, table.row(*place)?)));
         }
-        loop {
-            let (place, row) = (self.next, table.row(self.next)?);
-            self.next += 1;
-            if table.groups_of(&row.entity)[self.which] == Some(self.group) {
-                return Some((place, row));
-            }
-        }
+        let is_wanted = |row: &Row<E>| table.groups_of(&row.entity)[self.which] == Some(self.group);
+        let found = table.rows.from(self.next).find(|(_, row)| is_wanted(row))?;
+        self.next = found.0 + 1;
+        Some(found)
     }
 }
 
@@ -83,7 +80,7 @@ impl<E: Entity> Table<E> {
 
     /// Begins to keep groups where there are too many rows to walk.
     pub(super) fn group_when_large(&mut self) {
-        if self.groups.is_some() || self.rows.len() <= FEW {
+        if self.groups.is_some() || self.row_count() <= FEW {
             return;
         }
         let mut groups = Groups::default();
@@ -100,7 +97,7 @@ impl<E: Entity> Table<E> {
 
     /// Returns whether groups hold each live row once, and nothing else.
     pub(in crate::engine) fn groups_agree(&self) -> bool {
-        let Some(groups) = &self.groups else { return self.rows.len() <= FEW };
+        let Some(groups) = &self.groups else { return self.row_count() <= FEW };
         let mut whole = Groups::default();
         for (place, row) in self.all() {
             whole.follow(place, [None; 2], self.groups_of(&row.entity));

@@ -1,11 +1,6 @@
-//! How snapshots hold a table: with an index of its own, as memory once did. Nothing reads that.
+//! How snapshots hold a table: its rows, and which places have none any more.
 
-use std::{fmt, marker::PhantomData};
-
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{DeserializeOwned, MapAccess, Visitor},
-};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 
 use super::{Entity, Row, Table};
 
@@ -13,85 +8,77 @@ use super::{Entity, Row, Table};
 #[serde(bound = "E: DeserializeOwned")]
 pub(super) struct KeptTable<E: Entity> {
     rows: Vec<Row<E>>,
-    #[serde(rename = "index")]
-    _index: Unread<E::Id>,
+    gaps: Vec<Gap>,
     live: u32,
 }
 
-/// An index that is passed over: a million tables, or a million rows, would each be put into a map that nobody asks.
-struct Unread<Id>(PhantomData<Id>);
-
-impl<'de, Id: Deserialize<'de>> Deserialize<'de> for Unread<Id> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Self(PhantomData))
-    }
-}
-
-impl<'de, Id: Deserialize<'de>> Visitor<'de> for Unread<Id> {
-    type Value = Self;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("the places of rows by their ids")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<Id, u32>()?.is_some() {}
-        Ok(self)
-    }
-}
+/// Places without rows: how many rows come before them in the table, and how many places they are.
+type Gap = (u32, u32);
 
 /// The same, borrowed: a table may be large.
 #[derive(Serialize)]
 #[serde(bound = "E: Serialize")]
 struct KeptTableRef<'a, E: Entity> {
-    rows: &'a [Row<E>],
-    index: Places<'a, E>,
+    rows: KeptRows<'a, E>,
+    gaps: Vec<Gap>,
     live: u32,
 }
 
-struct Places<'a, E>(&'a [Row<E>]);
+struct KeptRows<'a, E: Entity>(&'a Table<E>);
 
-impl<E: Entity> Serialize for Places<'_, E> {
+impl<E: Entity + Serialize> Serialize for KeptRows<'_, E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|row| row.entity.id()).zip(0u32..))
+        // Of a known length.
+        let rows: Vec<_> = self.0.all().map(|(_, row)| row).collect();
+        rows.serialize(serializer)
     }
+}
+
+fn gaps_of<E: Entity>(table: &Table<E>) -> Vec<Gap> {
+    let (mut gaps, mut rows, mut next) = (Vec::new(), 0, 0);
+    for place in table.all().map(|(place, _)| place).chain([table.rows.next()]) {
+        if place > next {
+            gaps.push((rows, place - next));
+        }
+        rows += 1;
+        next = place + 1;
+    }
+    gaps
 }
 
 impl<E: Entity + Serialize> Serialize for Table<E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        KeptTableRef { rows: &self.rows, index: Places(&self.rows), live: self.live }.serialize(serializer)
+        KeptTableRef { rows: KeptRows(self), gaps: gaps_of(self), live: self.live }.serialize(serializer)
     }
 }
 
 impl<E: Entity> From<KeptTable<E>> for Table<E> {
     fn from(kept: KeptTable<E>) -> Self {
-        let KeptTable { rows, _index: _, live } = kept;
-        let mut table = Self { rows: Vec::with_capacity(rows.len()), live, ..Self::default() };
-        for row in rows {
-            table.new_place(&row.entity.id());
-            table.rows.push(row);
+        let KeptTable { rows, gaps, live } = kept;
+        let mut table = Self { live, ..Self::default() };
+        let mut gaps = gaps.into_iter().peekable();
+        for (row, before) in rows.into_iter().zip(0u32..) {
+            table.skip(gaps.next_if(|(rows, _)| *rows == before));
+            table.add(&row.entity.id(), row);
         }
+        table.skip(gaps.next());
         table.group_when_large();
         table
     }
 }
 
+impl<E: Entity> Table<E> {
+    fn skip(&mut self, gap: Option<Gap>) {
+        if let Some((_, places)) = gap {
+            self.rows.skip_to(self.rows.next().saturating_add(places));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use foldhash::fast::RandomState;
-
     use super::*;
     use crate::domain::{entity::Team, id::TeamId, policy::Policy, time::Timestamp};
-
-    /// As it was kept in memory, and derived, before.
-    #[derive(Debug, PartialEq, Serialize, Deserialize)]
-    struct Whole {
-        rows: Vec<Row<Team>>,
-        index: HashMap<TeamId, u32, RandomState>,
-        live: u32,
-    }
 
     fn team(no: u32) -> Team {
         Team {
@@ -105,20 +92,67 @@ mod tests {
         }
     }
 
+    fn read_again(table: &Table<Team>) -> Table<Team> {
+        let read = postcard::from_bytes(&postcard::to_stdvec(table).unwrap()).unwrap();
+        assert_eq!(&read, table);
+        read
+    }
+
     #[test]
-    fn tables_and_the_whole_ones_of_before_read_each_other() {
+    fn a_table_is_read_again_as_it_was_with_its_empty_places() {
         let mut table = Table::default();
         for no in 0..500 {
             assert_eq!(table.set(team(no)), no);
         }
-        let whole: Whole = postcard::from_bytes(&postcard::to_stdvec(&table).unwrap()).unwrap();
-        assert_eq!((whole.rows.len(), whole.index.len(), whole.live), (500, 500, 428));
-        let read: Table<Team> = postcard::from_bytes(&postcard::to_stdvec(&whole).unwrap()).unwrap();
-        assert_eq!((&read, read.live_count()), (&table, 428));
-        for no in 0..500 {
-            assert_eq!((whole.index.get(&team(no).id), read.place(&team(no).id)), (Some(&no), Some(no)));
+        for no in (0..500u32).filter(|no| no.is_multiple_of(7)) {
+            assert!(table.remove(&team(no).id).is_some());
         }
-        assert_eq!(read.place(&TeamId::trusted("team-500")), None);
+        let mut read = read_again(&table);
+        assert_eq!((read.row_count(), read.live_count()), (428, 428));
+        for no in 0..500 {
+            assert_eq!(read.place(&team(no).id), (!no.is_multiple_of(7)).then_some(no));
+        }
+        assert_eq!(read.set(team(501)), 500);
+        // All of it, the last place too.
+        for no in 0..502 {
+            read.remove(&team(no).id);
+        }
+        let mut read = read_again(&read);
+        assert_eq!((read.row_count(), read.set(team(0))), (0, 501), "no place is given twice");
+    }
+
+    #[test]
+    fn what_is_taken_back_is_found_and_stands_in_no_list() {
+        let mut table = Table::default();
+        for no in 0..10 {
+            table.set(team(no));
+        }
+        let gone = table.remove(&team(7).id).unwrap();
+        table.recall(gone.clone());
+        let place = table.place(&gone.id).unwrap();
+        assert_eq!(table.row(place).map(|row| &row.entity), Some(&gone));
+        assert!(table.find(&gone.id).is_some() && table.find_live(&gone.id).is_none());
+        assert_eq!((table.row_count(), table.all().count()), (9, 9));
+        assert!(read_again(&table).find(&gone.id).is_none());
+        table.end_recall(&gone.id);
+        assert!(table.find(&gone.id).is_none() && table.row(place).is_none());
+        table.recall(gone.clone());
+        assert_ne!(table.place(&gone.id), Some(place), "whoever kept the place finds nothing there");
+    }
+
+    #[test]
+    fn an_index_gives_back_the_room_of_what_went() {
+        let mut table = Table::default();
+        for no in 0..10_000 {
+            table.set(team(no));
+        }
+        for no in 0..9_990 {
+            table.remove(&team(no).id);
+        }
+        assert!(table.index.capacity() < 200, "{}", table.index.capacity());
+        for no in 9_990..10_000 {
+            assert_eq!(table.place(&team(no).id), Some(no));
+        }
     }
 
     #[test]
@@ -131,15 +165,5 @@ mod tests {
         assert_eq!((table.live_count(), table.all().count()), (3, 3));
         table.set(Team { deleted: true, ..team(2) });
         assert_eq!((table.live_count(), table.place(&team(2).id)), (2, Some(1)));
-    }
-
-    #[test]
-    fn a_table_has_room_for_a_quarter_more_than_it_holds_at_most() {
-        let mut table = Table::default();
-        for no in 0..1000 {
-            table.set(team(no));
-            let (held, room) = (table.rows.len(), table.rows.capacity());
-            assert!(room <= held + held / 4, "room for {room} where {held} are");
-        }
     }
 }

@@ -106,6 +106,6 @@ fn an_entity_that_isnt_what_was_set_is_named_by_its_row() {
     let before = world.state.clone();
     world.add_member("bob", &[DEFAULT_TEAM]);
     let found = before.mismatches(&world.state);
-    assert_named(&found, "number of member rows", "2", "1");
+    assert_named(&found, "member in row 1", "one", "none");
     assert_named(&found, "sequence", &world.state.sequence.to_string(), &before.sequence.to_string());
 }

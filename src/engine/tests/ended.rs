@@ -3,15 +3,17 @@
 use super::fixture::*;
 use crate::{
     domain::{
+        access::{Invitation, InvitationState, Role},
         ended::{Ended, EndedName},
-        id::{CreditRequestId, DEFAULT_TEAM, MemberId, MethodId, TeamId},
+        id::{Actor, CreditRequestId, DEFAULT_TEAM, InvitationId, MemberId, MethodId, TeamId},
         money::Nanos,
         payment::PaymentMethod,
+        policy::Policy,
         time::Span,
     },
     engine::{
         conflict::Conflict,
-        state::{OrganizationState, Taken},
+        state::{Counted, Taken},
         turn::Outcome,
     },
 };
@@ -46,15 +48,6 @@ impl World {
 
     fn knows(&self, request: &str) -> bool {
         self.state.credit_requests.find(&id(request)).is_some()
-    }
-
-    /// As all records lead to it.
-    fn replayed(&self) -> OrganizationState {
-        let mut replayed = OrganizationState::new(self.state.organization.clone());
-        for record in &self.records {
-            replayed.apply(record).unwrap();
-        }
-        replayed
     }
 
     fn add_card(&mut self) -> Outcome<()> {
@@ -134,4 +127,93 @@ fn the_id_of_a_payment_method_stays_taken() {
     assert!(world.state.may_have_ended(&EndedName::PaymentMethod(MethodId::trusted("card"))));
     world.state.recall_ended(Ended::PaymentMethod(Box::new(deleted)), world.now);
     assert!(matches!(world.add_card(), Err(Conflict::Deleted { .. })));
+}
+
+fn guest(world: &World, days: i64) -> Invitation {
+    Invitation {
+        id: InvitationId::trusted("guest"),
+        email: String::from("guest@example.com"),
+        name: String::new(),
+        role: Role::Developer,
+        teams: Vec::new(),
+        policy: Policy::default(),
+        invited_by: world.actor.clone(),
+        state: InvitationState::Pending,
+        expire_time: world.now + Span::seconds(days * DAY),
+        create_time: world.now,
+        update_time: world.now,
+    }
+}
+
+impl World {
+    fn knows_guest(&self) -> bool {
+        self.state.invitations.find(&InvitationId::trusted("guest")).is_some()
+    }
+}
+
+#[test]
+fn an_invitation_leaves_memory_a_month_after_it_expired_though_no_event_says_so() {
+    let mut world = World::new();
+    let invitation = guest(&world, 7);
+    world.turn(|turn| turn.invite(invitation)).unwrap();
+    world.days(30);
+    assert!(world.knows_guest(), "it has been over for 23 days");
+    world.days(30);
+    assert!(!world.knows_guest());
+    assert!(world.state.invited.is_empty(), "its address can be invited again");
+    assert_eq!(world.state.mismatches(&world.replayed()), []);
+    assert!(world.state.may_have_ended(&EndedName::Invitation(InvitationId::trusted("guest"))));
+    let again = guest(&world, 7);
+    world.recall(&EndedName::Invitation(InvitationId::trusted("guest")));
+    let again = world.turn(|turn| turn.invite(again));
+    assert!(matches!(again, Err(Conflict::Exists { .. })), "its id stays taken: {again:?}");
+}
+
+#[test]
+fn an_invitation_that_was_revoked_stays_for_a_month_from_then_on() {
+    let mut world = World::new();
+    let (invitation, id) = (guest(&world, 29), InvitationId::trusted("guest"));
+    world.turn(|turn| turn.invite(invitation)).unwrap();
+    world.days(28);
+    world.turn(|turn| turn.revoke_invitation(&id)).unwrap();
+    world.days(29);
+    assert!(world.knows_guest());
+    world.days(1);
+    assert!(!world.knows_guest());
+}
+
+#[test]
+fn an_expired_invitation_that_memory_forgot_is_sent_again_and_counts_as_sent_again() {
+    let mut world = World::new();
+    world.actor = Actor::member(&ann());
+    let (invitation, id) = (guest(&world, 7), InvitationId::trusted("guest"));
+    world.turn(|turn| turn.invite(invitation)).unwrap();
+    world.days(30);
+    world.days(30);
+    // Every turn is compared with a replay in which it isn't taken back.
+    world.recall(&EndedName::Invitation(id.clone()));
+    let until = world.now + Span::seconds(7 * DAY);
+    world.turn(|turn| turn.renew_invitation(&id, until)).unwrap();
+    assert!(world.knows_guest() && world.state.invited.len() == 1);
+    let resends = Counted::resends_to("guest@example.com");
+    assert!(world.state.frequencies.wait(&resends, 1, 1, world.now).is_some());
+    world.days(1);
+    assert!(world.knows_guest(), "it can be accepted");
+    world.turn(|turn| turn.accept_invitation(&id, MemberId::trusted("guest"), None)).unwrap();
+}
+
+#[test]
+fn of_two_invitations_to_one_address_the_forgotten_one_isnt_sent_again() {
+    let mut world = World::new();
+    let invitation = guest(&world, 7);
+    world.turn(|turn| turn.invite(invitation)).unwrap();
+    world.days(30);
+    world.days(30);
+    let other = Invitation { id: InvitationId::trusted("other"), ..guest(&world, 7) };
+    world.turn(|turn| turn.invite(other)).unwrap();
+    let id = InvitationId::trusted("guest");
+    world.recall(&EndedName::Invitation(id.clone()));
+    let until = world.now + Span::seconds(7 * DAY);
+    let refused = world.turn(|turn| turn.renew_invitation(&id, until));
+    assert!(matches!(&refused, Err(Conflict::Precondition(problem)) if problem.contains("as other")), "{refused:?}");
 }

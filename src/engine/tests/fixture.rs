@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::{
     domain::{
         decision::{Charged, Denial, Granted, LimitState, Revocation, Violated},
+        ended::{EndedName, ended_in},
         entity::{ExpiryPolicy, Key, Member, Organization, PriceEntry, Team, WalletMode},
         event::{EntryKind, Event, Record, Settled},
         id::{Actor, DEFAULT_TEAM, KeyId, LimitId, MemberId, Model, OrganizationId, RequestId, TeamId},
@@ -164,8 +165,34 @@ impl World {
 
     /// Forgets what of the control plane has been over for 30 days, as far as the books have it.
     pub(super) fn forget_ended(&mut self, stored: u64) {
-        while self.state.forget_ended(self.now, Span::seconds(30 * 86_400), stored) > 0 {}
-        self.replica = self.state.clone();
+        self.forget_ended_after(Span::seconds(30 * 86_400), stored);
+    }
+
+    /// The replica forgets by itself: what is taken back from the books is no part of it.
+    pub(super) fn forget_ended_after(&mut self, span: Span, stored: u64) {
+        for state in [&mut self.state, &mut self.replica] {
+            while state.forget_ended(self.now, span, stored, &mut Vec::new()) > 0 {}
+        }
+        assert_eq!(self.replica, self.state, "replay forgets something else");
+        assert_eq!(self.state.mismatches(&self.replayed()), [], "replay that forgets nothing leads to another state");
+    }
+
+    /// As all records lead to it.
+    pub(super) fn replayed(&self) -> OrganizationState {
+        let mut replayed = OrganizationState::new(self.state.organization.clone());
+        for record in &self.records {
+            replayed.apply(record).unwrap();
+        }
+        replayed
+    }
+
+    /// Takes back what memory has forgotten of an ended thing, as the service does from the books.
+    pub(super) fn recall(&mut self, name: &EndedName) {
+        if self.state.may_have_ended(name) {
+            let ended = self.records.iter().rev().filter_map(|record| ended_in(&record.event));
+            let ended = ended.into_iter().find(|ended| ended.name() == *name);
+            self.state.recall_ended(ended.unwrap(), self.now);
+        }
     }
 
     pub(super) fn advance(&mut self, span: Span) {
@@ -356,7 +383,7 @@ impl World {
     pub(super) fn try_charge(&mut self, charge: &Charge) -> Outcome<Decision<Charged>> {
         let key = KeyId::trusted(KEY);
         let place = self.state.keys.place(&key).unwrap();
-        self.turn(|turn| turn.charge(place, charge, charge.fingerprint(place)))
+        self.turn(|turn| turn.charge(place, charge))
     }
 
     pub(super) fn charge(&mut self, id: &str, usage: Usage) -> Charged {

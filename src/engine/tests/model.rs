@@ -12,6 +12,7 @@ use super::{
 use crate::{
     domain::{
         decision::{Released, ReservationState},
+        ended::EndedName,
         entity::{ExpiryPolicy, WalletMode},
         event::Event,
         id::{DEFAULT_TEAM, KeyId, MemberId, RequestId, TeamId},
@@ -42,6 +43,9 @@ const TEAMS: [&str; 2] = [DEFAULT_TEAM, "red"];
 /// Every place of the organization.
 const SPOTS: [Spot; 12] =
     [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0), (CEILING, 0)];
+
+/// As soon as a key may leave memory.
+const FORGOTTEN_AFTER: Span = Span::seconds(2 * 86_400);
 
 struct Model {
     world: World,
@@ -113,6 +117,9 @@ impl Model {
     fn step(&mut self, operation: &Operation) {
         self.steps += 1;
         let before = (self.world.records.len(), self.naive.clone());
+        for id in KEY_IDS {
+            self.world.recall(&EndedName::Key(KeyId::trusted(id)));
+        }
         let (engine, naive) = self.run(operation);
         assert_eq!(engine, naive, "left the engine, right the model, of {operation:?}");
         self.compare();
@@ -128,6 +135,14 @@ impl Model {
             Operation::Wait(micros) => {
                 self.world.advance(Span::micros(*micros));
                 self.naive.now += micros;
+                (Answer::Done, Answer::Done)
+            }
+            Operation::Forget => {
+                self.world.advance(FORGOTTEN_AFTER);
+                self.naive.now += FORGOTTEN_AFTER.as_micros();
+                self.world.turn(|turn| turn.expire_due(None));
+                self.naive.expire(None);
+                self.world.forget_ended_after(FORGOTTEN_AFTER, self.world.state.sequence);
                 (Answer::Done, Answer::Done)
             }
             Operation::Reserve { key, ask } => {
@@ -209,7 +224,7 @@ impl Model {
     fn charge(&mut self, key: usize, charge: &Charge) -> (Answer, Answer) {
         let id = KeyId::trusted(KEY_IDS[key]);
         let at = self.world.state.keys.place(&id).unwrap();
-        let engine = self.world.turn(|turn| turn.charge(at, charge, charge.fingerprint(at)));
+        let engine = self.world.turn(|turn| turn.charge(at, charge));
         (answered(engine.map(|decision| decision.map(|answer| charged(&answer)))), self.naive.charge(key, charge))
     }
 

@@ -120,7 +120,7 @@ fn automatic_top_up_by_the_card_of_somebody_who_is_gone_already_orders_nothing()
     // As removing a member once left it.
     world.state.members.set(Member { deleted: true, ..member });
     let (key, used) = (world.state.keys.place(&KeyId::trusted(KEY)).unwrap(), charge("a", cost(9)));
-    world.turn_unreplayed(|turn| turn.charge(key, &Charge { already_used: true, ..used }, 1)).unwrap().unwrap();
+    world.turn_unreplayed(|turn| turn.charge(key, &Charge { already_used: true, ..used })).unwrap().unwrap();
     assert_eq!((world.ordered(), world.auto().0, world.told()), (0, false, 1));
 }
 

@@ -157,7 +157,7 @@ fn a_balance_goes_no_deeper_than_can_be_kept() {
     used.already_used = true;
     let booked = |world: &mut World, charge: &Charge| {
         let key = world.state.keys.place(&crate::domain::id::KeyId::trusted(KEY)).unwrap();
-        world.turn_unreplayed(|turn| turn.charge(key, charge, 1)).map(|decided| decided.is_ok())
+        world.turn_unreplayed(|turn| turn.charge(key, charge)).map(|decided| decided.is_ok())
     };
     assert_eq!(booked(&mut world, &used), Ok(true));
     used.request = request("d");

@@ -25,8 +25,12 @@ impl Turn<'_> {
     ///
     /// # Errors
     /// [`Conflict`] when the request id was used for something else or the cost is absurd.
-    pub fn charge(&mut self, key: u32, charge: &Charge, fingerprint: u64) -> Outcome<Decision<Charged>> {
+    pub fn charge(&mut self, key: u32, charge: &Charge) -> Outcome<Decision<Charged>> {
         self.expire_due(None);
+        let Some(row) = self.state.keys.row(key) else {
+            return Ok(Err(Denial::state(DenialCode::KeyUnknown, Scope::Key, "")));
+        };
+        let fingerprint = charge.fingerprint(&row.entity.key.id);
         match self.state.taken(&charge.request) {
             Some(Taken::Charge(settled)) if settled.fingerprint == fingerprint => {
                 return Ok(Ok(settled.charged(true)));

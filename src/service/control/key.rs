@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{KeyView, Repeatable, Shared, check_etag, get};
 use crate::{
     domain::{
+        ended::EndedName,
         entity::{Key, Managed},
         event::Event,
         id::{KeyId, MemberId, OrganizationId, RuleId, SecretHash, TeamId},
@@ -21,6 +22,7 @@ use crate::{
         Caller, Error, Service,
         listing::{Found, Page, keyed, page, place_from},
         secret,
+        turn::Done,
     },
 };
 
@@ -79,9 +81,10 @@ impl Service {
         let secret = secret::new_secret("qk")?;
         let NewKey { id, member, team, name, disabled, expire_time, models, rule, policy } = new;
         let member = Self::whose(caller, member)?;
-        let id = match id {
-            Some(id) => id,
-            None => KeyId::trusted(secret::new_id("key")?),
+        self.recall_rule(organization, rule.as_ref()).await?;
+        let (id, is_given) = match id {
+            Some(id) => (id, true),
+            None => (KeyId::trusted(secret::new_id("key")?), false),
         };
         let now = self.clock.now();
         let key = Key {
@@ -101,26 +104,47 @@ impl Service {
             update_time: now,
         };
         let hash = SecretHash::of(&secret);
-        let done = self.joint_turn_of(&cell, caller, |turn, system| {
-            if let Some(before) = turn.created_before(request, fingerprint)? {
-                return Ok((shown(turn.state, &KeyId::trusted(before), turn.now())?, None));
+        let mut forgotten = None;
+        let done = loop {
+            if is_given {
+                forgotten = Some(self.recall_key_id(organization, &id).await?);
             }
-            turn.check_key(&key, &policy)?;
-            // Ids of keys are unique over all organizations.
-            if system.state.keys.contains_key(&id) {
-                return Err(Error::Exists { kind: "key", id: id.to_string() });
+            let done = self.joint_turn_of(&cell, caller, |turn, system| {
+                if let Some(before) = turn.created_before(request, fingerprint)? {
+                    return Ok(Some((shown(turn.state, &KeyId::trusted(before), turn.now())?, None)));
+                }
+                turn.check_key(&key, &policy)?;
+                // Ids of keys are unique over all organizations.
+                if system.state.keys.contains_key(&id) {
+                    return Err(Error::Exists { kind: "key", id: id.to_string() });
+                }
+                // The books may have to be asked once more.
+                if forgotten.is_some_and(|forgotten| forgotten != system.state.forgotten_keys) {
+                    return Ok(None);
+                }
+                turn.create_key(key.clone(), &policy)?;
+                turn.take_request(request, fingerprint, id.as_str());
+                let (key, organization) = (id.clone(), organization.clone());
+                system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous: None });
+                // Under the lock, so that a rotation right behind finds the secret that it replaces.
+                if let Some(key) = turn.state.keys.place(&id) {
+                    self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
+                }
+                Ok(Some((shown(turn.state, &id, turn.now())?, Some(secret.clone()))))
+            })?;
+            if let Done { answer: Some(answer), position } = done {
+                break Done { answer, position };
             }
-            turn.create_key(key, &policy)?;
-            turn.take_request(request, fingerprint, id.as_str());
-            let (key, organization) = (id.clone(), organization.clone());
-            system.emit(&caller.actor, Event::KeyRegistered { key, organization, hash, previous: None });
-            // Under the lock, so that a rotation right behind finds the secret that it replaces.
-            if let Some(key) = turn.state.keys.place(&id) {
-                self.directory.add_key(id.clone(), hash, Route { cell: Arc::clone(&cell), key });
-            }
-            Ok((shown(turn.state, &id, turn.now())?, Some(secret)))
-        })?;
+        };
         self.acknowledge(done).await
+    }
+
+    /// Lets the next turn tell a rule that was deleted from one that never was.
+    async fn recall_rule(&self, organization: &OrganizationId, rule: Option<&RuleId>) -> Result<(), Error> {
+        match rule {
+            Some(rule) => self.recall_ended(organization, EndedName::Rule(rule.clone())).await,
+            None => Ok(()),
+        }
     }
 
     /// # Errors
@@ -171,6 +195,7 @@ impl Service {
         change: KeyChange,
         etag: Option<&str>,
     ) -> Result<KeyView, Error> {
+        self.recall_rule(organization, change.rule.as_ref().and_then(Option::as_ref)).await?;
         self.change(caller, organization, |turn| {
             check_etag(turn.state, turn.state.keys.find_live(id), etag)?;
             // Who may do so to its own keys only is no manager.

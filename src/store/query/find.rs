@@ -7,12 +7,12 @@ use crate::{
     domain::{
         ended::Ended,
         event::{Reserved, Settled},
-        id::{OrganizationId, RequestId},
+        id::{KeyId, OrganizationId, RequestId},
         reservation_id::ReservationNo,
         usage::Amounts,
     },
     store::{
-        EndedKey, Entry, ReservationKey, StoreError, StoredEnd, StoredReservation,
+        EndedKey, Entry, RegisteredKey, ReservationKey, StoreError, StoredEnd, StoredReservation,
         connection::Connection,
         detail::decode,
         tables::Kind::{Bytes, Int, Nanos as Money, Text, Time},
@@ -176,6 +176,20 @@ pub(in crate::store) async fn numbered(
     sql.push(" AND entry = ").bind(Value::count(entry));
     let row = connection.fetch(sql, &ENTRY_KINDS).await?.into_iter().next();
     row.map(entry_of).transpose()
+}
+
+/// Whose a key is, and its id.
+pub(in crate::store) async fn key(
+    connection: &mut dyn Connection,
+    by: RegisteredKey<'_>,
+) -> Result<Option<(OrganizationId, KeyId)>, StoreError> {
+    let mut sql = Sql::new("SELECT organization_id, key_id FROM key_directory WHERE ");
+    match by {
+        RegisteredKey::Id(id) => sql.push("key_id = ").bind(Value::text(id.as_str())),
+        RegisteredKey::Secret(hash) => sql.push("hash = ").bind(Value::Bytes(hash.as_bytes().as_slice().into())),
+    };
+    let Some(mut row) = connection.fetch(sql, &[Text, Text]).await?.into_iter().next() else { return Ok(None) };
+    Ok(Some((OrganizationId::trusted(row.text(0)?), KeyId::trusted(row.text(1)?))))
 }
 
 /// Something of the control plane that is over.

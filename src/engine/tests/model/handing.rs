@@ -144,6 +144,9 @@ impl Model {
         for ((rule, key), def) in &naive.handed.caps {
             let place = state.rules.rules.place(&RuleId::trusted(RULES[*rule])).unwrap();
             let row = &state.keys.find(&KeyId::trusted(KEY_IDS[*key])).unwrap().entity;
+            if naive.deleted[*key] && row.counter(place).is_none() {
+                continue;
+            }
             self.counted(row.counter(place), *def);
         }
         // Between the end of a cycle and the next turn the counters still are of the old one.

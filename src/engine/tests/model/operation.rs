@@ -77,6 +77,8 @@ pub(super) enum Operation {
     Leave(usize),
     Crash(usize),
     Snapshot,
+    /// Days go by, and what ended leaves memory.
+    Forget,
 }
 
 impl Operation {
@@ -97,7 +99,7 @@ impl Operation {
     /// Whether its caller waits for the disk.
     pub(super) fn is_durable(&self) -> bool {
         let forgettable = match self {
-            Self::Wait(_) | Self::Reserve { .. } | Self::Again { .. } => true,
+            Self::Wait(_) | Self::Forget | Self::Reserve { .. } | Self::Again { .. } => true,
             Self::Extend { so_far, .. } => so_far.is_none(),
             _ => false,
         };
@@ -265,6 +267,6 @@ pub(super) fn any_operation() -> impl Strategy<Value = Operation> {
         3 => any_control(),
         6 => any_wait(),
         2 => prop_oneof![1 => Just(0usize), 3 => 1..6usize].prop_map(Operation::Crash),
-        1 => Just(Operation::Snapshot),
+        1 => prop_oneof![Just(Operation::Snapshot), Just(Operation::Forget)],
     ]
 }

@@ -2,7 +2,7 @@
 
 use super::{
     super::naive::{Answer, Naive},
-    Model,
+    FORGOTTEN_AFTER, Model,
 };
 use crate::{
     domain::{event::Event, money::Nanos},
@@ -13,7 +13,7 @@ impl Model {
     /// A crash that loses at most `lose` of the steps that nobody waited for.
     pub(super) fn crash(&mut self, lose: usize) -> (Answer, Answer) {
         let lose = lose.min(self.undurable.len());
-        let live = self.world.state.clone();
+        let mut live = self.world.state.clone();
         let mut kept = self.world.records.len();
         if lose > 0 {
             let (records, earlier) = self.undurable[self.undurable.len() - lose].clone();
@@ -27,7 +27,15 @@ impl Model {
         }
         self.world.crash(kept);
         self.snapshots.retain(|(at, _)| *at <= kept);
+        // What had been forgotten is there again, and is forgotten again.
+        let now = self.world.now;
+        let forget = |state: &mut OrganizationState| {
+            let stored = state.sequence;
+            while state.forget_ended(now, FORGOTTEN_AFTER, stored, &mut Vec::new()) > 0 {}
+        };
+        self.world.forget_ended_after(FORGOTTEN_AFTER, self.world.state.sequence);
         if lose == 0 {
+            forget(&mut live);
             assert_eq!(self.world.state, live, "replay from the first record");
         }
         for (at, bytes) in &self.snapshots {
@@ -35,6 +43,7 @@ impl Model {
             for record in &self.world.records[*at..] {
                 state.apply(record).unwrap();
             }
+            forget(&mut state);
             assert_eq!(state, self.world.state, "a snapshot and the records after it");
         }
         self.undurable.clear();

@@ -85,7 +85,7 @@ impl Naive {
 
     /// The counter of the rule's cap, where that is switched on.
     pub(super) fn cap(&self, key: usize) -> Option<usize> {
-        let rule = self.rule(key)?;
+        let rule = self.rule(key).filter(|_| !self.deleted[key])?;
         let NaiveRule { cap, cap_on, .. } = self.handed.rules[rule];
         cap.filter(|_| cap_on)?;
         self.handed.caps.get(&(rule, key)).copied()

@@ -159,7 +159,7 @@ impl Asked {
             let key = turn.state.keys.place(&KeyId::trusted(KEY)).unwrap();
             granted = match self {
                 Self::Reserve(reserve) => turn.reserve(key, reserve, 0).unwrap().is_ok(),
-                Self::Charge(charge) => turn.charge(key, charge, 0).unwrap().is_ok(),
+                Self::Charge(charge) => turn.charge(key, charge).unwrap().is_ok(),
                 Self::Extend(no, extend) => turn.extend(*no, extend).is_ok_and(|decided| decided.is_ok()),
             };
             granted

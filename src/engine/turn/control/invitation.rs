@@ -36,13 +36,7 @@ impl Turn<'_> {
         free(&self.state.invitations, &invitation.id, invitation.id.as_str())?;
         let Invitation { email, teams, policy, .. } = &invitation;
         self.check_email(&MemberId::trusted(""), email)?;
-        if let Some(other) = self.state.invited.get(&fold::address(email)) {
-            let problem = format!("{email} was invited already, as {other}; resend or revoke that invitation");
-            return Err(Conflict::Precondition(problem));
-        }
-        let invited = u32::try_from(self.state.invited.len()).unwrap_or(u32::MAX);
-        let taken = self.state.members.live_count().saturating_add(invited);
-        Self::check_count("members and invitations", taken, self.bounds().members)?;
+        self.check_invited(&invitation.id, email)?;
         self.check_invitations(email, false)?;
         for team in teams {
             live(&self.state.teams, team, team.as_str())?;
@@ -50,6 +44,24 @@ impl Turn<'_> {
         self.check_credits(&Place::Organization, policy, self.state.organization.credit_factor)?;
         self.emit(Event::InvitationSet(Box::new(invitation)));
         Ok(())
+    }
+
+    /// One that memory has given up, once its time was over, doesn't count until it is sent again.
+    ///
+    /// # Errors
+    /// [`Conflict`] when another invitation to this address is open, or there may be no more.
+    fn check_invited(&self, id: &InvitationId, email: &str) -> Outcome<()> {
+        match self.state.invited.get(&fold::address(email)) {
+            Some(open) if open == id => return Ok(()),
+            Some(other) => {
+                let problem = format!("{email} was invited already, as {other}; resend or revoke that invitation");
+                return Err(Conflict::Precondition(problem));
+            }
+            None => {}
+        }
+        let invited = u32::try_from(self.state.invited.len()).unwrap_or(u32::MAX);
+        let taken = self.state.members.live_count().saturating_add(invited);
+        Self::check_count("members and invitations", taken, self.bounds().members)
     }
 
     /// # Errors
@@ -103,6 +115,7 @@ impl Turn<'_> {
     /// [`Conflict`] when it isn't open, or was sent too often of late.
     pub fn renew_invitation(&mut self, id: &InvitationId, expire_time: Timestamp) -> Outcome<()> {
         let invitation = self.pending_invitation(id)?;
+        self.check_invited(id, &invitation.email)?;
         self.check_invitations(&invitation.email, true)?;
         self.emit(Event::InvitationSet(Box::new(Invitation { expire_time, update_time: self.now, ..invitation })));
         Ok(())

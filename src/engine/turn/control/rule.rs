@@ -73,7 +73,7 @@ impl Turn<'_> {
             self.check_cap_goes_on(place, &rule)?;
         }
         self.emit(Event::RuleSet(Box::new(rule)));
-        let counters: Vec<_> = self.state.rules.counters(place).iter().map(|(_, no)| *no).collect();
+        let counters: Vec<_> = self.state.rules.counters(place).collect();
         self.revoke_above_caps(&counters);
         Ok(())
     }
@@ -95,7 +95,7 @@ impl Turn<'_> {
     /// [`Conflict::WouldRestartSpending`] when a key's use of the cap would be forgotten.
     fn check_cap_goes_on(&self, place: u32, rule: &Rule) -> Outcome<()> {
         let Some(limit) = rule.limit() else { return Ok(()) };
-        let counters = self.state.rules.counters(place).iter().filter_map(|(_, no)| self.state.limit(*no));
+        let counters = self.state.rules.counters(place).filter_map(|no| self.state.limit(no));
         let mut forgets = counters.filter(|entry| !entry.limit.is_continued_by(&limit) && self.counts(entry));
         forgets.next().map_or(Ok(()), |entry| Err(self.would_restart(entry).into()))
     }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::balance;
 use crate::{
     domain::{
+        allocation::Drawn,
         error::SumTooLarge,
         event::{EntryKind, Event, LimitNo, Settled},
         id::RequestId,
@@ -18,7 +19,7 @@ use crate::{
         conflict::Conflict,
         limit::Counter,
         reservation::{End, Reservation},
-        state::Taken,
+        state::{Taken, Whose},
         turn::{Outcome, Turn},
     },
 };
@@ -156,7 +157,10 @@ impl Turn<'_> {
         let limits = correction.usage.iter().flat_map(|usage| usage.limits.iter());
         let raised: Vec<_> = limits.filter(|limit| limit.amount.is_positive()).map(|limit| limit.limit).collect();
         let drawing = correction.usage.as_deref().filter(|usage| usage.drawn.spent.is_positive());
-        let pool = drawing.and_then(|usage| self.state.pool_of(&usage.key));
+        let pool = drawing.and_then(|usage| {
+            let whose = Whose { key: &usage.key, team: &usage.team, member: &usage.member };
+            self.state.allocations.team(self.state.places_of(whose)?.team).pool
+        });
         self.emit(Event::Corrected(Box::new(correction)));
         if before.is_positive() && !self.state.wallet.balance.is_positive() {
             self.revoke_newly_bound(self.state.wallet_binds(), false);
@@ -235,7 +239,11 @@ impl Turn<'_> {
         let of_ceiling = Step { before: group.of_ceiling, after: ceiling_after, of: group.cost };
         let limits = self.corrected_limits(&group, step, of_ceiling)?;
         let credits = -step.share(group.credits);
-        let drawn = self.state.redrawn(&settled.key, &settled.touches, credits, Nanos::ZERO);
+        let whose = Whose { key: &settled.key, team: &settled.team, member: &settled.member };
+        let drawn = match self.state.places_of(whose) {
+            Some(places) => self.state.redrawn_by(places.membership, &settled.touches, credits, Nanos::ZERO),
+            None => Drawn::default(),
+        };
         let usage = CorrectedUsage {
             occurred_at: settled.occurred_at,
             key: settled.key.clone(),
