@@ -291,6 +291,19 @@ fn what_a_month_may_still_order_follows_each_order_as_it_is_made_and_decided() {
 }
 
 #[test]
+fn a_shortfall_that_was_answered_is_answered_anew_where_its_owner_lets_more_be_charged() {
+    let mut world = World::paying();
+    world.set(&AutoTopUpChange { threshold: Some(Nanos::new(5000)), ..Default::default() }, Some(&ann())).unwrap();
+    let order = world.state.payments.pending_auto.clone().unwrap();
+    world.turn(|turn| turn.decide_order(&order, PaymentOutcome::Settled, String::new(), "")).unwrap();
+    assert_eq!((world.state.wallet.balance, world.ordered()), (Nanos::new(1010), 1), "short still, and answered");
+    world.set(&AutoTopUpChange { amount: Some(Nanos::new(90)), ..Default::default() }, Some(&ann())).unwrap();
+    assert_eq!(world.ordered(), 1, "less");
+    world.set(&AutoTopUpChange { amount: Some(Nanos::new(200)), ..Default::default() }, Some(&ann())).unwrap();
+    assert_eq!(world.ordered(), 2);
+}
+
+#[test]
 fn a_wallet_that_is_switched_on_is_looked_at_at_once() {
     let mut world = World::paying();
     world.organization(OrganizationChange { wallet_mode: Some(WalletMode::Off), ..Default::default() });

@@ -7,9 +7,10 @@ use crate::{
         decision::{DenialCode::*, Revocation},
         id::{DEFAULT_TEAM, MemberId, TeamId},
         money::Nanos,
-        operation::Charge,
+        operation::{Charge, Extend, Reserve},
         policy::Scope,
         reservation_id::ReservationNo,
+        time::Span,
     },
     engine::turn::AllocationChange,
 };
@@ -76,6 +77,16 @@ fn who_uses_up_its_own_exactly_stands_on_the_pool_and_is_stopped() {
     let within = world.reserve("within", cost(0));
     world.used_beyond("all", 10);
     assert_eq!(stopped(&world.revocations), [within]);
+}
+
+#[test]
+fn a_pool_gives_nothing_more_to_what_was_admitted_in_a_cycle_that_has_ended() {
+    let mut world = pooled(30, 0);
+    let held = world.try_reserve(&Reserve { ttl: Span::seconds(7200), ..ask("r", cost(5)) }).unwrap().reservation;
+    let more = Extend { estimate: Some(cost(6)), ..renew() };
+    world.advance(Span::HOUR);
+    let refused = world.extend(held, &more).unwrap().unwrap_err();
+    assert_eq!((refused.code, refused.retry), (BudgetExceeded, None));
 }
 
 #[test]

@@ -2,16 +2,19 @@
 //! admission count it, if they bind that model by then.
 
 use super::{fixture::*, rules::rule};
-use crate::domain::{
-    id::KeyId,
-    money::Nanos,
-    operation::{Charge, Commit, Extend, Reserve},
-    period::Period,
-    policy::{BudgetUnit, Limit, Place},
-    price::Price,
-    reservation_id::ReservationNo,
-    rule::{Cap, CapPeriod},
-    time::Span,
+use crate::{
+    domain::{
+        id::KeyId,
+        money::Nanos,
+        operation::{Charge, Commit, Extend, Reserve},
+        period::Period,
+        policy::{BudgetUnit, Limit, Place},
+        price::Price,
+        reservation_id::ReservationNo,
+        rule::{Cap, CapPeriod},
+        time::Span,
+    },
+    engine::turn::Forgotten,
 };
 
 const BIG: &str = "big";
@@ -175,6 +178,39 @@ fn a_limit_that_was_made_again_counts_what_ran_only_if_it_was_there_at_the_admis
 }
 
 #[test]
+fn a_hold_that_a_crash_forgot_counts_on_the_limits_that_bind_what_ran() {
+    let mut world = world(vec![elsewhere()]);
+    let no = world.reserve_free();
+    let kept = world.records.len() - 1;
+    world.crash(kept);
+    let forgotten = Forgotten { no, key: KeyId::trusted(KEY), model: model(FREE), admit_time: world.now };
+    world.turn(|turn| turn.restore(&forgotten)).unwrap();
+    world.limits(vec![everywhere()]);
+    world.ran_big(no);
+    assert_eq!(world.of_b(), (5, 0));
+}
+
+#[test]
+fn a_model_without_a_price_counts_on_the_limits_of_both() {
+    let mut world = world(vec![only("dated", usd("b", 100)), only(FREE, usd("f", 100))]);
+    let no = world.reserve_free();
+    world.try_commit(no, &Commit { usage: cost(5), model: Some(model("dated")) }).unwrap();
+    let numbers = world.state.limits_of(&Place::Key(KeyId::trusted(KEY))).iter().copied();
+    let counted: Vec<_> =
+        world.state.limit_states(numbers, None, world.now).map(|state| (state.spent, state.held)).collect();
+    assert_eq!(counted, [(5, 0), (5, 0)]);
+}
+
+#[test]
+fn what_was_held_on_other_limits_makes_an_overage_no_smaller() {
+    let mut world = world(vec![only(BIG, usd("b", 3)), only(FREE, usd("f", 100))]);
+    let ask = Reserve { model: model(FREE), ..ask("free", cost(5)) };
+    let no = world.try_reserve(&ask).unwrap().reservation;
+    let charged = world.try_commit(no, &Commit { usage: cost(5), model: Some(model(BIG)) }).unwrap();
+    assert_eq!((charged.overage.usd, world.of_b()), (Nanos::new(2), (5, 0)));
+}
+
+#[test]
 fn what_ends_as_it_was_reserved_counts_on_no_limit_that_was_widened_since() {
     let progress = Extend { ttl: TTL, usage_so_far: Some(cost(1)), estimate: None };
     for end in ["commit", "release", "expiry", "late"] {
@@ -209,6 +245,17 @@ fn a_late_commit_of_another_model_counts_on_what_was_widened_meanwhile() {
     let numbers = world.state.limits_of(&Place::Key(KeyId::trusted(KEY))).iter().copied();
     let spent: Vec<_> = world.state.limit_states(numbers, None, world.now).map(|state| state.spent).collect();
     assert_eq!(spent, [5, 0], "what expiry charged is taken back where it was");
+}
+
+#[test]
+fn a_late_commit_of_another_model_is_no_overage_where_what_it_replaces_made_room() {
+    let mut world = world(vec![usd("b", 10)]);
+    let no = world.reserve_free();
+    world.extend(no, &Extend { ttl: TTL, usage_so_far: Some(cost(8)), estimate: None }).unwrap().unwrap();
+    world.advance(TTL);
+    world.expire_due();
+    let charged = world.try_commit(no, &Commit { usage: cost(12), model: Some(model(BIG)) }).unwrap();
+    assert_eq!((charged.overage.usd, world.of_b()), (Nanos::new(2), (12, 0)));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::fixture::*;
 use crate::domain::{
     event::{EntryKind, Event, Settled},
     money::Nanos,
-    operation::{Charge, Commit, Reserve},
+    operation::{Charge, Commit, Extend, Reserve},
     price::Price,
     time::Span,
     usage::{Amounts, Usage},
@@ -89,6 +89,21 @@ fn a_release_gives_everything_back() {
 }
 
 #[test]
+fn a_release_charges_what_was_reported_as_used_and_a_repeat_says_so() {
+    let mut world = World::new();
+    world.limits(vec![usd("b", 100)]);
+    world.wallet(100);
+    let no = world.reserve("r", cost(50));
+    world.extend(no, &Extend { usage_so_far: Some(cost(8)), ..renew() }).unwrap().unwrap();
+    let mut release = || world.turn(|turn| turn.release(no, &"".into())).unwrap();
+    let (first, again) = (release(), release());
+    let charged = (first.charged.usd.get(), first.released.usd.get(), first.balance.get());
+    assert_eq!((charged, first.entry, first.replayed), ((8, 42, 92), 2, false));
+    assert_eq!((again.charged, again.released, again.entry, again.replayed), (first.charged, first.released, 2, true));
+    assert_eq!((world.counted("b"), world.state.wallet.balance), ((8, 0), Nanos::new(92)));
+}
+
+#[test]
 fn slots_never_leak_however_a_reservation_ends() {
     let mut world = World::new();
     world.limits(vec![slots("s", 2)]);
@@ -142,6 +157,16 @@ fn a_commit_is_never_refused_for_its_price() {
     let other = Commit { usage: tokens(20, 0), model: Some(model("unheard-of")) };
     assert_eq!(world.try_commit(first, &other).unwrap().charged.usd, Nanos::new(20_000), "the reserved price");
     assert_eq!(world.commit(second, tokens(1, 1)).charged.usd, Nanos::new(77), "what was held, without any price");
+}
+
+#[test]
+fn a_settlement_reads_its_cache_as_the_price_says() {
+    let mut world = World::new();
+    let beside = Price { input: Nanos::units(1), cache_outside_input: true, ..Price::default() };
+    world.set_price(MODEL, beside);
+    let no = world.reserve("a", tokens(10, 0));
+    let usage = Usage { cached_input_tokens: 4, ..tokens(10, 0) };
+    assert_eq!(world.commit(no, usage).charged.tokens, 14);
 }
 
 #[test]

@@ -258,6 +258,24 @@ fn extra_credits_lapse_with_the_cycle_that_is_waited_for() {
 }
 
 #[test]
+fn an_extension_beyond_its_cycle_is_held_to_the_cap_that_lasts() {
+    let mut world = World::new();
+    let settings = AllocationSettings { cadence: Cadence::Hour, ..AllocationSettings::default() };
+    world.turn(|turn| turn.set_allocation_settings(settings, true)).unwrap();
+    let (team, ann) = (TeamId::trusted(DEFAULT_TEAM), MemberId::trusted("ann"));
+    let change = AllocationChange { monthly: Some(Some(Nanos::new(10))), extra: Some(Some(Nanos::new(5))) };
+    world.turn(|turn| turn.set_member_allocation(&team, &ann, change)).unwrap();
+    let no = world.hold("long", 7200, cost(4));
+    world.hold("short", 3700, cost(6));
+    let more = |nanos| Extend { estimate: Some(cost(nanos)), ..renew() };
+    assert_eq!(world.extend(no, &more(10)).unwrap().unwrap_err().retry, by_holds(3700));
+    assert_eq!(world.extend(no, &more(11)).unwrap().unwrap_err().retry, None, "the extra credits are gone by then");
+    world.advance(Span::seconds(3700));
+    world.extend(no, &more(11)).unwrap().unwrap_err();
+    world.extend(no, &more(10)).unwrap().unwrap();
+}
+
+#[test]
 fn the_servers_own_bounds_are_waited_for_like_slots() {
     let mut world = World::new();
     world.bounds = Bounds { open_per_key: 1, ..Bounds::default() };
