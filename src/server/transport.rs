@@ -1,5 +1,5 @@
 //! How gRPC is spoken: where connections come in, how many, what each may hold and how long it may take, and the settings of
-//! HTTP/2 and TCP, each as it was measured (BENCHMARKS.md).
+//! HTTP/2 and TCP, each as it was measured (docs/internals/decisions/0039-http2-settings.md).
 
 use std::{
     convert::Infallible,

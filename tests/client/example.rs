@@ -1,6 +1,6 @@
-//! The example of the README, compiled and run: a test compares the two.
+//! The example of `docs/integrate/rust.md`, compiled and run: a test compares the two.
 
-// README
+// PAGE
 use quotad::{
     api::proto::{ReserveRequest, Usage},
     client::{ConnectError, Gate, GateError, GateOptions, Pool, WhenUnreachable},
@@ -31,7 +31,7 @@ async fn serve(gate: &Gate, request: ReserveRequest) -> (u32, String) {
     }
     (200, text)
 }
-// README
+// PAGE
 
 use crate::{
     messages::{budget, policy, reserve, tokens, usd},
@@ -50,9 +50,12 @@ async fn the_example_reserves_and_books_and_passes_a_denial_on() {
 }
 
 #[test]
-fn the_readme_shows_the_example_that_is_tested() {
+fn the_page_shows_the_example_that_is_tested() {
     let this = include_str!("example.rs");
-    let example = this.split("// README\n").nth(1).unwrap();
-    let readme = include_str!("../../README.md");
-    assert!(readme.contains(&format!("```rust\n{example}```\n")), "copy tests/client/example.rs to README.md");
+    let example = this.split("// PAGE\n").nth(1).unwrap();
+    let page = include_str!("../../docs/integrate/rust.md");
+    assert!(
+        page.contains(&format!("```rust\n{example}```\n")),
+        "copy tests/client/example.rs to docs/integrate/rust.md"
+    );
 }

@@ -1,4 +1,4 @@
-//! The README's recipes, by the real `quotactl` against the real server: each of the five tasks that the product is for.
+//! The recipes of `docs/recipes`, by the real `quotactl` against the real server: each of the five tasks that the product is for.
 
 use std::{
     fs,
@@ -343,15 +343,14 @@ fn organization_credits() {
     operator.run("ledger verify");
 }
 
-/// The commands of the README's `console` blocks under these headings: each begins with `$`, and has the lines up to the next.
-fn pasted(readme: &str, headings: &[&str]) -> Vec<String> {
-    let (mut commands, mut is_chosen, mut is_shell) = (Vec::<String>::new(), false, false);
-    for line in readme.lines() {
+/// The commands of a page's `console` blocks: each begins with `$`, and has the lines up to the next.
+fn pasted(page: &str) -> Vec<String> {
+    let (mut commands, mut is_shell) = (Vec::<String>::new(), false);
+    for line in page.lines() {
         match line {
             "```console" => is_shell = true,
             "```" => is_shell = false,
-            _ if !is_shell && line.starts_with("## ") => is_chosen = headings.contains(&line),
-            _ if is_shell && is_chosen => match (line.strip_prefix("$ "), commands.last_mut()) {
+            _ if is_shell => match (line.strip_prefix("$ "), commands.last_mut()) {
                 (Some(command), _) => commands.push(command.to_owned()),
                 (None, Some(last)) => *last = format!("{last}\n{line}"),
                 (None, None) => panic!("{line} belongs to no command"),
@@ -362,11 +361,45 @@ fn pasted(readme: &str, headings: &[&str]) -> Vec<String> {
     commands
 }
 
-/// P12: top to bottom, on a fresh demo, in one shell.
+fn page(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+/// The pages below `docs/recipes`, in the order of the book.
+fn recipes() -> Vec<String> {
+    let summary = page("docs/SUMMARY.md");
+    let targets = summary.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    targets.filter(|target| target.starts_with("recipes/")).map(|target| format!("docs/{target}")).collect()
+}
+
+/// Runs `commands` in one shell in `folder`, after `settings`, and asserts that none of them fails or complains.
+#[track_caller]
+fn run_in_one_shell(folder: &Path, settings: &str, commands: &[String]) {
+    let mut script = format!("set -u\n{settings}\nquotactl() {{ {} \"$@\"; }}\n", env!("CARGO_BIN_EXE_quotactl"));
+    for command in commands {
+        let named = command.lines().next().unwrap().replace('\'', "'\\''");
+        let checked = format!("[ $? = 0 ] || {{ printf '%s\\n' '{named}'; exit 1; }}\n");
+        script.extend([command.as_str(), "\n", &checked]);
+    }
+    let mut shell = Command::new("bash");
+    for name in ["QUOTAD_TOKEN", "QUOTACTL_CONFIG", "QUOTACTL_CONTEXT"] {
+        shell.env_remove(name);
+    }
+    shell.env("HOME", folder).current_dir(folder).stdin(Stdio::null()).arg("-c").arg(script);
+    let output = shell.output().unwrap();
+    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{wrong}", said.lines().last().unwrap_or_default());
+    assert_eq!(wrong, "", "nothing is complained about");
+    let wide = said.lines().find(|line| line.chars().count() > 80);
+    assert_eq!(wide, None, "everything fits 80 columns");
+}
+
+/// P12: in the order of the book, on a fresh demo, in one shell.
 #[test]
 fn the_recipes_run_as_they_stand() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let commands = pasted(&readme, &["## Limits", "## Recipes"]);
+    let pages = recipes();
+    assert_eq!(pages.len(), 5, "{pages:?}");
+    let commands: Vec<String> = pages.iter().flat_map(|path| pasted(&page(path))).collect();
     assert!(commands.len() > 50, "{} commands", commands.len());
     let folder = tempfile::tempdir().unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_quotad"));
@@ -376,24 +409,25 @@ fn the_recipes_run_as_they_stand() {
     let settings = lines.find(|line| line.trim_start().starts_with("export QUOTAD_ENDPOINT=")).unwrap();
     // Kept open and read, so that the demo's next line finds a reader.
     std::thread::spawn(move || lines.for_each(drop));
+    run_in_one_shell(folder.path(), &settings, &commands);
+}
 
-    let mut script = format!("set -u\n{settings}\nquotactl() {{ {} \"$@\"; }}\n", env!("CARGO_BIN_EXE_quotactl"));
-    for command in &commands {
-        let named = command.lines().next().unwrap().replace('\'', "'\\''");
-        let checked = format!("[ $? = 0 ] || {{ printf '%s\\n' '{named}'; exit 1; }}\n");
-        script.extend([command.as_str(), "\n", &checked]);
-    }
-    let mut shell = Command::new("bash");
-    for name in ["QUOTAD_TOKEN", "QUOTACTL_CONFIG", "QUOTACTL_CONTEXT"] {
-        shell.env_remove(name);
-    }
-    shell.env("HOME", folder.path()).current_dir(folder.path()).stdin(Stdio::null()).arg("-c").arg(script);
-    let output = shell.output().unwrap();
-    let (said, wrong) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{}\n{wrong}", said.lines().last().unwrap_or_default());
-    assert_eq!(wrong, "", "nothing is complained about");
-    let wide = said.lines().find(|line| line.chars().count() > 80);
-    assert_eq!(wide, None, "everything fits 80 columns");
+/// Only `quotactl` is run: the page's other commands start the server, which the test does, and need `grpcurl` or `buf`.
+#[test]
+fn the_start_page_runs_as_it_stands() {
+    let commands = pasted(&page("docs/start.md"));
+    let is_run = |command: &&String| ["export ", "quotactl "].iter().any(|start| command.starts_with(start));
+    let run: Vec<String> = commands.iter().filter(is_run).cloned().collect();
+    assert!(run.len() > 10, "{run:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("quotad-data");
+    let server = Server::start(&data);
+    run_in_one_shell(folder.path(), &format!("export QUOTAD_ENDPOINT={}", server.endpoint), &run);
+
+    let calls: Vec<String> =
+        pasted(&page("README.md")).into_iter().filter(|line| line.starts_with("grpcurl ")).collect();
+    assert_eq!(calls.len(), 2);
+    assert!(calls.iter().all(|call| commands.contains(call)), "README.md and docs/start.md show the same calls");
 }
 
 /// Ends with the test, however that ends.
