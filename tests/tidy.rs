@@ -2,6 +2,8 @@
 
 #[path = "tidy/checks.rs"]
 mod checks;
+#[path = "tidy/pages.rs"]
+mod pages;
 #[path = "tidy/scan.rs"]
 mod scan;
 
@@ -51,6 +53,59 @@ fn migrations_are_never_edited() {
         })
         .collect();
     assert_eq!(found, landed);
+}
+
+#[test]
+fn the_documents_lead_somewhere() {
+    let found = pages::check(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
+}
+
+/// What is found in documents that are in order but for these.
+#[track_caller]
+fn assert_found_in_pages(written: &[(&str, &str)], expected: &[&str]) {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("docs")).unwrap();
+    let sound = [
+        ("README.md", "[start](docs/start.md#go-on)\n"),
+        ("CONTRIBUTING.md", "`[code](is/no/link.md)`\n"),
+        ("SECURITY.md", "[elsewhere](https://example.org/x#y)\n"),
+        ("docs/SUMMARY.md", "[Start](start.md)\n"),
+        ("docs/start.md", "# Start\n\n## Go on!\n\n[back](../README.md)\n\n```text\n[x](y)\n```\n"),
+    ];
+    for (path, text) in sound.iter().chain(written) {
+        fs::write(root.path().join(path), text).unwrap();
+    }
+    assert_eq!(pages::check(root.path()).unwrap(), expected);
+}
+
+#[test]
+fn dead_links_and_unlisted_pages_are_found() {
+    assert_found_in_pages(&[], &[]);
+    assert_found_in_pages(
+        &[("SECURITY.md", "[a](docs/gone.md) [b](docs/start.md#gone)\n[c](#gone) ![d](gone.svg)\n")],
+        &[
+            "SECURITY.md: `#gone` names no heading",
+            "SECURITY.md: `docs/gone.md` leads nowhere",
+            "SECURITY.md: `docs/start.md#gone` names no heading",
+            "SECURITY.md: `gone.svg` leads nowhere",
+        ],
+    );
+    assert_found_in_pages(&[("docs/more.md", "# More\n")], &["docs/more.md: isn't listed in docs/SUMMARY.md"]);
+    assert_found_in_pages(
+        &[("docs/SUMMARY.md", "[Start](start.md)\n[Start](start.md)\n[Gone](gone.md)\n")],
+        &["docs/SUMMARY.md: `gone.md` leads nowhere", "docs/SUMMARY.md: docs/start.md stands twice"],
+    );
+}
+
+#[test]
+fn pages_that_are_empty_long_or_wide_are_found() {
+    assert_found_in_pages(&[("CONTRIBUTING.md", "\n")], &["CONTRIBUTING.md: an empty page"]);
+    assert_found_in_pages(&[("README.md", &"line\n".repeat(120))], &[]);
+    assert_found_in_pages(&[("README.md", &"line\n".repeat(121))], &["README.md: 121 lines, 120 at most"]);
+    let wide = format!("{}\n| {} |\n", "ä".repeat(101), "b".repeat(101));
+    assert_found_in_pages(&[("README.md", &wide)], &["README.md:1: prose is wider than 100 columns"]);
+    assert_found_in_pages(&[("README.md", &format!("{}\n", "ä".repeat(100)))], &[]);
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
