@@ -173,6 +173,6 @@ fn keys_that_were_made_and_deleted_leave_no_memory_behind() {
     println!("{MANY} keys took {} bytes, of which {left} are left", made.bytes_current);
     assert!(made.bytes_current > 4_000_000, "{}", made.bytes_current);
     // A bit and the number of a limit for each, in what grows by doubling.
-    assert!(left < 32 * MANY as i64, "{left}");
+    assert!(usize::try_from(left).is_ok_and(|left| left < 32 * MANY), "{left}");
     assert_eq!(account.state.keys.row_count(), 2);
 }

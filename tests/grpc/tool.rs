@@ -65,9 +65,9 @@ async fn an_export_goes_by_use_unless_it_is_asked_for_by_booking() {
     world.charge(charge("k1", "today", usd("2"))).await.unwrap().unwrap();
     let midnight = "2023-11-15T00:00:00Z";
     let (yesterday, today) = (row("yesterday", "5"), row("today", "2"));
-    assert_eq!(exported(&world, &format!("--start {midnight}")).await, [today.clone()]);
-    assert_eq!(exported(&world, &format!("--end {midnight}")).await, [yesterday.clone()]);
-    assert_eq!(exported(&world, &format!("--by used --start {midnight}")).await, [today.clone()]);
+    assert_eq!(exported(&world, &format!("--start {midnight}")).await, std::slice::from_ref(&today));
+    assert_eq!(exported(&world, &format!("--end {midnight}")).await, std::slice::from_ref(&yesterday));
+    assert_eq!(exported(&world, &format!("--by used --start {midnight}")).await, std::slice::from_ref(&today));
     let both = exported(&world, &format!("--by booked --start {midnight}")).await;
     assert_eq!(both, [today, yesterday]);
     assert_eq!(exported(&world, &format!("--by booked --end {midnight}")).await, []);

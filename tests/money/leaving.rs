@@ -164,12 +164,7 @@ async fn a_rule_deleted_a_month_ago_is_told_as_deleted_and_its_id_stays_taken() 
     let named = || (String::from(ACME), String::from("nights"));
     world.operator.rules().create_rule(create()).await.unwrap();
     let (organization_id, rule_id) = named();
-    world
-        .operator
-        .rules()
-        .delete_rule(DeleteRuleRequest { organization_id, rule_id, ..Default::default() })
-        .await
-        .unwrap();
+    world.operator.rules().delete_rule(DeleteRuleRequest { organization_id, rule_id }).await.unwrap();
     world.operator.members().create_invitation(guest()).await.unwrap();
     let revoke = RevokeInvitationRequest { organization_id: ACME.into(), invitation_id: "guest".into() };
     world.operator.members().revoke_invitation(revoke).await.unwrap();

@@ -104,6 +104,7 @@ impl TeamAllocation {
     }
 
     /// As it is when a cycle begins: nothing used, no extra credits, nothing approved by itself.
+    #[must_use]
     pub fn anew(&self) -> Self {
         Self {
             allocation: Allocation { extra: None, ..self.allocation },

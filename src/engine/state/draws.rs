@@ -154,10 +154,10 @@ impl OrganizationState {
 
     /// Changes what the pool counts that an entry drew on.
     pub(super) fn draw_on_pool(&mut self, whose: Whose<'_>, drawn: Drawn, now: Timestamp) {
-        if !drawn.is_nothing() {
-            if let Some(Places { team, .. }) = self.places_of(whose) {
-                self.draw_on(team, drawn, now);
-            }
+        if !drawn.is_nothing()
+            && let Some(Places { team, .. }) = self.places_of(whose)
+        {
+            self.draw_on(team, drawn, now);
         }
     }
 

@@ -58,14 +58,15 @@ pub struct Credits<'a> {
     pub state: &'a OrganizationState,
     /// The cycle that is thought to have begun now; `None` for the one that runs.
     anew: Option<Window>,
-    credits_per_cycle: Option<Nanos>,
+    /// Of the account, a cycle.
+    total: Option<Nanos>,
 }
 
 impl<'a> Credits<'a> {
     /// As they would stand with other settings, in a cycle that began now or the running one.
     #[must_use]
     pub fn with(self, settings: AllocationSettings, anew: Option<Window>) -> Credits<'a> {
-        Credits { anew, credits_per_cycle: settings.credits_per_cycle, ..self }
+        Credits { anew, total: settings.credits_per_cycle, ..self }
     }
 
     fn counted(&self, no: Option<LimitNo>) -> Counted {
@@ -85,7 +86,7 @@ impl<'a> Credits<'a> {
         let AccountSums { given, beyond, given_anew } = allocations.sums();
         let (given, beyond) = if self.anew.is_some() { (given_anew, Nanos::ZERO) } else { (given, beyond) };
         let used = self.counted(allocations.total_counter()).spent;
-        let credits_per_cycle = self.credits_per_cycle;
+        let credits_per_cycle = self.total;
         AccountCredits {
             cycle: self.anew.unwrap_or(allocations.cycle),
             credits_per_cycle,
@@ -100,6 +101,6 @@ impl<'a> Credits<'a> {
 
 impl OrganizationState {
     pub fn credits(&self) -> Credits<'_> {
-        Credits { state: self, anew: None, credits_per_cycle: self.allocations.settings.credits_per_cycle }
+        Credits { state: self, anew: None, total: self.allocations.settings.credits_per_cycle }
     }
 }
