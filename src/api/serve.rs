@@ -56,8 +56,8 @@ macro_rules! unscoped {
     )*};
 }
 
-/// Implements a generated service trait: finds out who calls, whether it may, waits until its organization hasn't too many calls under
-/// way, lets the API's own method answer, asks once more whether the caller may have the answer to a read, maps the error.
+/// Implements a generated service trait: finds out who calls, waits until its organization hasn't too many calls under
+/// way, judges whether it may, lets the API's own method answer, asks once more whether the caller may have the answer to a read, maps the error.
 macro_rules! serve {
     ($service:path, $api:ty { $($method:ident($request:ident) -> $response:ident = $answer:ident $(.$wait:ident)?;)* }) => {
         #[tonic::async_trait]
@@ -69,9 +69,10 @@ macro_rules! serve {
                 let (_, extensions, message) = request.into_parts();
                 let caller = crate::api::auth::caller(&extensions).map_err(crate::api::status::status)?;
                 let scope = crate::api::serve::Scoped::scope(&message);
+                // Counted before the books are asked whether there was what it names.
+                let _under_way = self.0.enter(caller, &scope).await.map_err(crate::api::status::status)?;
                 self.0.recall_subject(caller, &scope).await.map_err(crate::api::status::status)?;
                 let caller = self.0.permit(caller, &scope).map_err(crate::api::status::status)?;
-                let _under_way = self.0.enter(&caller, &scope).await.map_err(crate::api::status::status)?;
                 let answer = self.$answer(&caller, message)$(.$wait)?;
                 let answer = answer.and_then(|answer| self.0.permit_answer(&caller).map(|()| answer));
                 answer.map(tonic::Response::new).map_err(crate::api::status::status)

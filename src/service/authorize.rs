@@ -274,7 +274,7 @@ impl Caller {
         }
     }
 
-    /// Whose calls this one is counted with, once it is permitted; `None` for the operator.
+    /// Whose calls this one is counted with; `None` for the operator.
     pub(super) fn tenant(&self, organization: Option<&str>) -> Option<Tenant> {
         match &self.principal {
             Principal::Operator => None,

@@ -259,8 +259,8 @@ impl Service {
             Subject::Rule(id) => EndedName::Rule(RuleId::trusted(id)),
             Subject::Any | Subject::Member(_) => return Ok(()),
         };
-        // One that is minted, or unset.
-        if name.id().is_empty() {
+        // One that is minted or unset, and what is no id.
+        if name.id().is_empty() || name.id().contains(char::is_control) {
             return Ok(());
         }
         let belongs =

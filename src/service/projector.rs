@@ -203,10 +203,10 @@ impl Service {
         }
     }
 
-    /// Lets nothing find those keys any more, under the lock of the organization that has forgotten them.
-    fn forget_keys(&self, keys: &mut Vec<KeyId>) {
+    /// Lets nothing find those keys any more, under the lock of the organization that has forgotten them. Answers whether there were any.
+    fn forget_keys(&self, keys: &mut Vec<KeyId>) -> bool {
         if keys.is_empty() {
-            return;
+            return false;
         }
         let mut system = self.system.lock();
         for id in keys.drain(..) {
@@ -215,24 +215,27 @@ impl Service {
                 self.directory.forget_key(&id, [hash].into_iter().chain(previous));
             }
         }
-        drop(system);
-        self.directory.shrink();
+        true
     }
 
     /// Forgets what is over for long enough and in the books.
     pub(super) async fn forget(&self, cell: &Cell) {
         let now = self.clock.now();
         let before = now - self.tuning.remember;
-        let mut keys = Vec::new();
+        let (mut keys, mut forgot_keys) = (Vec::new(), false);
         loop {
-            {
+            let forgotten = {
                 let mut inner = cell.lock();
                 let stored = inner.stored;
                 let ended = inner.state.forget_ended(now, self.tuning.remember_ended, stored, &mut keys);
-                self.forget_keys(&mut keys);
-                if inner.state.forget(before, self.tuning.remember_at_most, stored) + ended == 0 {
-                    return;
+                forgot_keys |= self.forget_keys(&mut keys);
+                inner.state.forget(before, self.tuning.remember_at_most, stored) + ended
+            };
+            if forgotten == 0 {
+                if forgot_keys {
+                    self.directory.shrink();
                 }
+                return;
             }
             // There may be thousands of them, and others to run here.
             tokio::task::yield_now().await;
