@@ -83,8 +83,9 @@ impl SystemState {
 
     /// Gives up a key that its organization has forgotten. No part of the history: the books are asked then.
     pub fn forget_key(&mut self, id: &KeyId) -> Option<Registration> {
-        let registration = self.keys.swap_remove(id)?;
+        // Also where an older start has forgotten the registration: its organization knew the key until now.
         self.forgotten_keys += 1;
+        let registration = self.keys.swap_remove(id)?;
         if self.keys.len() < self.keys.capacity() / SPARSE {
             self.keys.shrink_to(self.keys.len() * 2);
         }

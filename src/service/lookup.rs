@@ -133,7 +133,9 @@ impl Service {
     }
 
     async fn recall_route(&self, caller: &Caller, payer: &Payer) -> Result<Option<Route>, Error> {
-        if self.system.lock().forgotten_keys == 0 {
+        // One that memory knows is somebody else's.
+        let is_foreign = self.directory.route(payer, self.clock.now()).is_some();
+        if is_foreign || self.system.lock().forgotten_keys == 0 {
             return Ok(None);
         }
         let by = match payer {

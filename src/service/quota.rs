@@ -206,7 +206,12 @@ impl Service {
         charge: &Charge,
     ) -> Result<Done<Decision<Charged>>, Error> {
         loop {
-            let Some(Route { cell, key }) = self.route_or_recall(caller, payer).await? else {
+            let route = match self.route_or_recall(caller, payer).await {
+                // A key that only the books know is deleted: it pays for nothing new.
+                Err(Error::StoreUnavailable(_)) if !charge.already_used => None,
+                route => route?,
+            };
+            let Some(Route { cell, key }) = route else {
                 return Ok(Done::at_once(Err(self.denied(key_unknown()))));
             };
             if !charge.already_used {

@@ -203,7 +203,7 @@ fn an_expired_invitation_that_memory_forgot_is_sent_again_and_counts_as_sent_aga
 }
 
 #[test]
-fn of_two_invitations_to_one_address_the_forgotten_one_isnt_sent_again() {
+fn of_two_invitations_to_one_address_the_forgotten_one_is_neither_sent_again_nor_changed() {
     let mut world = World::new();
     let invitation = guest(&world, 7);
     world.turn(|turn| turn.invite(invitation)).unwrap();
@@ -215,5 +215,7 @@ fn of_two_invitations_to_one_address_the_forgotten_one_isnt_sent_again() {
     world.recall(&EndedName::Invitation(id.clone()));
     let until = world.now + Span::seconds(7 * DAY);
     let refused = world.turn(|turn| turn.renew_invitation(&id, until));
+    assert!(matches!(&refused, Err(Conflict::Precondition(problem)) if problem.contains("as other")), "{refused:?}");
+    let refused = world.turn(|turn| turn.set_invitation_policy(&id, Policy::default()));
     assert!(matches!(&refused, Err(Conflict::Precondition(problem)) if problem.contains("as other")), "{refused:?}");
 }

@@ -86,6 +86,7 @@ fn the_id_of_a_forgotten_key_stays_taken() {
     let key = world.state.keys.find(&id(KEY)).unwrap().entity.key.clone();
     world.delete_key(KEY, 31);
     world.recall_key(KEY);
+    assert_eq!(world.state.mismatches(&world.replayed()), [], "its counters don't come back with it");
     let again = world.turn(|turn| turn.create_key(Key { deleted: false, ..key }, &Policy::default()));
     assert!(matches!(again, Err(Conflict::Deleted { .. })), "{again:?}");
     let gone = world.turn(|turn| turn.delete_key(&id(KEY)));

@@ -232,7 +232,7 @@ impl Turn<'_> {
         let wallet = if bill.wallet { -booked.cost } else { Nanos::ZERO };
         let (member, team) = match self.state.keys.find(&bill.key) {
             Some(row) => (row.entity.key.member.clone(), row.entity.key.team.clone()),
-            // A key's row is never removed.
+            // A key's row stays as long as anything of it can be settled.
             None => (MemberId::trusted(""), TeamId::trusted("")),
         };
         let drawn = bill.drawn(self.state, booked.credits);

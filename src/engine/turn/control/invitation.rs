@@ -124,9 +124,10 @@ impl Turn<'_> {
     /// The limits that the member will have.
     ///
     /// # Errors
-    /// [`Conflict`] when it isn't open or the policy doesn't fit.
+    /// [`Conflict`] when it isn't open, the address was invited anew, or the policy doesn't fit.
     pub fn set_invitation_policy(&mut self, id: &InvitationId, policy: Policy) -> Outcome<()> {
         let invitation = self.pending_invitation(id)?;
+        self.check_invited(id, &invitation.email)?;
         self.check_credits(&Place::Organization, &policy, self.state.organization.credit_factor)?;
         self.emit(Event::InvitationSet(Box::new(Invitation { policy, update_time: self.now, ..invitation })));
         Ok(())
