@@ -93,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
     /// Something of the control plane that is over, for when memory has given it up.
     async fn find_ended(&self, organization: &OrganizationId, by: EndedKey<'_>) -> Result<Option<Ended>, StoreError>;
 
-    /// Whose a key is, and its id: ids are unique over all organizations, for ever.
+    /// Returns the organization of a key, and its id: ids are unique over all organizations, for ever.
     async fn find_key(&self, by: RegisteredKey<'_>) -> Result<Option<(OrganizationId, KeyId)>, StoreError>;
 
     /// All entries that a reservation's settlements booked, in their order.
@@ -131,7 +131,7 @@ pub trait Store: Send + Sync + 'static {
     /// ids.
     async fn search(&self, query: &SearchQuery, from: u64, limit: usize) -> Result<Vec<(u64, String)>, StoreError>;
 
-    /// How many rows there are that [`Self::search`] finds.
+    /// Returns the number of rows that [`Self::search`] finds.
     async fn count_found(&self, query: &SearchQuery) -> Result<u64, StoreError>;
 
     /// What the entries of an organization add up to, recomputed from the entries alone.
@@ -307,12 +307,12 @@ pub struct Change {
     pub after: String,
 }
 
-/// What is searched for, and where.
+/// Text that is searched for, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchQuery {
     pub organization: OrganizationId,
     pub among: Searched,
-    /// As [`for_search`](crate::domain::fold::for_search) folds it.
+    /// Folded as [`for_search`](crate::domain::fold::for_search) folds it.
     pub text: String,
 }
 

@@ -62,7 +62,7 @@ pub(super) struct Session<R> {
     polls: u32,
     stop: Stop,
     token: TokenLife,
-    /// Until the server stops or the token is over.
+    /// Waits until the server stops or the token is over.
     ended: BoxFuture<'static, ()>,
     /// Why it ends, where not because the client said all that it had to.
     end: Option<Status>,

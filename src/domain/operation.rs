@@ -91,7 +91,7 @@ impl Commit {
 }
 
 impl Charge {
-    /// Of the content. It is known for ever, and a key's place isn't: so it is for the key by its id.
+    /// Returns the fingerprint of the content. It is known for ever, and a key's place isn't: so it is for the key by its id.
     pub fn fingerprint(&self, key: &KeyId) -> u64 {
         let mut print = Fingerprint::new("charge");
         print.text(key.as_str()).text(self.model.as_str()).usage(&self.usage);

@@ -31,7 +31,7 @@ pub struct SystemState {
     pub tokens: Tokens,
     /// Millions: dense, where a hash table of them would be half empty.
     pub keys: IndexMap<KeyId, Registration, RandomState>,
-    /// How many of those were forgotten: the books may have to be asked for an unknown key.
+    /// Number of keys that were forgotten: the books may have to be asked for an unknown key.
     pub forgotten_keys: u64,
 }
 

@@ -101,7 +101,7 @@ pub struct Table<E: Entity> {
     hasher: RandomState,
     /// How many aren't deleted.
     live: u32,
-    /// Those that aren't deleted, by what they belong to. A small table has none, because there may be a million of them.
+    /// Places of rows that aren't deleted, by what they belong to. A small table has none, because there may be a million of them.
     groups: Option<Box<Groups>>,
     /// Taken away, and taken back from the books for a while: in no list, and no part of the history.
     recalled: Option<Box<Recalled<E>>>,
@@ -277,7 +277,7 @@ impl Entity for Membership {
     fn is_deleted(&self) -> bool {
         self.deleted
     }
-    /// By its member and by its team; others may rarely have the same hash.
+    /// Returns its member and its team as hashes; others may rarely have the same hash.
     fn groups(&self, hasher: &RandomState) -> [Option<u32>; 2] {
         [Some(short_hash(hasher, &self.member)), Some(short_hash(hasher, &self.team))]
     }
@@ -313,7 +313,7 @@ impl Entity for KeyRow {
     fn is_deleted(&self) -> bool {
         self.key.deleted
     }
-    /// By the places of its member and of its membership.
+    /// Returns the places of its member and of its membership.
     fn groups(&self, _hasher: &RandomState) -> [Option<u32>; 2] {
         [Some(self.member), Some(self.membership)]
     }

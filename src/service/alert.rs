@@ -71,11 +71,11 @@ fn shown(state: &OrganizationState, id: &AlertId) -> Outcome<Alert> {
     state.alerts.find(id).cloned().ok_or_else(missing)
 }
 
-/// How an organization is alerted.
+/// Settings by which an organization is alerted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertSettingsView {
     pub settings: AlertSettings,
-    /// Without it no balance is low.
+    /// True where the wallet is enforced. Without it no balance is low.
     pub wallet_enforced: bool,
 }
 

@@ -109,7 +109,7 @@ fn supposing(state: &OrganizationState, supposed: Supposed) -> Credits<'_> {
     supposed.map_or(stands, |(settings, anew)| stands.with(settings, anew))
 }
 
-/// As it stands, or as it would.
+/// Returns the overview as it stands, or as it would.
 fn overview(cell: &Cell, supposed: Supposed) -> CreditOverview {
     let pick = |state: &OrganizationState, place, row: &Row<Team>| {
         if row.entity.deleted { None } else { team_view(supposing(state, supposed), place) }

@@ -157,7 +157,7 @@ pub enum Subject<'a> {
 #[derive(Debug)]
 pub(super) struct KnownToken {
     pub expire_time: Option<Timestamp>,
-    /// Of a service token: others open no streams.
+    /// The life of a service token: others open no streams.
     pub standing: Option<Standing>,
     pub bearer: Bearer,
     actor: Actor,
@@ -274,7 +274,7 @@ impl Caller {
         }
     }
 
-    /// Whose calls this one is counted with; `None` for the operator.
+    /// Returns the tenant whose calls this one is counted with; `None` for the operator.
     pub(super) fn tenant(&self, organization: Option<&str>) -> Option<Tenant> {
         match &self.principal {
             Principal::Operator => None,

@@ -159,7 +159,7 @@ impl Service {
         if cell.lock().state.organization.deleted { Err(Error::Gone { kind, id: name() }) } else { Ok(cell) }
     }
 
-    /// The same of what only a team account has.
+    /// Returns the same for what only a team account has.
     ///
     /// # Errors
     /// [`Error`] for a personal account, or when there is no such organization.

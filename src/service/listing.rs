@@ -134,7 +134,7 @@ pub(super) fn place_from(key: Option<u64>) -> u32 {
     key.map_or(0, |key| u32::try_from(key).unwrap_or(u32::MAX))
 }
 
-/// What `pick` makes of all rows that it wants, `most` at most: there are no pages.
+/// Returns what `pick` makes of all rows that it wants, `most` at most: there are no pages.
 pub(super) fn all<R, T>(
     cell: &Cell,
     most: usize,
@@ -162,7 +162,7 @@ impl Search {
         Self(for_search(text).into_owned())
     }
 
-    /// What is searched for in the books.
+    /// Returns the folded text that is searched for in the books.
     fn text(&self) -> &str {
         &self.0
     }

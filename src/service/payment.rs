@@ -48,7 +48,7 @@ pub struct Ordered {
 pub struct AutoTopUpView {
     pub auto: Option<AutoTopUp>,
     pub pending: Option<OrderId>,
-    /// Without it nothing is ordered.
+    /// True where the wallet is enforced. Without it nothing is ordered.
     pub wallet_enforced: bool,
 }
 

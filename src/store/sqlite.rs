@@ -143,6 +143,7 @@ impl Database for SqliteStore {
 #[cfg(test)]
 mod tests {
     use sqlx::{Row as _, sqlite::SqliteRow};
+    use tempfile::TempDir;
 
     use super::*;
     use crate::store::{tables::Kind, value::Sql};
@@ -190,14 +191,22 @@ mod tests {
         rows.iter().map(cells).collect()
     }
 
-    /// Cases M6, M7 and P17: what older books hold is said as new ones say it.
-    #[tokio::test]
-    async fn what_was_json_and_in_other_spellings_is_said_by_columns_and_rows() {
+    /// Makes books as an older server left them, with these rows.
+    async fn older_books(version: i64, rows: &'static str) -> TempDir {
         let place = tempfile::tempdir().unwrap();
         let options = SqliteConnectOptions::new().filename(place.path().join("books.db")).create_if_missing(true);
         let before = SqlitePool::connect_with(options).await.unwrap();
-        MIGRATIONS.run_to(4, &before).await.unwrap();
-        sqlx::raw_sql(
+        MIGRATIONS.run_to(version, &before).await.unwrap();
+        sqlx::raw_sql(rows).execute(&before).await.unwrap();
+        before.close().await;
+        place
+    }
+
+    /// Cases M6, M7 and P17: what older books hold is said as new ones say it.
+    #[tokio::test]
+    async fn what_was_json_and_in_other_spellings_is_said_by_columns_and_rows() {
+        let place = older_books(
+            4,
             r#"INSERT INTO organizations VALUES ('acme', 'Acme', 'team', NULL, 0, 'off', 'release', 0, 0, 1, 1, 0);
             INSERT INTO teams VALUES ('acme', 't', 'T', 0, 0, 1, 1);
             INSERT INTO members VALUES ('acme', 'm', 'M', '', 'basic', 0, 0, 1, 1);
@@ -217,10 +226,7 @@ mod tests {
                 ('acme', 6, 'team', NULL, 't', NULL, NULL, 'l', 'in_flight', NULL, NULL, NULL, 1, '[]', 1);
             INSERT INTO budget_windows VALUES ('acme', 1, 2, 3)"#,
         )
-        .execute(&before)
-        .await
-        .unwrap();
-        before.close().await;
+        .await;
         let store = SqliteStore::open(place.path()).await.unwrap();
         let told = async |query| told(&store.readers, query).await;
         let periods = "SELECT period, period_time_zone, period_week_start, CAST(period_seconds AS TEXT), CAST(period_anchor AS TEXT)
@@ -240,11 +246,8 @@ mod tests {
     /// Case P18, for what older servers wrote.
     #[tokio::test]
     async fn what_is_searched_stands_in_older_books_too_in_the_order_of_creation() {
-        let place = tempfile::tempdir().unwrap();
-        let options = SqliteConnectOptions::new().filename(place.path().join("books.db")).create_if_missing(true);
-        let before = SqlitePool::connect_with(options).await.unwrap();
-        MIGRATIONS.run_to(8, &before).await.unwrap();
-        sqlx::raw_sql(
+        let place = older_books(
+            8,
             r#"INSERT INTO organizations VALUES ('acme', 'Acme', 'team', NULL, 0, 'off', 'release', 0, 0, 1, 1, 0);
             INSERT INTO teams VALUES ('acme', 'a', 'Straße', 0, 0, 1, 1), ('acme', 'b', 'B', 0, 1, 1, 1);
             INSERT INTO members VALUES ('acme', 'm', 'Åsa', 'A@x.de', 'basic', 0, 0, 1, 1);
@@ -255,10 +258,7 @@ mod tests {
                 (16, 'acme', 8, 9, 'x', 'invitation', 'i', '{"name":"İda","email":"i@x.de","state":{"Accepted":"m"}}'),
                 (17, 'acme', 9, 9, 'x', 'invitation', 'j', '{"name":"","email":"j@x.de","state":"revoked"}')"#,
         )
-        .execute(&before)
-        .await
-        .unwrap();
-        before.close().await;
+        .await;
         let store = SqliteStore::open(place.path()).await.unwrap();
         let told = async |query| told(&store.readers, query).await;
         let teams = "SELECT team_id, CAST(create_sequence AS TEXT), search_text FROM teams ORDER BY team_id";

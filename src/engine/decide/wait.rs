@@ -453,7 +453,7 @@ impl Check<'_> {
         self.fits_in(self.max, spent, held)
     }
 
-    /// As [`LimitEntry::admits`], for what is spent and held then.
+    /// Returns the same as [`LimitEntry::admits`], for what is spent and held then.
     fn fits_in(&self, max: i64, spent: i64, held: i64) -> bool {
         spent.saturating_add(held).saturating_add(self.need) <= max && spent < max
     }

@@ -31,23 +31,23 @@ pub struct Allocations {
     counters: Vec<Option<LimitNo>>,
     /// Credits used in this cycle, by place of the member; none beyond the end.
     used: Vec<Nanos>,
-    /// What all teams come to, so that nobody adds them up.
+    /// Sums of all teams, so that nobody adds them up.
     sums: AccountSums,
 }
 
-/// What an account's teams have and used, added up.
+/// Credits that an account's teams have and used, added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct AccountSums {
     /// Given out to teams, and to members beyond what their teams have.
     pub given: Nanos,
     /// Used beyond what was given out.
     pub beyond: Nanos,
-    /// What would be given out in a cycle that began now.
+    /// Credits that would be given out in a cycle that began now.
     pub given_anew: Nanos,
 }
 
 impl AccountSums {
-    /// What one team adds to them, whose pool has `spent` in this cycle.
+    /// Returns the part of one team in them, whose pool has `spent` in this cycle.
     pub fn of(team: &TeamAllocation, spent: Nanos) -> Self {
         let given = team.allocation.given().max(team.distributed);
         let beyond = TeamCredits::taken(given, team.distributed + spent) - given;
@@ -68,7 +68,7 @@ pub struct TeamAllocation {
     pub allocation: Allocation,
     /// What its members have of their own.
     pub distributed: Nanos,
-    /// What of that comes back in the next cycle.
+    /// The part of it that comes back in the next cycle.
     pub lasting: Nanos,
     /// Up to how much credit requests are approved by themselves in a cycle, and how much was in this one.
     pub reserve: Nanos,
@@ -103,7 +103,7 @@ impl TeamAllocation {
         self.allocation.cap().map(|cap| cap - self.distributed)
     }
 
-    /// As it is when a cycle begins: nothing used, no extra credits, nothing approved by itself.
+    /// Returns it as a cycle begins: nothing used, no extra credits, nothing approved by itself.
     #[must_use]
     pub fn anew(&self) -> Self {
         Self {

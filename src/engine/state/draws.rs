@@ -38,7 +38,7 @@ pub struct CappingPool<'a> {
     pub no: LimitNo,
     pub entry: &'a LimitEntry,
     pub membership: u32,
-    /// Whether the reservation counts in a cycle that has ended: no pool gives it anything more, because what was left there isn't
+    /// True where the reservation counts in a cycle that has ended: no pool gives it anything more, because what was left there isn't
     /// known.
     pub is_over: bool,
 }
@@ -51,7 +51,7 @@ pub struct Whose<'a> {
     pub member: &'a MemberId,
 }
 
-/// The same by their places.
+/// Places of the team, the member and the membership that an entry is attributed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Places {
     pub team: u32,
@@ -170,7 +170,7 @@ impl OrganizationState {
         }
     }
 
-    /// The same of a team, by its place.
+    /// Does the same for a team, by its place.
     pub(super) fn draw_on(&mut self, team: u32, drawn: Drawn, now: Timestamp) {
         let start = self.allocations.cycle.start;
         let allocated = self.allocations.team(team);

@@ -54,7 +54,7 @@ impl PartialEq for Recalled {
 
 impl Eq for Recalled {}
 
-/// When something was forgotten last. No part of the history either.
+/// Holds the time at which something was forgotten last. No part of the history either.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct ForgottenAt(Timestamp);
 

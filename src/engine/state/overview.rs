@@ -58,12 +58,12 @@ pub struct Credits<'a> {
     pub state: &'a OrganizationState,
     /// The cycle that is thought to have begun now; `None` for the one that runs.
     anew: Option<Window>,
-    /// Of the account, a cycle.
+    /// Credits of the account in a cycle.
     total: Option<Nanos>,
 }
 
 impl<'a> Credits<'a> {
-    /// As they would stand with other settings, in a cycle that began now or the running one.
+    /// Returns the credits as they would stand with other settings, in a cycle that began now or the running one.
     #[must_use]
     pub fn with(self, settings: AllocationSettings, anew: Option<Window>) -> Credits<'a> {
         Credits { anew, total: settings.credits_per_cycle, ..self }

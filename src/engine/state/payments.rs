@@ -37,7 +37,7 @@ pub struct Payments {
     pub pending_auto: Option<OrderId>,
     /// When the running shortfall was answered by an automatic order: one is enough, until what is free has reached the threshold.
     pub answered: Option<Timestamp>,
-    /// What a month's cap is held against.
+    /// Sums that a month's cap is held against.
     pub ordered: OrderedByDay,
     /// Places of the orders that are pending: few, of what may be many.
     pending: BTreeSet<u32>,

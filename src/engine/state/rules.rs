@@ -20,7 +20,7 @@ pub struct RuleBook {
     uses: BTreeMap<u32, Use>,
     /// Of keys that have no rule of their own.
     pub(super) default: Option<u32>,
-    /// How many rules are there and enabled.
+    /// Number of rules that are there and enabled.
     enabled: u32,
 }
 
@@ -90,7 +90,7 @@ impl RuleBook {
         self.default.and_then(|place| self.rules.row(place)).map(|row| &row.entity)
     }
 
-    /// How many rules are there and enabled.
+    /// Returns the number of rules that are there and enabled.
     pub fn enabled_count(&self) -> u32 {
         self.enabled
     }

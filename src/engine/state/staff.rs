@@ -7,15 +7,15 @@ use crate::domain::{access::Role, entity::Member};
 /// Places of active members, which ascend: they are few, or change seldom.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Staff {
-    /// How many owners there are, with an e-mail address or without.
+    /// Number of owners, with an e-mail address or without.
     owners: u32,
-    /// Those with an e-mail address.
+    /// Owners with an e-mail address.
     owners_to_tell: Vec<u32>,
     /// Owners, admins and finance admins with an e-mail address.
     minders: Vec<u32>,
 }
 
-/// What a member counts as.
+/// Duties that a member counts for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Duties {
     is_owner: bool,

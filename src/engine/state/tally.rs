@@ -36,7 +36,7 @@ impl Tally {
     }
 }
 
-/// How many requests for credits there are in each state, those that left memory too: totals of lists.
+/// Counts the requests for credits in each state, those that left memory too: totals of lists.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RequestCounts {
     all: StateCounts,
@@ -71,7 +71,7 @@ impl RequestCounts {
         self.of_members.entry((member.clone(), team.clone())).or_default().follow(before, *state);
     }
 
-    /// How many there are in some states, or all; of a member, of a team, of both or of everybody.
+    /// Returns the number in some states, or all; of a member, of a team, of both or of everybody.
     pub fn count(
         &self,
         states: &BTreeSet<CreditRequestState>,

@@ -16,7 +16,7 @@ use crate::domain::{
 pub struct Tokens {
     rows: BTreeMap<TokenId, AccessToken>,
     by_holder: BTreeSet<(Holder, TokenId)>,
-    /// Those that expire.
+    /// Tokens that expire.
     by_expiry: BTreeSet<(Timestamp, TokenId)>,
 }
 
@@ -73,7 +73,7 @@ impl Tokens {
         }
     }
 
-    /// Those that expired by then, the earliest first.
+    /// Returns the tokens that expired by then, the earliest first.
     pub fn expired_by(&self, time: Timestamp) -> impl Iterator<Item = &TokenId> {
         self.by_expiry.iter().take_while(move |(end, _)| *end <= time).map(|(_, id)| id)
     }

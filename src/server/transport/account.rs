@@ -60,7 +60,7 @@ impl Total {
         self.held.load(Relaxed)
     }
 
-    /// Whether a connection may hold so much, as far as the others leave room for it.
+    /// Returns true where a connection may hold so much, as far as the others leave room for it.
     fn has_room(&self, held: usize) -> bool {
         let reach = if held < SHARE { self.max } else { self.max / 4 * 3 };
         held < BASE || self.used.load(Relaxed) < reach

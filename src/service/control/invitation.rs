@@ -155,7 +155,7 @@ impl Service {
         Ok(matches.page(&cell, pick, weigh))
     }
 
-    /// Those of the invitations that memory has given up.
+    /// Returns those of the invitations that memory has given up.
     async fn invitations_over(
         &self,
         cell: &Cell,

@@ -22,7 +22,7 @@ impl Standing {
     }
 }
 
-/// What a stream knows of the token that opened it.
+/// The life of a token as a stream knows it that the token opened.
 pub struct TokenLife {
     service: Arc<Service>,
     standing: watch::Receiver<()>,

@@ -178,7 +178,7 @@ pub(in crate::store) async fn numbered(
     row.map(entry_of).transpose()
 }
 
-/// Whose a key is, and its id.
+/// Returns the organization of a key, and its id.
 pub(in crate::store) async fn key(
     connection: &mut dyn Connection,
     by: RegisteredKey<'_>,

@@ -15,17 +15,17 @@ use crate::{
 
 /// Rows that one look goes through at most: between two looks others have their turn.
 const LOOK: i64 = 10_000;
-/// Between the texts of a row. No text holds it.
+/// Separates the texts of a row. No text holds it.
 const BETWEEN: &str = "\n";
 /// Rows that are folded at a time.
 const FOLDED_AT_ONCE: i64 = 1000;
 
-/// What of a row is searched, as it stands in the books.
+/// Returns the text of a row that is searched, as it stands in the books.
 pub(in crate::store) fn search_text(texts: &[&str]) -> String {
     texts.iter().map(|text| for_search(text)).collect::<Vec<_>>().join(BETWEEN)
 }
 
-/// Whether a folded text can be part of any that stand in the books: those are of one line each.
+/// Returns true where a folded text can be part of any that stand in the books: those are of one line each.
 fn may_be_found(text: &str) -> bool {
     !text.chars().any(char::is_control)
 }
@@ -34,7 +34,7 @@ fn may_be_found(text: &str) -> bool {
 struct Source {
     table: &'static str,
     id: &'static str,
-    /// What tells the rows that are there from those that were removed.
+    /// Condition that tells the rows that are there from those that were removed.
     live: &'static str,
     /// The columns of the texts that are searched.
     texts: &'static [&'static str],
@@ -68,7 +68,7 @@ pub(in crate::store) struct Look {
     end: Option<u64>,
 }
 
-/// Where the next look begins, if there is one.
+/// Returns the key at which the next look begins, if there is one.
 impl Look {
     pub(in crate::store) fn next(self) -> Option<u64> {
         self.end
@@ -116,7 +116,7 @@ async fn look_from(connection: &mut dyn Connection, query: &SearchQuery, from: u
     Ok(Look { from, end: end.map(|mut row| row.count(0)).transpose()? })
 }
 
-/// What one look finds, and the look.
+/// Returns the rows that one look finds, and the look.
 pub(in crate::store) async fn find(
     connection: &mut dyn Connection,
     query: &SearchQuery,
@@ -137,7 +137,7 @@ pub(in crate::store) async fn find(
     Ok((found.collect::<Result<_, StoreError>>()?, look))
 }
 
-/// How many rows of one look have it, and the look.
+/// Returns the number of rows of one look that have it, and the look.
 pub(in crate::store) async fn count(
     connection: &mut dyn Connection,
     query: &SearchQuery,

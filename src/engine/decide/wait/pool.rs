@@ -22,19 +22,19 @@ pub(super) struct Pool {
     no: LimitNo,
     max: Nanos,
     asker: u32,
-    /// What the asker has of its own.
+    /// Credits that the asker has of its own.
     given: Nanos,
-    /// What the asker needs besides what it holds.
+    /// Credits that the asker needs besides those that it holds.
     need: Nanos,
     now: Then,
     cycle_end: Timestamp,
-    /// Whether what is asked for counts in the next cycle, if it comes then.
+    /// True where the request counts in the next cycle, if it comes then.
     starts_over: bool,
     members: Vec<Member>,
     ends: Vec<End>,
 }
 
-/// What stands against the pool at a moment, and what the asker used and holds then.
+/// Credits drawn on the pool at a moment, and those that the asker used and holds then.
 #[derive(Clone, Copy)]
 struct Then {
     pool: Drawn,
@@ -133,7 +133,7 @@ impl Pool {
         self.ends.push(End { at, change: Then { pool, asker } });
     }
 
-    /// As a decision finds it that is made then: a request that its own credits cover doesn't ask the pool.
+    /// Returns true where a decision made then admits the need: a request that its own credits cover doesn't ask the pool.
     fn fits(&self, Then { pool, asker }: Then) -> bool {
         let drawn = |held: Nanos| Drawn::of(self.given, asker.spent, held).total();
         let asked = drawn(asker.held + self.need) - drawn(asker.held);
